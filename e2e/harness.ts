@@ -1,0 +1,102 @@
+import { randomBytes } from "node:crypto";
+import type { RpcError, RpcResponse } from "@gatehouse/protocol";
+import { createUser, openDatabase, readConfig, startServer } from "@gatehouse/server";
+import { inject } from "vitest";
+
+/** A person with an account on a test server. */
+export interface TestUser {
+  id: string;
+  email: string;
+  password: string;
+  /** Bearer token of a signed-in session. */
+  session: string;
+}
+
+/** What came back over HTTP for one posted body. */
+export interface HttpAnswer {
+  status: number;
+  headers: Headers;
+  text: string;
+}
+
+export type TestServer = Awaited<ReturnType<typeof startTestServer>>;
+
+const JSON_TYPE = { "content-type": "application/json" };
+const PASSWORD = "correct horse battery staple";
+
+/** Makes an empty database. @returns its address */
+export async function makeDatabase(): Promise<string> {
+  const name = `t_${randomBytes(6).toString("hex")}`;
+  const sql = openDatabase(inject("postgres"));
+  await sql.unsafe(`create database ${name}`);
+  await sql.end();
+  const url = new URL(inject("postgres"));
+  url.pathname = `/${name}`;
+  return url.href;
+}
+
+/** Starts a real server in this process, on a database of its own and a free port. */
+export async function startTestServer(settings: Record<string, string> = {}) {
+  const databaseUrl = settings.DATABASE_URL ?? (await makeDatabase());
+  const server = await startServer(
+    readConfig({
+      DATABASE_URL: databaseUrl,
+      GATEHOUSE_SECRET: "a secret that only tests know, 0123456789",
+      PORT: "0",
+      LOG_LEVEL: "silent",
+      RATE_LIMIT: "0",
+      ...settings,
+    }),
+  );
+  const sql = openDatabase(databaseUrl);
+  const { url } = server;
+  const rpcUrl = `${url}/api/v1/user/rpc`;
+
+  const post = async (body: string | Uint8Array, headers: Record<string, string> = {}): Promise<HttpAnswer> => {
+    const answer = await fetch(rpcUrl, { method: "POST", headers: { ...JSON_TYPE, ...headers }, body: body as BodyInit });
+    return { status: answer.status, headers: answer.headers, text: await answer.text() };
+  };
+
+  return {
+    url,
+    rpcUrl,
+    databaseUrl,
+    sql,
+    /** Posts any body to the user RPC. */
+    post,
+    /** Calls a method. @returns its result, or its error object */
+    async call(
+      credential: string | undefined,
+      method: string,
+      params: unknown = {},
+    ): Promise<{
+      // biome-ignore lint/suspicious/noExplicitAny: tests reach into results of every method
+      result?: any;
+      error?: RpcError;
+      status: number;
+    }> {
+      const { status, text } = await post(
+        JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }),
+        credential === undefined ? {} : { authorization: `Bearer ${credential}` },
+      );
+      return { status, ...(JSON.parse(text) as RpcResponse) };
+    },
+    /** Makes a user and signs them in, over HTTP. */
+    async user(name: string): Promise<TestUser> {
+      const email = `${name.toLowerCase()}-${randomBytes(4).toString("hex")}@example.com`;
+      const id = await createUser(sql, { email, name, password: PASSWORD });
+      const answer = await fetch(`${url}/api/auth/sign-in/email`, {
+        method: "POST",
+        headers: JSON_TYPE,
+        body: JSON.stringify({ email, password: PASSWORD }),
+      });
+      const session = answer.headers.get("set-auth-token");
+      if (!session) throw new Error(`sign-in answered ${answer.status}: ${await answer.text()}`);
+      return { id, email, password: PASSWORD, session };
+    },
+    async close(): Promise<void> {
+      await sql.end();
+      await server.close();
+    },
+  };
+}

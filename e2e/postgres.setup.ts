@@ -1,0 +1,23 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openConfiguredDatabase, readConfig } from "@gatehouse/server";
+import type { TestProject } from "vitest/node";
+
+declare module "vitest" {
+  interface ProvidedContext {
+    /** Address of a Postgres in which tests make databases of their own. */
+    postgres: string;
+  }
+}
+
+/** One real Postgres, the embedded one, for all test files. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const folder = await mkdtemp(join(tmpdir(), "gatehouse-test-"));
+  const { address, close } = await openConfiguredDatabase(readConfig({ GATEHOUSE_DATA: join(folder, "data") }));
+  project.provide("postgres", address);
+  return async () => {
+    await close();
+    await rm(folder, { recursive: true, force: true });
+  };
+}

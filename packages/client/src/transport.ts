@@ -1,0 +1,52 @@
+import type { RpcRequest, RpcResponse } from "@gatehouse/protocol";
+import { context, propagation } from "@opentelemetry/api";
+import { GatehouseError } from "./error.ts";
+
+/** Where calls go, and as whom. */
+export interface Target {
+  /** The server's address, e.g. `http://127.0.0.1:7070`. */
+  server: string;
+  /** A key or session token, sent as a Bearer token; or what gives one. Left out, the browser's cookie speaks. */
+  credential?: string | (() => string | undefined | Promise<string | undefined>);
+  /** Milliseconds to wait for an answer; default 30,000. */
+  timeoutMs?: number;
+  fetch?: typeof globalThis.fetch;
+}
+
+const TIMEOUT_MS = 30_000;
+
+/**
+ * Posts one request, or one batch, and returns the answers in no promised order.
+ * @throws GatehouseError UNREACHABLE, BAD_ANSWER, or what the server refused the whole request with
+ */
+export async function post(target: Target, path: string, body: RpcRequest | RpcRequest[]): Promise<RpcResponse[]> {
+  const credential = typeof target.credential === "function" ? await target.credential() : target.credential;
+  const headers: Record<string, string> = { "content-type": "application/json" };
+  if (credential !== undefined) headers.authorization = `Bearer ${credential}`;
+  propagation.inject(context.active(), headers);
+  const answer = await (target.fetch ?? fetch)(new URL(path, target.server), {
+    method: "POST",
+    headers,
+    body: JSON.stringify(body),
+    credentials: credential === undefined ? "include" : "omit",
+    redirect: "error", // a credential goes to the server that was named, and nowhere else
+    signal: AbortSignal.timeout(target.timeoutMs ?? TIMEOUT_MS),
+  }).catch((cause: unknown) => {
+    throw new GatehouseError("UNREACHABLE", `${target.server} does not answer. Is the server running there?`, {}, { cause });
+  });
+  if (answer.status === 204) return [];
+  const parsed: unknown = await answer.json().catch(() => undefined);
+  const answers = (Array.isArray(parsed) ? parsed : [parsed]) as RpcResponse[];
+  if (!answers.every((each) => each?.jsonrpc === "2.0" && ("result" in each || "error" in each)))
+    throw new GatehouseError(
+      "BAD_ANSWER",
+      `${target.server} answered with status ${answer.status}, but not as a Gatehouse does. Check the address.`,
+    );
+  const [first] = answers;
+  if (answer.status !== 200 && first && "error" in first) throw toError(first.error);
+  return answers;
+}
+
+/** A JSON-RPC error object as the one error class. */
+export const toError = ({ data, message }: Extract<RpcResponse, { error: unknown }>["error"]): GatehouseError =>
+  new GatehouseError(data.code, message, data);

@@ -1,0 +1,73 @@
+import { z } from "zod";
+import { PrincipalRef } from "./identity.ts";
+import { Id, method, Name, Timestamp } from "./method.ts";
+import { PermissionText } from "./permission.ts";
+
+/** The kinds of API key, by the prefix that shows them. */
+export const keyPrefixes = { pat: "me_pat_", agent_key: "me_agent_" } as const;
+export type KeyKind = keyof typeof keyPrefixes;
+
+/** Longest time in hours that the old secret of a rotated key may live on: a week. */
+export const MAX_OVERLAP_HOURS = 168;
+
+export const ApiKey = z.strictObject({
+  id: Id,
+  name: z.string(),
+  principal: PrincipalRef.describe("whom the key speaks for"),
+  hint: z.string().describe("prefix and last 4 characters; the key itself is shown once, when it is made"),
+  ceiling: z.array(PermissionText).nullable().describe("null = all that its principal may do"),
+  expiresAt: Timestamp.nullable(),
+  lastUsedAt: Timestamp.nullable().describe("to within a few minutes"),
+  previousExpiresAt: Timestamp.nullable().describe("until when the secret before the last rotation is still good"),
+  createdAt: Timestamp,
+});
+export type ApiKey = z.infer<typeof ApiKey>;
+
+const byId = z.strictObject({ id: Id.describe("The key's id") });
+const Secret = z.string().describe("the key, shown this once");
+
+export const apiKeyMethods = {
+  "apiKey.create": method({
+    summary: "Makes a key for yourself, or for one of your agents. It is shown once.",
+    effect: "write",
+    params: z.strictObject({
+      name: Name,
+      agent: Id.optional().describe("one of your agents; left out = yourself, a personal access token"),
+      ceiling: z.array(PermissionText).min(1).max(64).optional().describe("limits the key; left out = no limit"),
+      expiresAt: Timestamp.optional().describe("in the future; left out = never"),
+    }),
+    result: z.strictObject({ id: Id, key: Secret }),
+    errors: ["NOT_FOUND", "CONFLICT"],
+  }),
+  "apiKey.list": method({
+    summary: "Lists your keys and those of your agents.",
+    effect: "read",
+    params: z.strictObject({ agent: Id.optional().describe("only the keys of this agent of yours") }),
+    result: z.strictObject({ keys: z.array(ApiKey) }),
+    errors: ["NOT_FOUND"],
+  }),
+  "apiKey.get": method({
+    summary: "Shows one key, without its secret.",
+    effect: "read",
+    params: byId,
+    result: ApiKey,
+    errors: ["NOT_FOUND"],
+  }),
+  "apiKey.rotate": method({
+    summary: "Gives a key a new secret. The old one is good for the overlap, and no longer.",
+    effect: "write",
+    params: z.strictObject({
+      id: Id.describe("The key's id"),
+      overlapHours: z.number().int().min(0).max(MAX_OVERLAP_HOURS).default(24).describe("hours; 0 = the old secret dies now"),
+    }),
+    result: z.strictObject({ id: Id, key: Secret, previousExpiresAt: Timestamp.nullable() }),
+    errors: ["NOT_FOUND"],
+  }),
+  "apiKey.delete": method({
+    summary: "Revokes a key, at once and for good.",
+    effect: "write",
+    params: byId,
+    result: z.strictObject({ id: Id }),
+    errors: ["NOT_FOUND"],
+  }),
+};

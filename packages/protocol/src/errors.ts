@@ -1,0 +1,45 @@
+/**
+ * Every error Gatehouse answers with, in one table: the stable string of `error.data.code`, the
+ * number of `error.code`, and the default sentence. Protocol errors keep the numbers of JSON-RPC
+ * 2.0 §5.1; application errors carry the matching HTTP status. A code, once published, never changes.
+ */
+export const errors = {
+  PARSE_ERROR: { number: -32700, message: "The request body is not valid JSON." },
+  INVALID_REQUEST: { number: -32600, message: "The JSON is not a valid JSON-RPC 2.0 request." },
+  METHOD_NOT_FOUND: { number: -32601, message: "There is no such method. rpc.discover lists the methods you may call." },
+  INVALID_PARAMS: { number: -32602, message: "The params do not fit the method's schema." },
+  INTERNAL_ERROR: { number: -32603, message: "The server failed to answer. Report the requestId to its operator." },
+  UNAUTHENTICATED: {
+    number: 401,
+    message: "The credential is missing, invalid, expired or revoked. Sign in, or send a valid key as a Bearer token.",
+  },
+  FORBIDDEN: { number: 403, message: "You may not do this." },
+  NOT_FOUND: { number: 404, message: "There is nothing here by that name that you may see." },
+  METHOD_NOT_ALLOWED: { number: 405, message: "This address takes POST only." },
+  REQUEST_TIMEOUT: { number: 408, message: "The request body did not arrive in time." },
+  CONFLICT: { number: 409, message: "That is taken already." },
+  LAST_ADMIN: { number: 409, message: "A space always keeps a user who is admin. Make somebody else admin first." },
+  PAYLOAD_TOO_LARGE: { number: 413, message: "The request body is too large." },
+  UNSUPPORTED_MEDIA_TYPE: { number: 415, message: "Send the request as Content-Type: application/json." },
+  RATE_LIMITED: { number: 429, message: "Too many requests. Wait for the seconds named in Retry-After." },
+  UNAVAILABLE: { number: 503, message: "The server can't answer at the moment. Try again in a few seconds." },
+} as const satisfies Record<string, { number: number; message: string }>;
+
+/** The stable name of an error. */
+export type ErrorCode = keyof typeof errors;
+
+/** Why a call was refused with FORBIDDEN: the part of the actor that the rule did not accept. */
+export type DenialReason = "user-only" | "interactive-only" | "ceiling" | "no-rule" | "permission";
+
+/** `error.data` of every error answer. */
+export interface ErrorData {
+  code: ErrorCode;
+  /** Names this call in the server's log and trace; the value of X-Request-Id. */
+  requestId: string;
+  /** FORBIDDEN: why. */
+  reason?: DenialReason;
+  /** FORBIDDEN: the permission that was missing, where one would have been enough. */
+  missing?: string;
+  /** INVALID_PARAMS: what is wrong, by path. Never holds a value that was sent. */
+  issues?: { path: string; message: string }[];
+}

@@ -1,0 +1,35 @@
+import { z } from "zod";
+import type { ErrorCode } from "./errors.ts";
+
+/** The contract of one method: all that a client, a document or a command line needs to know of it. */
+export interface Method<P extends z.ZodObject = z.ZodObject, R extends z.ZodType = z.ZodType> {
+  /** One sentence, for people. */
+  readonly summary: string;
+  /** A `read` changes nothing and may be retried. */
+  readonly effect: "read" | "write";
+  /** Strict, by name; by position in the order of its keys. */
+  readonly params: P;
+  readonly result: R;
+  /** What it may answer besides the errors any call may get. */
+  readonly errors: readonly ErrorCode[];
+}
+
+/** Declares a method with its types inferred. */
+export const method = <P extends z.ZodObject, R extends z.ZodType>(contract: Method<P, R>): Method<P, R> => contract;
+
+/** A UUID version 7 (RFC 9562 §5.7): the id of everything that Gatehouse makes. */
+export const Id = z.uuidv7().describe("UUIDv7");
+
+/** A moment: RFC 3339, UTC. */
+export const Timestamp = z.iso.datetime().describe("RFC 3339, UTC");
+
+const UUID_SHAPE = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+/** A display name: 1 to 64 characters, none of them a control character; it may not look like an id. */
+export const Name = z
+  .string()
+  .max(64, "must have at most 64 characters")
+  .regex(/^[^\p{C}]*$/u, "must not hold control characters")
+  .regex(/^\S(.*\S)?$/u, "must not be empty, nor begin or end with a space")
+  .refine((name) => !UUID_SHAPE.test(name), "must not look like an id")
+  .describe("A name of 1 to 64 characters");

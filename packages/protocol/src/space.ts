@@ -1,0 +1,50 @@
+import { z } from "zod";
+import { Id, method, Name, Timestamp } from "./method.ts";
+
+/** The immutable name of a space on the wire: 12 lower-case letters and digits. */
+export const Slug = z
+  .string()
+  .regex(/^[a-z0-9]{12}$/, "must be the 12-character slug of a space")
+  .describe("The slug of a space");
+
+export const Space = z.strictObject({
+  id: Id,
+  slug: Slug,
+  name: z.string(),
+  admin: z.boolean().describe("whether the member it is listed for administers it"),
+  createdAt: Timestamp,
+});
+export type Space = z.infer<typeof Space>;
+
+export const spaceMethods = {
+  "space.list": method({
+    summary: "Lists the spaces whose roster holds you.",
+    effect: "read",
+    params: z.strictObject({}),
+    result: z.strictObject({ spaces: z.array(Space) }),
+    errors: [],
+  }),
+  "space.create": method({
+    summary: "Makes a space, with you as its first admin.",
+    effect: "write",
+    params: z.strictObject({ name: Name }),
+    result: Space,
+    errors: [],
+  }),
+  "space.rename": method({
+    summary: "Changes the display name of a space. Its slug never changes.",
+    effect: "write",
+    params: z.strictObject({ slug: Slug, name: Name }),
+    result: Space,
+    errors: ["NOT_FOUND"],
+  }),
+  "space.delete": method({
+    summary: "Deletes a space and all that is in it. Asks for the slug twice.",
+    effect: "write",
+    params: z
+      .strictObject({ slug: Slug, confirm: Slug.describe("the same slug once more") })
+      .refine(({ slug, confirm }) => slug === confirm, { path: ["confirm"], message: "must repeat the slug of the space" }),
+    result: z.strictObject({ slug: Slug }),
+    errors: ["NOT_FOUND"],
+  }),
+};

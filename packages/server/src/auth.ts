@@ -1,0 +1,54 @@
+import { kyselyAdapter } from "@better-auth/kysely-adapter";
+import { betterAuth } from "better-auth/minimal";
+import { bearer } from "better-auth/plugins/bearer";
+import { Kysely } from "kysely";
+import { PostgresJSDialect } from "kysely-postgres-js";
+import { uuidv7 } from "uuidv7";
+import { connect } from "./db.ts";
+import { startQuerySpan } from "./telemetry.ts";
+
+/** The header in which the door hands better-auth the caller's address: set by the door, never taken from outside. */
+export const ADDRESS_HEADER = "x-gatehouse-address";
+
+const POOL_SIZE = 4;
+const SESSION_SECONDS = 30 * 24 * 3600;
+
+export type Auth = ReturnType<typeof createAuth>["auth"];
+
+/** How people sign in: better-auth on schema `auth` of the same database, where a user's id is the principal's id. */
+export function createAuth(options: {
+  address: string;
+  secret: string;
+  publicUrl: string;
+  origins: string[];
+  /** Whether a caller may make an account: only the operator's commands may. */
+  signUp?: boolean;
+}) {
+  // A pool of its own: better-auth wants Dates, and no renamed columns.
+  const sql = connect(options.address, { max: POOL_SIZE });
+  const db = new Kysely<never>({
+    dialect: new PostgresJSDialect({ postgres: sql }),
+    log: ({ query, queryDurationMillis }) => startQuerySpan(query.sql, Date.now() - queryDurationMillis).end(),
+  }).withSchema("auth");
+  const auth = betterAuth({
+    appName: "Gatehouse",
+    baseURL: options.publicUrl,
+    basePath: "/api/auth",
+    secret: options.secret,
+    trustedOrigins: options.origins,
+    database: kyselyAdapter(db, { type: "postgres", transaction: true }),
+    advanced: {
+      database: { generateId: () => uuidv7() },
+      ipAddress: { ipAddressHeaders: [ADDRESS_HEADER] },
+      cookiePrefix: "gatehouse",
+    },
+    emailAndPassword: { enabled: true, disableSignUp: !options.signUp, autoSignIn: false, minPasswordLength: 12 },
+    session: { expiresIn: SESSION_SECONDS, updateAge: 24 * 3600 },
+    rateLimit: { enabled: true, storage: "database", customRules: { "/sign-in/email": { window: 60, max: 10 } } },
+    // Whoever holds a copy of the database but not the secret holds no session: unsigned tokens are refused.
+    plugins: [bearer({ requireSignature: true })],
+    telemetry: { enabled: false },
+    logger: { disabled: true },
+  });
+  return { auth, close: () => sql.end({ timeout: 5 }) };
+}

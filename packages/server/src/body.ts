@@ -1,0 +1,46 @@
+import type { IncomingHttpHeaders } from "node:http";
+import type { Readable } from "node:stream";
+import { Refusal } from "./refusal.ts";
+
+/**
+ * Reads a request body, counting bytes as they arrive, whatever length was announced.
+ * @param limit bytes
+ * @param timeoutMs for the whole body, so that a trickle holds nothing open
+ * @throws Refusal PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE
+ */
+export async function readBody(headers: IncomingHttpHeaders, payload: Readable, limit: number, timeoutMs: number): Promise<Uint8Array> {
+  const charset = /;\s*charset="?([^";\s]+)/i.exec(headers["content-type"] ?? "")?.[1];
+  if ((charset && !/^utf-?8$/i.test(charset)) || (headers["content-encoding"] ?? "identity") !== "identity")
+    throw new Refusal("UNSUPPORTED_MEDIA_TYPE", "Send the request as Content-Type: application/json, in UTF-8, not compressed.");
+  if (Number(headers["content-length"] ?? 0) > limit) throw new Refusal("PAYLOAD_TOO_LARGE");
+  return new Promise((resolve, reject) => {
+    const chunks: Uint8Array[] = [];
+    let size = 0;
+    const timer = setTimeout(() => stop(new Refusal("REQUEST_TIMEOUT")), timeoutMs);
+    const stop = (refusal: Refusal) => {
+      clearTimeout(timer);
+      payload.removeAllListeners("data").pause();
+      reject(refusal);
+    };
+    payload.on("data", (chunk: Uint8Array) => {
+      size += chunk.length;
+      if (size > limit) stop(new Refusal("PAYLOAD_TOO_LARGE"));
+      else chunks.push(chunk);
+    });
+    payload.once("end", () => {
+      clearTimeout(timer);
+      resolve(joined(chunks, size));
+    });
+    payload.once("error", (cause) => stop(new Refusal("INVALID_REQUEST", "The request body broke off.", {}, { cause })));
+  });
+}
+
+function joined(chunks: readonly Uint8Array[], size: number): Uint8Array {
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
+}

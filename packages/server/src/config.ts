@@ -1,0 +1,132 @@
+import { homedir } from "node:os";
+import { isAbsolute, join } from "node:path";
+import { z } from "zod";
+
+const XDG_DATA = "$XDG_DATA_HOME/gatehouse, else ~/.local/share/gatehouse";
+
+const url = z.url({ protocol: /^https?$/ }).transform((text) => text.replace(/\/+$/, ""));
+const wholeNumber = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d+$/, "must be a whole number")
+    .transform(Number)
+    .refine((n) => n >= min && n <= max, `must be from ${min} to ${max}`);
+
+/**
+ * Every setting of the server: this schema is the sole reader of the environment, and the settings
+ * page of the docs is generated from it. (`meta.default` says in words what a computed default is.)
+ */
+export const Settings = z.object({
+  HOST: z.string().min(1).default("127.0.0.1").describe("Address to listen on."),
+  PORT: wholeNumber(0, 65535).default(7070).describe("TCP port to listen on; 0 takes a free one."),
+  PUBLIC_URL: url
+    .optional()
+    .describe("How callers reach this server, if not by its address and port: the base of every address it publishes.")
+    .meta({ default: "http://HOST:PORT" }),
+  ALLOWED_ORIGINS: z
+    .string()
+    .default("")
+    .transform((text) =>
+      text
+        .split(",")
+        .map((origin) => origin.trim())
+        .filter(Boolean),
+    )
+    .pipe(z.array(z.string().regex(/^https?:\/\/[^/\s]+$/, "must be origins such as https://app.example.com, with commas between")))
+    .describe("Web origins, besides the server's own, that may send cookies and read answers (CORS). Commas between them."),
+  TRUST_PROXY: z
+    .enum(["true", "false"])
+    .default("false")
+    .transform((text) => text === "true")
+    .describe("Whether to take the caller's address from X-Forwarded-For. Only behind a proxy that sets it."),
+  DATABASE_URL: z
+    .url({ protocol: /^postgres(ql)?$/, error: "must be a postgres:// address" })
+    .optional()
+    .describe("A Postgres ≥ 15 to use. Left out, Gatehouse runs a Postgres of its own in the data folder."),
+  GATEHOUSE_DATA: z
+    .string()
+    .refine(isAbsolute, "must be an absolute path")
+    .optional()
+    .describe("Folder for the embedded Postgres and the server's secret.")
+    .meta({ default: XDG_DATA }),
+  GATEHOUSE_SECRET: z
+    .string()
+    .min(32, "must have at least 32 characters")
+    .optional()
+    .describe("Signs the sessions of people. Every server on one database needs the same.")
+    .meta({ default: "made once, kept in the data folder" }),
+  RATE_LIMIT: wholeNumber(0, 1e9).default(6000).describe("Requests per minute that one address may make; 0 = no limit."),
+  BODY_TIMEOUT_MS: wholeNumber(100, 600_000).default(10_000).describe("Milliseconds within which a request's body must have arrived."),
+  LOG_LEVEL: z
+    .enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"])
+    .default("info")
+    .describe("Least severe kind of log line to write."),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z
+    .url()
+    .optional()
+    .describe(
+      "Where to send traces (OTLP over HTTP). The other standard OTEL_* variables are honoured too; with none of them, nothing is traced.",
+    ),
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: z.url().optional().describe("The same, for traces alone."),
+  OTEL_SERVICE_NAME: z.string().default("gatehouse").describe("The name under which traces appear."),
+  OTEL_SDK_DISABLED: z.enum(["true", "false"]).optional().describe("true: no traces, whatever else is set."),
+  XDG_DATA_HOME: z.string().optional().describe("Base of the data folder."),
+});
+
+/** The settings of one server, read and checked. */
+export interface Config {
+  host: string;
+  port: number;
+  publicUrl: string | undefined;
+  allowedOrigins: string[];
+  trustProxy: boolean;
+  /** Absent: the embedded Postgres. */
+  databaseUrl: string | undefined;
+  dataDir: string;
+  secret: string | undefined;
+  /** Requests a minute from one address; 0 = no limit. */
+  rateLimit: number;
+  bodyTimeoutMs: number;
+  logLevel: string;
+  /** The service name to trace under; absent when no OTLP endpoint is configured. */
+  tracedAs: string | undefined;
+}
+
+/** Every mistake in the settings, in one error. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
+
+/**
+ * Reads the settings from an environment. An empty variable counts as absent.
+ * @throws ConfigError naming every variable that is wrong, never the value of one.
+ */
+export function readConfig(env: Record<string, string | undefined> = process.env): Config {
+  const present = Object.fromEntries(Object.entries(env).filter(([name, value]) => name in Settings.shape && value));
+  const read = Settings.safeParse(present);
+  if (!read.success) {
+    const lines = read.error.issues.map(({ path, message }) => `  ${path[0]?.toString()}: ${message}`);
+    throw new ConfigError(`These settings are wrong:\n${lines.join("\n")}\nSee docs/settings.md.`);
+  }
+  const settings = read.data;
+  return {
+    host: settings.HOST,
+    port: settings.PORT,
+    publicUrl: settings.PUBLIC_URL,
+    allowedOrigins: settings.ALLOWED_ORIGINS,
+    trustProxy: settings.TRUST_PROXY,
+    databaseUrl: settings.DATABASE_URL,
+    dataDir: settings.GATEHOUSE_DATA ?? join(settings.XDG_DATA_HOME ?? join(homedir(), ".local", "share"), "gatehouse"),
+    secret: settings.GATEHOUSE_SECRET,
+    rateLimit: settings.RATE_LIMIT,
+    bodyTimeoutMs: settings.BODY_TIMEOUT_MS,
+    logLevel: settings.LOG_LEVEL,
+    tracedAs:
+      settings.OTEL_SDK_DISABLED !== "true" && (settings.OTEL_EXPORTER_OTLP_ENDPOINT ?? settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)
+        ? settings.OTEL_SERVICE_NAME
+        : undefined,
+  };
+}
+
+/** Whether only this machine can reach the server. */
+export const isLoopback = (host: string): boolean => host === "localhost" || host === "::1" || /^127\./.test(host);

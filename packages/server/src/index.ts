@@ -1,0 +1,10 @@
+export { type Config, ConfigError, readConfig, Settings } from "./config.ts";
+export { openDatabase } from "./db.ts";
+export { KEY_PATTERN } from "./key.ts";
+export { MigrationError, migrate } from "./migrate.ts";
+export { describeRule } from "./openrpc.ts";
+export { userPolicy } from "./policy.ts";
+export { PostgresError } from "./postgres/binaries.ts";
+export { Refusal } from "./refusal.ts";
+export { openConfiguredDatabase, type Server, startServer } from "./start.ts";
+export { createUser } from "./users.ts";

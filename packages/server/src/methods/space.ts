@@ -1,0 +1,51 @@
+import { randomInt } from "node:crypto";
+import type { Space, spaceMethods } from "@gatehouse/protocol";
+import { uuidv7 } from "uuidv7";
+import type { Sql } from "../db.ts";
+import { Refusal } from "../refusal.ts";
+import type { Handlers } from "../rpc.ts";
+
+const SLUG_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789";
+const makeSlug = () => Array.from({ length: 12 }, () => SLUG_ALPHABET[randomInt(SLUG_ALPHABET.length)]).join("");
+
+/** The spaces whose roster holds a principal, by name. */
+export const spacesOf = (sql: Sql, principalId: string, slug?: string): Promise<Space[]> => sql<Space[]>`
+  select s.id, s.slug, s.name, m.admin, s.created_at
+  from members m join spaces s on s.id = m.space_id
+  where m.principal_id = ${principalId} ${slug === undefined ? sql`` : sql`and s.slug = ${slug}`}
+  order by lower(s.name), s.id`;
+
+/** Makes a space with its first admin. @returns its slug */
+export async function createSpace(sql: Sql, adminId: string, name: string): Promise<string> {
+  const slug = makeSlug();
+  await sql`
+    with space as (insert into spaces (id, slug, name) values (${uuidv7()}, ${slug}, ${name}) returning id)
+    insert into members (space_id, principal_id, admin) select id, ${adminId}, true from space`;
+  return slug;
+}
+
+async function spaceOf(sql: Sql, principalId: string, slug: string): Promise<Space> {
+  const [space] = await spacesOf(sql, principalId, slug);
+  if (!space) throw new Refusal("NOT_FOUND");
+  return space;
+}
+
+export const spaceHandlers: Handlers<typeof spaceMethods> = {
+  "space.list": async (_input, { actor, sql }) => ({ spaces: await spacesOf(sql, actor.principal.id) }),
+
+  async "space.create"({ name }, { actor, sql }) {
+    const slug = await createSpace(sql, actor.principal.id, name);
+    return spaceOf(sql, actor.principal.id, slug);
+  },
+
+  async "space.rename"({ slug, name }, { actor, sql }) {
+    await sql`update spaces set name = ${name} where slug = ${slug}`;
+    return spaceOf(sql, actor.principal.id, slug);
+  },
+
+  async "space.delete"({ slug }, { sql }) {
+    const { count } = await sql`delete from spaces where slug = ${slug}`;
+    if (count === 0) throw new Refusal("NOT_FOUND");
+    return { slug };
+  },
+};

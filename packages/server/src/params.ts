@@ -1,0 +1,31 @@
+import type { Method } from "@gatehouse/protocol";
+import { Refusal } from "./refusal.ts";
+
+/** Most issues that one answer lists. */
+const MAX_ISSUES = 20;
+
+/**
+ * Parses the params of a call with its method's schema: by name, or by position in the schema's order.
+ * @throws Refusal INVALID_PARAMS, which says where and why, but never repeats a value
+ */
+export function parseParams(contract: Method, params: unknown, flaws: readonly string[]): unknown {
+  if (flaws[0]) throw invalid([{ path: "", message: flaws[0] }]);
+  const parsed = contract.params.safeParse(byName(contract, params));
+  if (parsed.success) return parsed.data;
+  throw invalid(parsed.error.issues.slice(0, MAX_ISSUES).map(({ path, message }) => ({ path: path.join("."), message })));
+}
+
+function byName(contract: Method, params: unknown): unknown {
+  if (params === undefined) return {};
+  if (!Array.isArray(params)) return params;
+  const names = Object.keys(contract.params.shape);
+  if (params.length > names.length)
+    throw invalid([{ path: "", message: `takes at most ${names.length} params by position: ${names.join(", ")}` }]);
+  // null stands for a param that is left out: there is no other way to skip one by position.
+  return Object.fromEntries(params.map((value, i) => [names[i], value ?? undefined]));
+}
+
+function invalid(issues: { path: string; message: string }[]): Refusal {
+  const told = issues.map(({ path, message }) => (path ? `${path}: ${message}` : message)).join("; ");
+  return new Refusal("INVALID_PARAMS", `The params do not fit the method's schema: ${told}.`, { issues });
+}

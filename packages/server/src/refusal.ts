@@ -1,0 +1,46 @@
+import { type ErrorCode, type ErrorData, errors, type RpcError } from "@gatehouse/protocol";
+
+/** A refusal that the caller may read: thrown anywhere on the path of a call, answered by its end. */
+export class Refusal extends Error {
+  override readonly name = "Refusal";
+  readonly code: ErrorCode;
+  readonly details: Omit<ErrorData, "code" | "requestId">;
+
+  /** @param options.cause why, for the log alone: it never reaches the caller */
+  constructor(code: ErrorCode, message: string = errors[code].message, details: Refusal["details"] = {}, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.details = details;
+  }
+
+  /** The error object of the answer. */
+  toRpcError(requestId: string): RpcError {
+    return {
+      code: errors[this.code].number,
+      message: this.message,
+      data: { code: this.code, requestId, ...this.details },
+    };
+  }
+}
+
+/** What the breach of a constraint in the schema means to a caller, by the constraint's name. */
+const constraints: Record<string, Refusal> = {
+  agent_name: new Refusal("CONFLICT", "You already have an agent of that name. Choose another, or rename that one."),
+  api_key_name: new Refusal("CONFLICT", "There is already a key of that name. Choose another, or revoke that one."),
+  api_keys_principal_id_fkey: new Refusal("NOT_FOUND"),
+  user_email_key: new Refusal("CONFLICT", "There is already an account with that e-mail address."),
+  last_admin: new Refusal("LAST_ADMIN"),
+};
+
+/** Errors of the connection rather than of the statement: by driver code, Node code or SQLSTATE (classes 08, 53, 57P). */
+const UNREACHABLE = /^(CONNECT|CONNECTION_|ECONN|ENOENT|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|08|53|57P)/;
+
+/** Turns whatever was thrown into what the caller may know of it. The original stays as its `cause`. */
+export function toRefusal(thrown: unknown): Refusal {
+  if (thrown instanceof Refusal) return thrown;
+  const { code, constraint_name } = thrown as { code?: unknown; constraint_name?: unknown };
+  const known = typeof constraint_name === "string" ? constraints[constraint_name] : undefined;
+  if (known) return new Refusal(known.code, known.message, {}, { cause: thrown });
+  const unreachable = typeof code === "string" && UNREACHABLE.test(code);
+  return new Refusal(unreachable ? "UNAVAILABLE" : "INTERNAL_ERROR", undefined, {}, { cause: thrown });
+}

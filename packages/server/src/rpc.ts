@@ -1,0 +1,129 @@
+import type { Api, InputOf, Method, ResultOf } from "@gatehouse/protocol";
+import type { Logger } from "pino";
+import type { Actor } from "./actor.ts";
+import type { Authenticate, Credentials } from "./authenticate.ts";
+import type { Database, Sql } from "./db.ts";
+import { type Call, idOf, type Message, readCall, readMessages } from "./envelope.ts";
+import { parseParams } from "./params.ts";
+import { Refusal, toRefusal } from "./refusal.ts";
+import { admit, type Policy, type Rule } from "./rules.ts";
+import { type CallRecord, observeCall } from "./telemetry.ts";
+
+/** What a handler works with besides its input. `sql` is a transaction where the method writes. */
+export interface At {
+  actor: Actor;
+  sql: Sql;
+}
+
+/** The handlers of `A`: one for every method. */
+export type Handlers<A extends Api> = { readonly [M in keyof A]: (input: InputOf<A, M>, at: At) => Promise<ResultOf<A, M>> };
+
+/** A door: a set of methods, who may call them, and what they do. */
+export interface Door<A extends Api = Api> {
+  api: A;
+  policy: Policy<A>;
+  handlers: Handlers<A>;
+  authenticate: Authenticate;
+  sql: Database;
+  log: Logger;
+}
+
+/** A request as it came through the transport: its size and media type are right, nothing else is known. */
+export interface DoorRequest {
+  presented: Credentials;
+  body: Uint8Array;
+  requestId: string;
+}
+
+/** What to send back: an HTTP status and the JSON text of the body, if there is one. */
+export interface DoorReply {
+  status: number;
+  body?: string;
+}
+
+/** Calls of one batch that are under way at once. */
+const PARALLEL = 8;
+
+/** The path of a request: one credential for all of its calls, and one answer for each that asked for one. */
+export async function answer(door: Door, { presented, body, requestId }: DoorRequest): Promise<DoorReply> {
+  let actor: Actor | undefined;
+  try {
+    actor = await door.authenticate(presented); //                         2  who is it?
+    const { batch, messages } = readMessages(body); //                     3  what do they ask?
+    const answers = await inParallel(messages, PARALLEL, (message) => answerCall(door, actor as Actor, message, requestId));
+    const texts = answers.filter((text) => text !== undefined);
+    if (texts.length === 0) return { status: 204 };
+    return { status: 200, body: batch ? `[${texts.join(",")}]` : (texts[0] as string) };
+  } catch (thrown) {
+    return refuseRequest(door, toRefusal(thrown), requestId, actor);
+  }
+}
+
+/** Answers, and records, a request of which no call could be read. */
+export async function refuseRequest(door: Pick<Door, "log">, refusal: Refusal, requestId: string, actor?: Actor): Promise<DoorReply> {
+  await observeCall(door.log, { requestId, method: "_OTHER", ...(actor && { actor }) }, async () => ({ refusal }));
+  const error = refusal.toRpcError(requestId);
+  return { status: error.code < 0 ? 200 : error.code, body: JSON.stringify({ jsonrpc: "2.0", id: null, error }) };
+}
+
+/** One call, its one span and log line, and the JSON text of its answer: undefined for a notification. */
+async function answerCall(door: Door, actor: Actor, message: Message, requestId: string): Promise<string | undefined> {
+  const rpcId = idOf(message);
+  const record: CallRecord = { requestId, actor, method: "_OTHER", ...(rpcId !== undefined && { rpcId }) };
+  const outcome = await observeCall<Outcome>(door.log, record, async () => {
+    try {
+      return { result: await call(door, actor, message, record) };
+    } catch (thrown) {
+      return { refusal: toRefusal(thrown) };
+    }
+  });
+  if (rpcId === undefined) return undefined;
+  const rest = outcome.refusal ? { error: outcome.refusal.toRpcError(requestId) } : { result: outcome.result };
+  return `{"jsonrpc":"2.0","id":${rpcId},${JSON.stringify(rest).slice(1)}`;
+}
+
+/** The path of one call, in the one order that tells a stranger nothing. */
+async function call(door: Door, actor: Actor, message: Message, record: CallRecord): Promise<unknown> {
+  const { method, params, paramsFlaws } = readCall(message); //            3  envelope
+  const contract = lookUp(door, method); //                                   and method
+  record.method = method;
+  const rule = door.policy[method];
+  admit(rule, method, actor); //                                           4  who: nothing of the params is read yet
+  const input = parseParams(contract, params, paramsFlaws); //             5  params
+  return within(door.sql, contract, async (sql) => {
+    await meet(rule as Rule<never>, input, { actor, sql }); //             6  needs: what the params name
+    return (door.handlers[method] as Handler)(input, { actor, sql }); //   7  handler
+  });
+} //                                                                       8  result, error, span, log line: answerCall
+
+/** What a call came to: a result, or why not. */
+interface Outcome {
+  result?: unknown;
+  refusal?: Refusal;
+}
+
+type Handler = (input: unknown, at: At) => Promise<unknown>;
+
+/** @throws Refusal METHOD_NOT_FOUND */
+function lookUp(door: Door, method: Call["method"]): Method {
+  const contract = Object.hasOwn(door.api, method) ? door.api[method] : undefined;
+  if (!contract) throw new Refusal("METHOD_NOT_FOUND");
+  return contract;
+}
+
+/** What writes runs in a transaction, so that it is authorized and done on the same rows, or not done at all. */
+const within = (sql: Database, contract: Method, run: (sql: Sql) => Promise<unknown>): Promise<unknown> =>
+  contract.effect === "write" ? sql.begin(run) : run(sql);
+
+const meet = async (rule: Rule<never>, input: unknown, at: At): Promise<void> => rule[1]?.check(input as never, at);
+
+/** Maps in order, with at most `limit` under way at once. */
+async function inParallel<T, R>(items: readonly T[], limit: number, run: (item: T) => Promise<R>): Promise<R[]> {
+  const results = new Array<R>(items.length);
+  const queue = items.entries();
+  const worker = async () => {
+    for (const [i, item] of queue) results[i] = await run(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
+  return results;
+}

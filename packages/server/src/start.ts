@@ -1,0 +1,111 @@
+import { once } from "node:events";
+import { mkdir } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
+import { join } from "node:path";
+import { userApi } from "@gatehouse/protocol";
+import { type Auth, createAuth } from "./auth.ts";
+import { createAuthenticate } from "./authenticate.ts";
+import { type Config, isLoopback } from "./config.ts";
+import { type Database, openDatabase } from "./db.ts";
+import { openDoors } from "./http.ts";
+import { userHandlers } from "./methods/index.ts";
+import { migrate, upToDate } from "./migrate.ts";
+import { userPolicy } from "./policy.ts";
+import { startEmbedded } from "./postgres/embedded.ts";
+import { keptSecret } from "./postgres/place.ts";
+import type { Door } from "./rpc.ts";
+import { createLog, startTelemetry } from "./telemetry.ts";
+import { ensureLocalOwner, openSession } from "./users.ts";
+
+/** A running server. */
+export interface Server {
+  /** Where it listens. */
+  url: string;
+  /** A session of the local owner: on an embedded database and a loopback address alone. */
+  ownerSession: { token: string; expiresAt: string } | undefined;
+  /** Answers what is under way, then stops; the embedded Postgres with it. */
+  close(): Promise<void>;
+}
+
+/** A database that is up, whoever runs it. */
+export interface OpenDatabase {
+  address: string;
+  sql: Database;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the database that the settings name, starting the embedded one where they name none.
+ * @param options.join whether an embedded one that a server runs already may be used beside it
+ */
+export async function openConfiguredDatabase(config: Config, options: { join?: boolean } = {}): Promise<OpenDatabase> {
+  const embedded = config.databaseUrl === undefined ? await startEmbedded(config.dataDir, options) : undefined;
+  const address = embedded?.address ?? (config.databaseUrl as string);
+  const sql = openDatabase(address);
+  return {
+    address,
+    sql,
+    async close() {
+      await sql.end({ timeout: 5 });
+      await embedded?.stop();
+    },
+  };
+}
+
+/** Starts a server: telemetry, database, migrations, doors. What was started is stopped again if a later step fails. */
+export async function startServer(config: Config): Promise<Server> {
+  const started: (() => Promise<void>)[] = [];
+  const close = async () => {
+    for (const stop of started.splice(0).reverse()) await stop();
+  };
+  try {
+    started.push(await startTelemetry(config));
+    const log = createLog(config.logLevel);
+    const database = await openConfiguredDatabase(config);
+    started.push(database.close);
+    await migrate(database.sql);
+
+    const secret = await secretOf(config);
+    const port = config.port || (await freePort(config.host));
+    const publicUrl = config.publicUrl ?? `http://${config.host.includes(":") ? `[${config.host}]` : config.host}:${port}`;
+    const origins = [...new Set([new URL(publicUrl).origin, ...config.allowedOrigins])];
+    const { auth, close: closeAuth } = createAuth({ address: database.address, secret, publicUrl, origins });
+    started.push(closeAuth);
+
+    const authenticate = createAuthenticate({ sql: database.sql, auth, origins });
+    const door: Door = { api: userApi, policy: userPolicy, handlers: userHandlers, authenticate, sql: database.sql, log } as Door;
+    const app = await openDoors({ config, publicUrl, origins, auth, door, ready: () => upToDate(database.sql) });
+    started.push(() => app.close());
+    const url = await app.listen({ host: config.host, port });
+
+    const ownerSession = await localOwnerSession(config, database.sql, auth);
+    log.info({ url, database: config.databaseUrl ? "DATABASE_URL" : config.dataDir }, "listening");
+    return { url, ownerSession, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** A port that nobody listens on: it must be known before the doors are made, for their addresses to be right. */
+async function freePort(host: string): Promise<number> {
+  const probe = createServer().listen(0, host);
+  await once(probe, "listening");
+  const { port } = probe.address() as AddressInfo;
+  probe.close();
+  await once(probe, "close");
+  return port;
+}
+
+/** The secret that signs sessions: the one set, else one that is made once and kept. */
+async function secretOf(config: Config): Promise<string> {
+  if (config.secret) return config.secret;
+  await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+  return keptSecret(join(config.dataDir, "secret"));
+}
+
+async function localOwnerSession(config: Config, sql: Database, auth: Auth): Promise<Server["ownerSession"]> {
+  if (config.databaseUrl !== undefined || !isLoopback(config.host)) return undefined;
+  const owner = await ensureLocalOwner(sql);
+  return owner === undefined ? undefined : openSession(auth, owner);
+}

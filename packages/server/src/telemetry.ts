@@ -1,0 +1,133 @@
+import { context, propagation, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
+import pino, { type Logger } from "pino";
+import type { Actor } from "./actor.ts";
+import type { Config } from "./config.ts";
+import type { Refusal } from "./refusal.ts";
+
+const tracer = trace.getTracer("gatehouse");
+
+/** Starts the OpenTelemetry SDK, if a receiver is configured. @returns how to flush and stop it. */
+export async function startTelemetry(config: Config): Promise<() => Promise<void>> {
+  if (!config.tracedAs) return async () => {};
+  // The SDK is large: a server that is not traced does not load it.
+  const { NodeSDK } = await import("@opentelemetry/sdk-node");
+  const sdk = new NodeSDK({ serviceName: config.tracedAs, metricReaders: [], logRecordProcessors: [], instrumentations: [] });
+  sdk.start();
+  return () => sdk.shutdown();
+}
+
+/** The log: JSON lines on stderr, readable lines when a person looks at a terminal. */
+export function createLog(level: string): Logger {
+  if (!process.stderr.isTTY) return pino({ level }, pino.destination(2));
+  return pino({ level, transport: { target: "pino-pretty", options: { destination: 2, ignore: "pid,hostname", singleLine: true } } });
+}
+
+/** Runs a request in a server span that continues the caller's trace (W3C Trace Context). */
+export async function traceRequest<T extends { status: number }>(
+  request: { method: string; route: string; headers: Record<string, unknown> },
+  run: () => Promise<T>,
+): Promise<T> {
+  const parent = propagation.extract(ROOT_CONTEXT, request.headers);
+  const span = tracer.startSpan(
+    `${request.method} ${request.route}`,
+    { kind: SpanKind.SERVER, attributes: { "http.request.method": request.method, "http.route": request.route } },
+    parent,
+  );
+  try {
+    const reply = await context.with(trace.setSpan(parent, span), run);
+    span.setAttribute("http.response.status_code", reply.status);
+    if (reply.status >= 500) span.setStatus({ code: SpanStatusCode.ERROR });
+    return reply;
+  } finally {
+    span.end();
+  }
+}
+
+/** One call, as its span and its log line tell it. Neither holds a param, a secret or an e-mail address. */
+export interface CallRecord {
+  requestId: string;
+  /** `_OTHER` until the method is known to exist. */
+  method: string;
+  /** The JSON-RPC id, in JSON; absent for a notification. */
+  rpcId?: string;
+  actor?: Actor;
+}
+
+/** Refusals that are the server's fault. All others are answers like any other, and no errors of the span. */
+const FAULTS = new Set(["INTERNAL_ERROR", "UNAVAILABLE"]);
+const MAX_ID_LENGTH = 128;
+
+/**
+ * Runs one call inside its one `rpc` span and writes its one log line, whatever comes of it.
+ * `run` may complete the record as it learns more; it answers with what the call came to.
+ * Attributes follow the OpenTelemetry semantic conventions for JSON-RPC.
+ */
+export async function observeCall<T extends { refusal?: Refusal | undefined }>(
+  log: Logger,
+  record: CallRecord,
+  run: () => Promise<T>,
+): Promise<T> {
+  const started = performance.now();
+  const span = tracer.startSpan(record.method, {
+    kind: SpanKind.SERVER,
+    attributes: { "rpc.system.name": "jsonrpc", "jsonrpc.protocol.version": "2.0", "rpc.method": record.method },
+  });
+  try {
+    const outcome = await context.with(trace.setSpan(context.active(), span), run);
+    report(log, span, record, outcome.refusal, performance.now() - started);
+    return outcome;
+  } finally {
+    span.end();
+  }
+}
+
+function report(log: Logger, span: Span, record: CallRecord, refusal: Refusal | undefined, ms: number): void {
+  const { actor, method, requestId, rpcId } = record;
+  span.updateName(method);
+  span.setAttributes({ "rpc.method": method, "gatehouse.request.id": requestId, "gatehouse.outcome": refusal?.code ?? "OK" });
+  if (rpcId !== undefined && rpcId !== "null") span.setAttribute("jsonrpc.request.id", rpcId.replace(/^"|"$/g, "").slice(0, MAX_ID_LENGTH));
+  if (actor)
+    span.setAttributes({
+      "gatehouse.principal.id": actor.principal.id,
+      "gatehouse.principal.kind": actor.principal.kind,
+      "gatehouse.credential.id": actor.credential.id,
+      "gatehouse.credential.via": actor.credential.via,
+    });
+  if (refusal) {
+    span.setAttributes({ "error.type": refusal.code, "rpc.response.status_code": String(refusal.toRpcError(requestId).code) });
+    if (FAULTS.has(refusal.code)) span.setStatus({ code: SpanStatusCode.ERROR });
+  }
+  const line = {
+    outcome: refusal?.code ?? "OK",
+    method,
+    requestId,
+    principal: actor?.principal.id,
+    kind: actor?.principal.kind,
+    via: actor?.credential.via,
+    credentialId: actor?.credential.id,
+    reason: refusal?.details.reason,
+    traceId: span.isRecording() ? span.spanContext().traceId : undefined,
+    ms: Math.round(ms * 10) / 10,
+  };
+  if (!refusal) log.info(line, "call");
+  else if (FAULTS.has(refusal.code)) log.error({ ...line, cause: loggable(refusal.cause) }, "call failed");
+  else log.info({ ...line, cause: loggable(refusal.cause) }, "call refused");
+}
+
+/** What the log may hold of a cause. Of a database error neither message nor detail: they repeat values. */
+function loggable(cause: unknown): unknown {
+  if (!(cause instanceof Error)) return cause;
+  const { code, constraint_name, table_name, routine } = cause as unknown as Record<string, unknown>;
+  if (cause.name === "PostgresError") return { name: cause.name, code, constraint_name, table_name, routine };
+  return { name: cause.name, code, message: cause.message, stack: cause.stack };
+}
+
+/** Runs a database query in a client span, with its text (which holds placeholders, never values). */
+export function startQuerySpan(text: string, startTime?: number): Span {
+  const operation = /^\s*(\w+)/.exec(text)?.[1]?.toUpperCase() ?? "QUERY";
+  return tracer.startSpan(operation, {
+    kind: SpanKind.CLIENT,
+    ...(startTime !== undefined && { startTime }),
+    attributes: { "db.system.name": "postgresql", "db.operation.name": operation, "db.query.text": text.replace(/\s+/g, " ").trim() },
+  });
+}

@@ -1,0 +1,74 @@
+import { createHmac } from "node:crypto";
+import { Name } from "@gatehouse/protocol";
+import { hashPassword } from "better-auth/crypto";
+import { uuidv7 } from "uuidv7";
+import { z } from "zod";
+import type { Auth } from "./auth.ts";
+import type { Database, Sql } from "./db.ts";
+import { createSpace } from "./methods/space.ts";
+import { Refusal } from "./refusal.ts";
+
+/** Shortest password a person may choose. */
+export const MIN_PASSWORD_LENGTH = 12;
+
+/** The account that a server with an embedded database makes for the person who started it. */
+const LOCAL_OWNER = { email: "owner@gatehouse.localhost", name: "Local owner", space: "Home" };
+
+/** What it takes to make a user. */
+export const NewUser = z.strictObject({
+  email: z.email("must be an e-mail address").max(254).toLowerCase(),
+  name: Name,
+  password: z
+    .string()
+    .min(MIN_PASSWORD_LENGTH, `must have at least ${MIN_PASSWORD_LENGTH} characters`)
+    .max(128, "must have at most 128 characters"),
+});
+
+/**
+ * Makes a user who signs in with e-mail and password. For operators: no method of the API does this.
+ * @returns the user's id
+ * @throws Refusal INVALID_PARAMS, or CONFLICT when the address has an account
+ */
+export async function createUser(sql: Database, given: z.input<typeof NewUser>): Promise<string> {
+  const parsed = NewUser.safeParse(given);
+  if (!parsed.success)
+    throw new Refusal("INVALID_PARAMS", parsed.error.issues.map(({ path, message }) => `${path.join(".")} ${message}`).join("; "));
+  const { email, name, password } = parsed.data;
+  const hash = await hashPassword(password);
+  return sql.begin(async (tx) => {
+    const id = await insertUser(tx, email, name);
+    await tx`
+      insert into auth.account (id, "userId", "accountId", "providerId", password)
+      values (${uuidv7()}, ${id}, ${id}, 'credential', ${hash})`;
+    return id;
+  });
+}
+
+/** Makes the local owner and a first space, in a database that has no users yet. @returns the owner's id, if there is one */
+export async function ensureLocalOwner(sql: Database): Promise<string | undefined> {
+  return sql.begin(async (tx) => {
+    await tx`lock table auth."user" in share row exclusive mode`;
+    const users = await tx<
+      { id: string; email: string }[]
+    >`select id, email from auth."user" where email = ${LOCAL_OWNER.email} union all (select id, email from auth."user" limit 1)`;
+    if (users[0]) return users.find(({ email }) => email === LOCAL_OWNER.email)?.id;
+    const id = await insertUser(tx, LOCAL_OWNER.email, LOCAL_OWNER.name);
+    await createSpace(tx, id, LOCAL_OWNER.space);
+    return id;
+  });
+}
+
+/** Signs a user in. @returns the Bearer token of a new session, and when it ends */
+export async function openSession(auth: Auth, userId: string): Promise<{ token: string; expiresAt: string }> {
+  const context = await auth.$context;
+  const session = await context.internalAdapter.createSession(userId);
+  // The signed form of a session token that better-auth puts into its cookies.
+  const signature = createHmac("sha256", context.secret).update(session.token).digest("base64");
+  return { token: `${session.token}.${signature}`, expiresAt: session.expiresAt.toISOString() };
+}
+
+async function insertUser(sql: Sql, email: string, name: string): Promise<string> {
+  const id = uuidv7();
+  await sql`insert into auth."user" (id, email, name) values (${id}, ${email}, ${name})`;
+  return id;
+}
