@@ -16,15 +16,15 @@ export interface Target {
 const TIMEOUT_MS = 30_000;
 
 /**
- * Posts one request, or one batch, and returns the answers in no promised order.
- * @throws GatehouseError UNREACHABLE, BAD_ANSWER, or what the server refused the whole request with
+ * Posts JSON to the server.
+ * @throws GatehouseError UNREACHABLE
  */
-export async function post(target: Target, path: string, body: RpcRequest | RpcRequest[]): Promise<RpcResponse[]> {
+export async function reach(target: Target, path: string, body: unknown): Promise<Response> {
   const credential = typeof target.credential === "function" ? await target.credential() : target.credential;
   const headers: Record<string, string> = { "content-type": "application/json" };
   if (credential !== undefined) headers.authorization = `Bearer ${credential}`;
   propagation.inject(context.active(), headers);
-  const answer = await (target.fetch ?? fetch)(new URL(path, target.server), {
+  return (target.fetch ?? fetch)(new URL(path, target.server), {
     method: "POST",
     headers,
     body: JSON.stringify(body),
@@ -34,6 +34,14 @@ export async function post(target: Target, path: string, body: RpcRequest | RpcR
   }).catch((cause: unknown) => {
     throw new GatehouseError("UNREACHABLE", `${target.server} does not answer. Is the server running there?`, {}, { cause });
   });
+}
+
+/**
+ * Posts one call, or one batch, and returns the answers in no promised order.
+ * @throws GatehouseError UNREACHABLE, BAD_ANSWER, or what the server refused the whole request with
+ */
+export async function post(target: Target, path: string, body: RpcRequest | RpcRequest[]): Promise<RpcResponse[]> {
+  const answer = await reach(target, path, body);
   if (answer.status === 204) return [];
   const parsed: unknown = await answer.json().catch(() => undefined);
   const answers = (Array.isArray(parsed) ? parsed : [parsed]) as RpcResponse[];

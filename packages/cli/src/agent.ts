@@ -1,0 +1,92 @@
+import type { Client } from "@gatehouse/client";
+import type { Agent, UserApi } from "@gatehouse/protocol";
+import type { Command } from "commander";
+import { confirmed } from "./ask.ts";
+import { addCommand, addNoun } from "./command.ts";
+import { CliError } from "./exit.ts";
+import { facts, moment, table } from "./output.ts";
+import { showSpaces } from "./space.ts";
+
+/** The agent of an id or a name. @throws CliError "not found" */
+export async function findAgent(client: Client<UserApi>, given: string): Promise<Agent> {
+  const { agents } = await client.agent.list();
+  const found = agents.find(({ id, name }) => id === given || name.toLowerCase() === given.toLowerCase());
+  if (!found) throw new CliError("not found", `You have no agent ${given}. me agent list shows those you have.`);
+  return found;
+}
+
+export function addAgent(program: Command): void {
+  const agent = addNoun(program, "agent", "Agents that belong to you: create, list, get, spaces, rename, delete.");
+
+  addCommand(agent, {
+    usage: "create <name>",
+    summary: "Make an agent that belongs to you.",
+    examples: ["agent create support-bot", "agent create support-bot --json"],
+    run: async (me, _options, name) => (await me.client()).agent.create({ name: name as string }),
+    show: ({ name, id }) =>
+      `Created agent ${name} (${id}).\nNext, give it a key: me apikey create --agent ${JSON.stringify(name)} --name KEY-NAME`,
+  });
+
+  addCommand(agent, {
+    usage: "list",
+    summary: "List your agents.",
+    examples: ["agent list"],
+    run: async (me) => (await me.client()).agent.list(),
+    show: ({ agents }) =>
+      table(
+        ["Name", "Id", "Created"],
+        agents.map(({ name, id, createdAt }) => [name, id, moment(createdAt)]),
+        "You have no agents. Make one: me agent create NAME",
+      ),
+  });
+
+  addCommand(agent, {
+    usage: "get <agent>",
+    summary: "Show one of your agents, by name or id.",
+    examples: ["agent get support-bot"],
+    async run(me, _options, given) {
+      const client = await me.client();
+      const { id } = await findAgent(client, given as string);
+      return client.agent.get({ id });
+    },
+    show: ({ name, id, owner, createdAt }) => facts({ Name: name, Id: id, Owner: owner.name, Created: moment(createdAt) }),
+  });
+
+  addCommand(agent, {
+    usage: "spaces <agent>",
+    summary: "List the spaces one of your agents is in.",
+    examples: ["agent spaces support-bot"],
+    async run(me, _options, given) {
+      const client = await me.client();
+      const { id } = await findAgent(client, given as string);
+      return client.agent.spaces({ id });
+    },
+    show: ({ spaces }) => showSpaces(spaces),
+  });
+
+  addCommand(agent, {
+    usage: "rename <agent> <name>",
+    summary: "Give an agent another name; its id and keys stay.",
+    examples: ["agent rename support-bot helper"],
+    async run(me, _options, given, name) {
+      const client = await me.client();
+      const { id } = await findAgent(client, given as string);
+      return client.agent.rename({ id, name: name as string });
+    },
+    show: ({ name, id }) => `Agent ${id} is now named ${name}.`,
+  });
+
+  addCommand(agent, {
+    usage: "delete <agent>",
+    summary: "Delete an agent. Its keys are dead from that moment.",
+    examples: ["agent delete support-bot", "agent delete support-bot --yes"],
+    options: (command) => command.option("-y, --yes", "do not ask"),
+    async run(me, { yes }: { yes?: boolean }, given) {
+      const client = await me.client();
+      const { id, name } = await findAgent(client, given as string);
+      await confirmed(me, `Deleting ${name} also revokes its keys, and can't be undone.`, yes);
+      return client.agent.delete({ id });
+    },
+    show: ({ id }) => `Deleted agent ${id}, and with it its keys.`,
+  });
+}

@@ -1,0 +1,48 @@
+import type { GatehouseError } from "@gatehouse/client";
+import { CommanderError } from "commander";
+
+/** What a script can tell from how `me` ended. */
+export const exitCodes = {
+  ok: 0,
+  error: 1,
+  usage: 2,
+  "not signed in": 3,
+  forbidden: 4,
+  "not found": 5,
+  conflict: 6,
+  unreachable: 7,
+} as const;
+export type Ending = keyof typeof exitCodes;
+
+/** A failure of the command line's own, with what to do next. */
+export class CliError extends Error {
+  override readonly name = "CliError";
+  readonly ending: Ending;
+
+  constructor(ending: Ending, message: string) {
+    super(message);
+    this.ending = ending;
+  }
+}
+
+/** By code: of the server's refusals, and of the client's own. */
+const endings: Partial<Record<string, Ending>> = {
+  INVALID_PARAMS: "usage",
+  UNAUTHENTICATED: "not signed in",
+  FORBIDDEN: "forbidden",
+  NOT_FOUND: "not found",
+  CONFLICT: "conflict",
+  LAST_ADMIN: "conflict",
+  UNREACHABLE: "unreachable",
+  UNAVAILABLE: "unreachable",
+} satisfies Partial<Record<GatehouseError["code"], Ending>>;
+
+/** How an error ends the command, and what there is to say of it; `code` is stable. */
+export function describe(error: unknown): { ending: Ending; code: string; message: string; data: object } {
+  if (error instanceof CommanderError) return { ending: error.exitCode === 0 ? "ok" : "usage", code: "USAGE", message: "", data: {} };
+  if (error instanceof CliError)
+    return { ending: error.ending, code: error.ending.toUpperCase().replaceAll(" ", "_"), message: error.message, data: {} };
+  const { code, message, data } = error as Partial<GatehouseError>;
+  const ending = (code && endings[code]) || "error";
+  return { ending, code: code ?? "ERROR", message: message ?? String(error), data: data ?? {} };
+}

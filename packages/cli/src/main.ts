@@ -1,0 +1,47 @@
+#!/usr/bin/env bun
+import tab from "@bomb.sh/tab/commander";
+import { Command } from "commander";
+import packageJson from "../package.json" with { type: "json" };
+import { addAgent } from "./agent.ts";
+import { addApikey } from "./apikey.ts";
+import { addDoctor } from "./doctor.ts";
+import { describe, exitCodes } from "./exit.ts";
+import { addLogin } from "./login.ts";
+import { addMigrate } from "./operator/migrate.ts";
+import { addUp } from "./operator/up.ts";
+import { addUser } from "./operator/user.ts";
+import { note } from "./output.ts";
+import { addPolicy } from "./policy.ts";
+import { addSpace } from "./space.ts";
+import { addWhoami } from "./whoami.ts";
+
+const program = new Command("me")
+  .description("Gatehouse: one door for people and their AI agents.")
+  .version(packageJson.version, "-V, --version", "print the version")
+  .configureHelp({ showGlobalOptions: true })
+  .showHelpAfterError("(add --help for what this command takes)")
+  .addHelpText(
+    "after",
+    `
+Environment: ME_SERVER, ME_API_KEY, ME_SPACE.
+Exit codes:  ${Object.entries(exitCodes)
+      .map(([ending, code]) => `${code} ${ending}`)
+      .join(", ")}.
+
+Examples:
+  $ me up
+  $ me whoami
+  $ me agent create support-bot`,
+  )
+  .exitOverride();
+
+for (const add of [addWhoami, addLogin, addSpace, addAgent, addApikey, addPolicy, addUp, addUser, addMigrate, addDoctor]) add(program);
+tab(program, { completionCommandName: "completions" });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  const { ending, code, message, data } = describe(error);
+  if (message) note(process.argv.includes("--json") ? JSON.stringify({ error: { code, message, ...data } }) : `Error: ${message}`);
+  process.exitCode = exitCodes[ending];
+}

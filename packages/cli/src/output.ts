@@ -1,0 +1,57 @@
+import Table from "cli-table3";
+import colors from "picocolors";
+
+/** Rows of text in columns, with a heading; or a sentence, when there are no rows. */
+export function table(heading: readonly string[], rows: readonly (readonly string[])[], none: string): string {
+  if (rows.length === 0) return none;
+  const made = new Table({
+    head: heading.map((text) => colors.bold(text)),
+    chars: Object.fromEntries(
+      [
+        "top",
+        "top-mid",
+        "top-left",
+        "top-right",
+        "bottom",
+        "bottom-mid",
+        "bottom-left",
+        "bottom-right",
+        "left",
+        "left-mid",
+        "mid",
+        "mid-mid",
+        "right",
+        "right-mid",
+      ].map((part) => [part, ""]),
+    ),
+    style: { head: [], border: [], "padding-left": 0, "padding-right": 2 },
+  });
+  made.options.chars.middle = "";
+  made.push(...rows.map((row) => row.map(safe)));
+  return lines(made.toString());
+}
+
+/** Facts, one a line: `Name:  value`. Those that are undefined are left out. */
+export function facts(entries: Record<string, string | undefined>): string {
+  const present = Object.entries(entries).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  const width = Math.max(...present.map(([label]) => label.length)) + 1;
+  return present.map(([label, value]) => `${colors.bold(`${label}:`.padEnd(width))} ${safe(value)}`).join("\n");
+}
+
+/** A moment, as people read it: to the minute, UTC. */
+export const moment = (at: string | null, never = "never"): string => (at === null ? never : `${at.slice(0, 16).replace("T", " ")}Z`);
+
+/** Says something to the person, beside the result. */
+export const note = (text: string): void => {
+  process.stderr.write(`${text}\n`);
+};
+
+/** What other people named may hold anything: nothing of it may steer the terminal. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
+const safe = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, "\ufffd");
+
+const lines = (text: string): string =>
+  text
+    .split("\n")
+    .map((line) => line.trimEnd())
+    .join("\n");

@@ -1,0 +1,51 @@
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { z } from "zod";
+import { CliError } from "./exit.ts";
+
+const serverAddress = z
+  .url({ protocol: /^https?$/, error: "must be the address of a server, e.g. http://127.0.0.1:7070" })
+  .transform((text) => new URL(text).origin);
+
+/** Every variable the command line reads. */
+const Environment = z.object({
+  ME_SERVER: serverAddress.optional(),
+  ME_API_KEY: z.string().optional(),
+  ME_SPACE: z.string().optional(),
+  XDG_CONFIG_HOME: z.string().optional(),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z.string().optional(),
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: z.string().optional(),
+  OTEL_SDK_DISABLED: z.string().optional(),
+});
+
+/** The settings of one run of `me`. */
+export interface Settings {
+  /** Origin; from --server or ME_SERVER. */
+  server: string | undefined;
+  apiKey: string | undefined;
+  space: string | undefined;
+  /** Folder of the credential store. */
+  configDir: string;
+  traced: boolean;
+}
+
+/**
+ * Reads the environment and the global options. An empty variable counts as absent.
+ * @throws CliError when one of them is wrong
+ */
+export function readSettings(options: { server?: string | undefined }, env: Record<string, string | undefined> = process.env): Settings {
+  const read = Environment.safeParse(Object.fromEntries(Object.entries(env).filter(([, value]) => value)));
+  if (!read.success)
+    throw new CliError("usage", read.error.issues.map(({ path, message }) => `${path[0]?.toString()} ${message}`).join("\n"));
+  const flag = options.server === undefined ? undefined : serverAddress.safeParse(options.server);
+  if (flag && !flag.success) throw new CliError("usage", `--server ${flag.error.issues[0]?.message}`);
+  const { data } = read;
+  return {
+    server: flag?.data ?? data.ME_SERVER,
+    apiKey: data.ME_API_KEY,
+    space: data.ME_SPACE,
+    configDir: join(data.XDG_CONFIG_HOME ?? join(homedir(), ".config"), "gatehouse"),
+    traced:
+      data.OTEL_SDK_DISABLED !== "true" && (data.OTEL_EXPORTER_OTLP_ENDPOINT ?? data.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) !== undefined,
+  };
+}

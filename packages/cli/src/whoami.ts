@@ -1,0 +1,23 @@
+import { credentialKinds, principalKinds } from "@gatehouse/protocol";
+import type { Command } from "commander";
+import { addCommand } from "./command.ts";
+import { facts, moment } from "./output.ts";
+
+export function addWhoami(program: Command): void {
+  addCommand(program, {
+    usage: "whoami",
+    summary: "Show who is calling, and by which credential.",
+    examples: ["whoami", "whoami --json"],
+    run: async (me) => (await me.client()).whoami(),
+    show: async ({ id, kind, email, name, credential, owner }, me) =>
+      facts({
+        Name: name,
+        Kind: principalKinds[kind],
+        Email: email ?? undefined,
+        Owner: owner?.name,
+        Id: id,
+        Credential: `${credentialKinds[credential.via]}, expires: ${moment(credential.expiresAt)}`,
+        Server: await me.server(),
+      }),
+  });
+}

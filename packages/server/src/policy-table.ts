@@ -1,0 +1,38 @@
+import type { Permission } from "@gatehouse/protocol";
+import type { Actor } from "./actor.ts";
+import { userPolicy } from "./policy.ts";
+import type { Rule } from "./rules.ts";
+
+const ceiling: Permission[] = [{ action: "read" }];
+const calling = (kind: "u" | "a", via: Actor["credential"]["via"], limits: Permission[] | null): Actor => ({
+  principal: { id: "", kind, name: "", email: null },
+  owner: null,
+  credential: { via, id: "", expiresAt: null, ceiling: limits },
+});
+
+/** Every kind of caller that the policy tells apart. */
+export const callers = {
+  session: calling("u", "session", null),
+  pat: calling("u", "pat", null),
+  "pat+ceiling": calling("u", "pat", ceiling),
+  agent: calling("a", "agent_key", null),
+} as const;
+export type Caller = keyof typeof callers;
+
+/** One method's row of the policy, as data. */
+export interface PolicyRow {
+  method: string;
+  who: string;
+  needs: string | null;
+  /** Whether each kind of caller passes `who`. */
+  admits: Record<Caller, boolean>;
+}
+
+/** The policy as data, in its own order: what `me policy`, the docs and the tests show. */
+export function policyTable(): PolicyRow[] {
+  return Object.entries(userPolicy).map(([method, rule]) => {
+    const [who, needs] = rule as Rule<never>;
+    const admits = Object.fromEntries(Object.entries(callers).map(([name, actor]) => [name, who.refuses(actor) === undefined]));
+    return { method, who: who.label, needs: needs?.label ?? null, admits: admits as PolicyRow["admits"] };
+  });
+}
