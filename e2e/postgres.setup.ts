@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openConfiguredDatabase, readConfig } from "@gatehouse/server";
@@ -14,6 +14,7 @@ declare module "vitest" {
 /** One real Postgres, the embedded one, for all test files. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const folder = await mkdtemp(join(tmpdir(), "gatehouse-test-"));
+  await chmod(folder, 0o755); // run as root, Postgres is another user
   const { address, close } = await openConfiguredDatabase(readConfig({ GATEHOUSE_DATA: join(folder, "data") }));
   project.provide("postgres", address);
   return async () => {

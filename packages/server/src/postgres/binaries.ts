@@ -19,8 +19,8 @@ export const isRoot = () => process.getuid?.() === 0;
  */
 export async function findBinaries(fallback: string): Promise<string> {
   const { native, version } = await locatePackage();
-  if (await linksMade(native)) if (await reachable(native)) return native;
   if (await reachable(native)) {
+    if (await linksMade(native)) return native;
     await makeLinks(native).catch(() => {}); // a read-only node_modules: then a copy
     if (await linksMade(native)) return native;
   }

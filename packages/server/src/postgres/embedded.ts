@@ -37,7 +37,7 @@ export async function startEmbedded(dataDir: string, { join: mayJoin = false } =
     await accepting(address, place.socket);
     return { address, stop: async () => {} };
   }
-  const binaries = await findBinaries(place.home);
+  const binaries = await findBinaries(place.copies);
   await stopOrphan(place);
   await takeLock(place);
   try {

@@ -1,13 +1,15 @@
 import { createHash, randomBytes } from "node:crypto";
-import { chmod, chown, link, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, chown, link, lstat, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { isRoot, reachable, UNPRIVILEGED } from "./binaries.ts";
+import { isRoot, PostgresError, reachable, UNPRIVILEGED } from "./binaries.ts";
 
 /** Where the parts of one embedded Postgres lie. */
 export interface Place {
   /** Everything of it; owned by the user it runs as. */
   home: string;
+  /** Where a copy of the binaries goes, if one is needed; owned by us. */
+  copies: string;
   /** The cluster. */
   cluster: string;
   /** The folder of its socket. */
@@ -18,7 +20,7 @@ export interface Place {
   passwordFile: string;
 }
 
-/** Where root keeps what must be readable by another user, when the data folder is not. */
+/** Where root keeps what another user must be able to read, when the data folder is closed to others. */
 const ROOT_HOME = "/var/lib/gatehouse";
 /** Longest path a unix socket may have is 107 bytes; its file's name takes 16 of them. */
 const MAX_SOCKET_FOLDER = 90;
@@ -29,19 +31,30 @@ export async function prepare(dataDir: string): Promise<Place> {
   const tag = createHash("sha256").update(dataDir).digest("hex").slice(0, 12);
   const home = (await reachable(dataDir)) ? join(dataDir, "postgres") : join(ROOT_HOME, tag);
   await mkdir(home, { recursive: true, mode: 0o755 });
-  const inHome = join(home, "run");
-  const socket = inHome.length <= MAX_SOCKET_FOLDER ? inHome : join(tmpdir(), `gatehouse-${tag}`);
-  await mkdir(socket, { recursive: true, mode: 0o700 });
-  await chmod(socket, 0o700);
+  const socket = await socketFolder(home, tag);
   if (isRoot()) for (const folder of [home, socket]) await chown(folder, UNPRIVILEGED.uid, UNPRIVILEGED.gid);
   return {
     home,
+    copies: isRoot() ? ROOT_HOME : dataDir,
     cluster: join(home, "data"),
     socket,
     logFile: join(home, "postgres.log"),
     lockFile: join(dataDir, "server.lock"),
     passwordFile: join(dataDir, "postgres.password"),
   };
+}
+
+/** A folder of ours alone, with a path short enough for a socket. */
+async function socketFolder(home: string, tag: string): Promise<string> {
+  const inHome = join(home, "run");
+  const folder = inHome.length <= MAX_SOCKET_FOLDER ? inHome : join(isRoot() ? ROOT_HOME : tmpdir(), `run-${tag}`);
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  // In a shared folder somebody else may have put something of that name there first.
+  const { uid } = await lstat(folder).then((found) => (found.isDirectory() ? found : { uid: -1 }));
+  if (uid !== process.geteuid?.() && uid !== UNPRIVILEGED.uid)
+    throw new PostgresError(`${folder} is not ours. Remove it, then start again.`);
+  await chmod(folder, 0o700);
+  return folder;
 }
 
 /** A secret kept in a file that only its owner reads: read, or made on first use. */
