@@ -36,3 +36,9 @@ export function policyTable(): PolicyRow[] {
     return { method, who: who.label, needs: needs?.label ?? null, admits: admits as PolicyRow["admits"] };
   });
 }
+
+/** What each rule of the policy means, by its label, in the order the policy first uses them. */
+export function ruleTexts(): Record<string, string> {
+  const used = Object.values(userPolicy).flatMap((rule) => rule as readonly { label: string; text: string }[]);
+  return Object.fromEntries(used.map(({ label, text }) => [label, text]));
+}

@@ -30,6 +30,8 @@ export interface Server {
 /** A database that is up, whoever runs it. */
 export interface OpenDatabase {
   address: string;
+  /** Where it is, for people: never the address, which may hold a password. */
+  place: string;
   sql: Database;
   close(): Promise<void>;
 }
@@ -44,6 +46,7 @@ export async function openConfiguredDatabase(config: Config, options: { join?: b
   const sql = openDatabase(address);
   return {
     address,
+    place: embedded?.home ?? "DATABASE_URL",
     sql,
     async close() {
       await sql.end({ timeout: 5 });
@@ -79,7 +82,7 @@ export async function startServer(config: Config): Promise<Server> {
     const url = await app.listen({ host: config.host, port });
 
     const ownerSession = await localOwnerSession(config, database.sql, auth);
-    log.info({ url, database: config.databaseUrl ? "DATABASE_URL" : config.dataDir }, "listening");
+    log.info({ url, database: database.place }, "listening");
     return { url, ownerSession, close };
   } catch (error) {
     await close();

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { chown, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { chown, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { connect } from "../db.ts";
 import { findBinaries, isRoot, PostgresError, UNPRIVILEGED } from "./binaries.ts";
@@ -10,6 +10,8 @@ import { commandOf, ended, lives, run, startOf, startSupervised } from "./proces
 /** A running embedded Postgres. */
 export interface EmbeddedPostgres {
   address: string;
+  /** The folder it lies in. */
+  home: string;
   /** Stops it, if it was started here. */
   stop(): Promise<void>;
 }
@@ -35,7 +37,7 @@ export async function startEmbedded(dataDir: string, { join: mayJoin = false } =
   if (holder !== undefined) {
     if (!mayJoin) throw inUse(holder);
     await accepting(address, place.socket);
-    return { address, stop: async () => {} };
+    return { address, home: place.home, stop: async () => {} };
   }
   const binaries = await findBinaries(place.copies);
   await stopOrphan(place);
@@ -71,7 +73,7 @@ export async function startEmbedded(dataDir: string, { join: mayJoin = false } =
       await stop();
       throw error;
     });
-    return { address, stop };
+    return { address, home: place.home, stop };
   } catch (error) {
     await rm(place.lockFile, { force: true });
     throw error;
@@ -103,9 +105,11 @@ async function takeLock(place: Place): Promise<void> {
 /** Makes the cluster, whole or not at all. */
 async function createCluster(place: Place, binaries: string, password: string): Promise<void> {
   if (await stat(join(place.cluster, "PG_VERSION")).catch(() => undefined)) return;
-  const unfinished = `${place.cluster}.new`;
-  const passwordFile = join(dirname(place.cluster), `.password-${randomBytes(6).toString("hex")}`);
-  await rm(unfinished, { recursive: true, force: true });
+  // A name of its own: an initdb whose server was killed may still be writing to another.
+  const unfinished = join(place.home, `new-${randomBytes(6).toString("hex")}`);
+  const passwordFile = `${unfinished}.password`;
+  for (const left of (await readdir(place.home)).filter((name) => name.startsWith("new-")))
+    await rm(join(place.home, left), { recursive: true, force: true }).catch(() => {}); // still being written: next time
   await writeFile(passwordFile, password, { mode: 0o600 });
   if (isRoot()) await chown(passwordFile, UNPRIVILEGED.uid, UNPRIVILEGED.gid);
   try {

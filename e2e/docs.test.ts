@@ -1,0 +1,23 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { generatedDocs } from "./docs.ts";
+import { runSteps, stepsOf } from "./markdown.ts";
+import { ME, makeHome, startUp } from "./run.ts";
+
+const ROOT = join(import.meta.dirname, "..");
+
+test("the generated parts of the docs are what the code generates", async () => {
+  for (const { file, is, shouldBe } of await generatedDocs()) expect(is, `${file} is out of date: bun run docs`).toBe(shouldBe);
+});
+
+test.each(["docs/credentials.md", "docs/operating.md"])("every command of %s works", async (file) => {
+  const home = await makeHome();
+  const server = await startUp(home);
+  const steps = stepsOf(await readFile(join(ROOT, file), "utf8")).filter(({ language }) => language === "sh");
+  expect(steps.length).toBeGreaterThan(0);
+  const prelude = `me() { '${process.execPath}' '${ME}' "$@"; }`;
+  for (const { code, exit, output } of await runSteps(steps, { cwd: ROOT, env: home.env, prelude }))
+    expect(exit, `${code}\n${output}`).toBe(0);
+  await server.stop();
+});

@@ -1,0 +1,72 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { errors } from "@gatehouse/protocol";
+import { KEY_PATTERN, Settings } from "@gatehouse/server";
+import { callers, policyTable, ruleTexts } from "@gatehouse/server/policy";
+
+/** The parts of the docs that are generated, by file and marker: each fact stands in the code once. */
+const parts: Record<string, Record<string, () => string>> = {
+  "AUTH_DESIGN.md": { policy, rules },
+  "docs/credentials.md": { "key-pattern": () => `\`\`\`text\n${KEY_PATTERN}\n\`\`\`` },
+  "docs/settings.md": { settings },
+  "docs/errors.md": { errors: errorTable },
+};
+
+const ROOT = join(import.meta.dirname, "..");
+
+const markdownTable = (heading: readonly string[], rows: readonly (readonly string[])[]): string =>
+  [heading, heading.map(() => "---"), ...rows]
+    .map((cells) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`)
+    .join("\n");
+
+function policy(): string {
+  return markdownTable(
+    ["method", "who", "needs", ...Object.keys(callers)],
+    policyTable().map(({ method, who, needs, admits }) => [
+      `\`${method}\``,
+      who,
+      needs ?? "",
+      ...Object.values(admits).map((yes) => (yes ? "yes" : "–")),
+    ]),
+  );
+}
+
+function rules(): string {
+  return Object.entries(ruleTexts())
+    .map(([label, text]) => `- **${label}**: ${text}.`)
+    .join("\n");
+}
+
+function settings(): string {
+  const rows = Object.entries(Settings.shape).map(([name, schema]) => {
+    const fallback = schema.meta()?.default ?? Settings.partial().parse({})[name as keyof typeof Settings.shape];
+    return [`\`${name}\``, schema.description ?? "", Array.isArray(fallback) ? "none" : String(fallback ?? "none")];
+  });
+  return markdownTable(["variable", "what it sets", "default"], rows);
+}
+
+function errorTable(): string {
+  const http = (number: number) => (number > 0 ? String(number) : "200");
+  return markdownTable(
+    ["`error.data.code`", "`error.code`", "HTTP", "says"],
+    Object.entries(errors).map(([code, { number, message }]) => [`\`${code}\``, String(number), http(number), message]),
+  );
+}
+
+/** Every file with generated parts: as it is, and as it should be. */
+export async function generatedDocs(): Promise<{ file: string; is: string; shouldBe: string }[]> {
+  return Promise.all(
+    Object.entries(parts).map(async ([file, markers]) => {
+      const is = await readFile(join(ROOT, file), "utf8");
+      let shouldBe = is;
+      for (const [marker, make] of Object.entries(markers)) {
+        const place = new RegExp(`(<!-- generated: ${marker} -->\n)[\\s\\S]*?(<!-- end -->)`);
+        if (!place.test(is)) throw new Error(`${file} has no place for ${marker}`);
+        shouldBe = shouldBe.replace(place, (_all, before: string, after: string) => `${before}\n${make()}\n\n${after}`);
+      }
+      return { file, is, shouldBe };
+    }),
+  );
+}
+
+if (import.meta.main) for (const { file, shouldBe } of await generatedDocs()) await writeFile(join(ROOT, file), shouldBe);
