@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { RpcError, RpcResponse } from "@gatehouse/protocol";
+import { type Api, type RpcError, type RpcResponse, userApi } from "@gatehouse/protocol";
 import { createUser, openDatabase, readConfig, startServer } from "@gatehouse/server";
 import { inject } from "vitest";
 
@@ -22,6 +22,7 @@ export interface HttpAnswer {
 export type TestServer = Awaited<ReturnType<typeof startTestServer>>;
 
 const JSON_TYPE = { "content-type": "application/json" };
+const SECRET = "a secret that only tests know, 0123456789";
 const PASSWORD = "correct horse battery staple";
 
 /** Makes an empty database. @returns its address */
@@ -41,7 +42,7 @@ export async function startTestServer(settings: Record<string, string> = {}) {
   const server = await startServer(
     readConfig({
       DATABASE_URL: databaseUrl,
-      GATEHOUSE_SECRET: "a secret that only tests know, 0123456789",
+      GATEHOUSE_SECRET: SECRET,
       PORT: "0",
       LOG_LEVEL: "silent",
       RATE_LIMIT: "0",
@@ -61,10 +62,12 @@ export async function startTestServer(settings: Record<string, string> = {}) {
     url,
     rpcUrl,
     databaseUrl,
+    /** Signs its sessions. */
+    secret: SECRET,
     sql,
     /** Posts any body to the user RPC. */
     post,
-    /** Calls a method. @returns its result, or its error object */
+    /** Calls a method. @returns its result, which must fit the contract, or its error object */
     async call(
       credential: string | undefined,
       method: string,
@@ -79,7 +82,9 @@ export async function startTestServer(settings: Record<string, string> = {}) {
         JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }),
         credential === undefined ? {} : { authorization: `Bearer ${credential}` },
       );
-      return { status, ...(JSON.parse(text) as RpcResponse) };
+      const answer = JSON.parse(text) as RpcResponse;
+      if ("result" in answer) (userApi as Api)[method]?.result.parse(answer.result);
+      return { status, ...answer };
     },
     /** Makes a user and signs them in, over HTTP. */
     async user(name: string): Promise<TestUser> {

@@ -24,16 +24,18 @@ export async function reach(target: Target, path: string, body: unknown): Promis
   const headers: Record<string, string> = { "content-type": "application/json" };
   if (credential !== undefined) headers.authorization = `Bearer ${credential}`;
   propagation.inject(context.active(), headers);
-  return (target.fetch ?? fetch)(new URL(path, target.server), {
-    method: "POST",
-    headers,
-    body: JSON.stringify(body),
-    credentials: credential === undefined ? "include" : "omit",
-    redirect: "error", // a credential goes to the server that was named, and nowhere else
-    signal: AbortSignal.timeout(target.timeoutMs ?? TIMEOUT_MS),
-  }).catch((cause: unknown) => {
-    throw new GatehouseError("UNREACHABLE", `${target.server} does not answer. Is the server running there?`, {}, { cause });
-  });
+  try {
+    return await (target.fetch ?? fetch)(new URL(path, target.server), {
+      method: "POST",
+      headers,
+      body: JSON.stringify(body),
+      credentials: credential === undefined ? "include" : "omit",
+      redirect: "error", // a credential goes to the server that was named, and nowhere else
+      signal: AbortSignal.timeout(target.timeoutMs ?? TIMEOUT_MS),
+    });
+  } catch (cause) {
+    throw unreachable(target, cause);
+  }
 }
 
 /**
@@ -43,9 +45,11 @@ export async function reach(target: Target, path: string, body: unknown): Promis
 export async function post(target: Target, path: string, body: RpcRequest | RpcRequest[]): Promise<RpcResponse[]> {
   const answer = await reach(target, path, body);
   if (answer.status === 204) return [];
-  const parsed: unknown = await answer.json().catch(() => undefined);
-  const answers = (Array.isArray(parsed) ? parsed : [parsed]) as RpcResponse[];
-  if (!answers.every((each) => each?.jsonrpc === "2.0" && ("result" in each || "error" in each)))
+  const text = await answer.text().catch((cause: unknown) => {
+    throw unreachable(target, cause); // the line broke in the middle of the answer
+  });
+  const answers = readAnswers(text);
+  if (!answers)
     throw new GatehouseError(
       "BAD_ANSWER",
       `${target.server} answered with status ${answer.status}, but not as a Gatehouse does. Check the address.`,
@@ -54,6 +58,23 @@ export async function post(target: Target, path: string, body: RpcRequest | RpcR
   if (answer.status !== 200 && first && "error" in first) throw toError(first.error);
   return answers;
 }
+
+const unreachable = ({ server }: Target, cause: unknown) =>
+  new GatehouseError("UNREACHABLE", `${server} does not answer. Is the server running there?`, {}, { cause });
+
+/** The answers that a body holds; undefined when it is not what a Gatehouse sends. */
+function readAnswers(text: string): RpcResponse[] | undefined {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    const answers = (Array.isArray(parsed) ? parsed : [parsed]) as RpcResponse[];
+    return answers.every(isAnswer) ? answers : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+const isAnswer = (each: RpcResponse | undefined): boolean =>
+  each?.jsonrpc === "2.0" && ("error" in each ? typeof each.error?.data?.code === "string" : "result" in each);
 
 /** A JSON-RPC error object as the one error class. */
 export const toError = ({ data, message }: Extract<RpcResponse, { error: unknown }>["error"]): GatehouseError =>

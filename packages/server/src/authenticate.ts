@@ -78,7 +78,9 @@ async function byKey(sql: Sql, key: string): Promise<Actor> {
 }
 
 async function bySession(auth: Auth, headers: Headers): Promise<Actor> {
-  const found = await auth.api.getSession({ headers });
+  const found = await auth.api.getSession({ headers }).catch((thrown: Error) => {
+    throw thrown.cause ?? thrown; // better-auth wraps what its database said
+  });
   if (!found) throw unauthenticated("unknown or expired session");
   const { user, session } = found;
   return {

@@ -10,6 +10,8 @@ export type Database = postgres.Sql<{}>;
 
 /** Most connections of the pool that serves calls. */
 const POOL_SIZE = 10;
+/** Longest wait between attempts to reach a database that is gone, in seconds: calls fail, and recover, within it. */
+const MAX_BACKOFF = 1;
 const TIMESTAMPTZ = 1184;
 
 /**
@@ -20,7 +22,8 @@ export function connect(address: string, options: postgres.Options<{}>): Databas
   const url = new URL(address);
   const host = url.searchParams.get("host");
   url.searchParams.delete("host");
-  return postgres(url.href, { ...options, ...(host && { host }), onnotice: () => {}, connect_timeout: 10 });
+  const backoff = (attempt: number) => Math.min(2 ** attempt / 50, MAX_BACKOFF);
+  return postgres(url.href, { ...options, ...(host && { host }), onnotice: () => {}, connect_timeout: 10, backoff });
 }
 
 /** Opens the pool that serves calls. Columns come as camelCase, moments as RFC 3339 text; each query is one span. */

@@ -39,10 +39,10 @@ export function readMessages(body: Uint8Array): { batch: boolean; messages: Mess
 }
 
 /** The id to answer with, as JSON text: what was sent, digit for digit, or `null` when that is no id. Undefined for a notification. */
-export function idOf({ value, idText }: Message): string | undefined {
+export function idOf({ value, idText, envelopeFlaws }: Message): string | undefined {
   if (!isObject(value)) return "null";
   const { id } = value;
-  if (id === undefined) return readable(value) ? undefined : "null";
+  if (id === undefined) return readable(value) && envelopeFlaws.length === 0 ? undefined : "null";
   return typeof id === "string" || typeof id === "number" ? (idText ?? JSON.stringify(id)) : "null";
 }
 

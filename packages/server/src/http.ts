@@ -2,12 +2,13 @@ import type { IncomingMessage } from "node:http";
 import cors from "@fastify/cors";
 import helmet from "@fastify/helmet";
 import rateLimit from "@fastify/rate-limit";
-import { type ErrorCode, errors, MAX_BODY_BYTES } from "@gatehouse/protocol";
+import { type ErrorCode, MAX_BODY_BYTES } from "@gatehouse/protocol";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { uuidv7 } from "uuidv7";
 import { ADDRESS_HEADER, type Auth } from "./auth.ts";
 import { readBody } from "./body.ts";
 import type { Config } from "./config.ts";
+import { problemOf, refuseConnection } from "./problem.ts";
 import { Refusal, toRefusal } from "./refusal.ts";
 import { answer, type Door, type DoorReply, refuseRequest } from "./rpc.ts";
 import { traceRequest } from "./telemetry.ts";
@@ -29,11 +30,12 @@ const AUTH = "/api/auth";
 /** The routes of better-auth that are open. The rest of it is not part of this API. */
 const AUTH_ROUTES = ["/sign-in/email", "/sign-out"] as const;
 const RESOURCE_METADATA = "/.well-known/oauth-protected-resource";
-const OTHER_METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE"] as const;
+const OTHER_METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE"] as const;
 /** Fastify's own errors, as ours. */
 const transportErrors: Record<string, ErrorCode> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: "UNSUPPORTED_MEDIA_TYPE",
   FST_ERR_CTP_BODY_TOO_LARGE: "PAYLOAD_TOO_LARGE",
+  FST_ERR_BAD_URL: "NOT_FOUND",
 };
 
 /** Opens every HTTP door of a house. A door only translates: it has no rule of its own. */
@@ -45,6 +47,9 @@ export async function openDoors(house: House): Promise<FastifyInstance> {
     genReqId: () => uuidv7(),
     forceCloseConnections: "idle",
     logger: false,
+    // What never reaches a route is refused in our words too.
+    frameworkErrors: (error, request, reply) => refuse(house, request, reply, fromTransport(error)),
+    clientErrorHandler: refuseConnection,
   });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("application/json", (request: FastifyRequest, payload: IncomingMessage) =>
@@ -59,6 +64,8 @@ export async function openDoors(house: House): Promise<FastifyInstance> {
     origin: house.origins,
     credentials: true,
     methods: ["GET", "POST"],
+    // Answers every OPTIONS: strict, it refuses some of them in a shape of its own.
+    strictPreflight: false,
     exposedHeaders: ["x-request-id", "retry-after", "ratelimit", "set-auth-token"],
   });
   if (config.rateLimit > 0) await limitRates(app, config.rateLimit);
@@ -129,14 +136,9 @@ function send(house: House, reply: FastifyReply, { status, body }: DoorReply): F
   return body === undefined ? reply.send() : reply.type("application/json; charset=utf-8").send(body);
 }
 
-/** RFC 9457, with the same `code` as everywhere. */
 function problem(reply: FastifyReply, refusal: Refusal, requestId: string): FastifyReply {
-  const { number } = errors[refusal.code];
-  const status = number > 0 ? number : refusal.code === "INTERNAL_ERROR" ? 500 : 400;
-  return reply
-    .code(status)
-    .type("application/problem+json")
-    .send({ type: "about:blank", title: refusal.code, status, detail: refusal.message, code: refusal.code, requestId, ...refusal.details });
+  const body = problemOf(refusal, requestId);
+  return reply.code(body.status).type("application/problem+json").send(body);
 }
 
 /** What better-auth's statuses mean here. */

@@ -1,10 +1,16 @@
+export { createAuth } from "./auth.ts";
+export { createAuthenticate } from "./authenticate.ts";
 export { type Config, ConfigError, readConfig, Settings } from "./config.ts";
 export { openDatabase } from "./db.ts";
+export { openDoors } from "./http.ts";
 export { KEY_PATTERN } from "./key.ts";
 export { MigrationError, migrate } from "./migrate.ts";
 export { describeRule } from "./openrpc.ts";
 export { userPolicy } from "./policy.ts";
 export { PostgresError } from "./postgres/binaries.ts";
 export { Refusal } from "./refusal.ts";
+export type { Door, Handlers } from "./rpc.ts";
+export { anyone, type Policy } from "./rules.ts";
 export { openConfiguredDatabase, type Server, startServer } from "./start.ts";
+export { createLog } from "./telemetry.ts";
 export { createUser } from "./users.ts";

@@ -1,0 +1,124 @@
+import { userApi } from "@gatehouse/protocol";
+import { describeRule, userPolicy } from "@gatehouse/server";
+import { MethodCallValidator, validateOpenRPCDocument } from "@open-rpc/schema-utils-js";
+import { Ajv } from "ajv";
+import addFormats from "ajv-formats";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startTestServer, type TestServer } from "./harness.ts";
+
+const callers = ["session", "PAT", "PAT with a ceiling", "agent key"] as const;
+type Caller = (typeof callers)[number];
+
+/** What each caller may call, written down by hand: the document must follow the policy, and the policy this. */
+const forAnyone = ["whoami", "rpc.discover", "space.list"];
+const interactive = ["apiKey.create", "apiKey.rotate", "apiKey.delete"];
+const mayCall: Record<Caller, string[]> = {
+  session: Object.keys(userApi),
+  PAT: Object.keys(userApi).filter((name) => !interactive.includes(name)),
+  "PAT with a ceiling": forAnyone,
+  "agent key": forAnyone,
+};
+
+interface Described {
+  name: string;
+  params: { name: string; required: boolean; schema: object }[];
+  result: { schema: object };
+  errors: { code: number; message: string }[];
+  "x-policy": unknown;
+}
+type Document = Omit<Parameters<typeof validateOpenRPCDocument>[0], "methods"> & { methods: Described[] };
+
+let server: TestServer;
+const tokens = {} as Record<Caller, string>;
+const documents = {} as Record<Caller, Document>;
+beforeAll(async () => {
+  server = await startTestServer();
+  const { session } = await server.user("Alice");
+  const { result: agent } = await server.call(session, "agent.create", { name: "reader" });
+  const key = async (name: string, more: object = {}) => (await server.call(session, "apiKey.create", { name, ...more })).result.key;
+  tokens.session = session;
+  tokens.PAT = await key("pat");
+  tokens["PAT with a ceiling"] = await key("ceiling", { ceiling: ["admin"] });
+  tokens["agent key"] = await key("agent", { agent: agent.id });
+  for (const caller of callers) documents[caller] = (await server.call(tokens[caller], "rpc.discover")).result;
+});
+afterAll(() => server.close());
+
+describe.each(callers)("rpc.discover, asked with a %s", (caller) => {
+  test("is a valid OpenRPC 1.4 document", () => {
+    expect(documents[caller].openrpc).toMatch(/^1\.4\./);
+    const checked = validateOpenRPCDocument(documents[caller] as never);
+    if (checked !== true) throw checked;
+  });
+
+  test("lists the methods this caller may call, and none besides", async () => {
+    const listed = documents[caller].methods.map(({ name }) => name);
+    expect(listed).toEqual(Object.keys(userApi).filter((name) => mayCall[caller].includes(name)));
+    // What is listed is open, and what is not is shut: asked of the server itself, with params that fit nothing.
+    for (const name of Object.keys(userApi)) {
+      const { error } = await server.call(tokens[caller], name, { nothing: "fits" });
+      expect([name, error?.data.code]).toEqual([name, listed.includes(name) ? "INVALID_PARAMS" : "FORBIDDEN"]);
+    }
+  });
+
+  test("shows the policy row of each", () => {
+    for (const { name, ...rest } of documents[caller].methods)
+      expect([name, rest["x-policy"]]).toEqual([name, describeRule(userPolicy[name as keyof typeof userPolicy] as never)]);
+  });
+});
+
+test("params stand in the order of their positions, those that are required first", () => {
+  for (const { name, params } of documents.session.methods) {
+    expect(params.map((param) => param.name)).toEqual(Object.keys(userApi[name as keyof typeof userApi].params.shape));
+    const required = params.map((param) => param.required);
+    expect([name, required]).toEqual([name, required.toSorted((a, b) => Number(b) - Number(a))]);
+  }
+});
+
+test("what is sent and what is answered, of every method, fits the schemas of the document", async () => {
+  const ajv = addFormats.default(new Ajv({ strict: true, allErrors: true }));
+  const accepts = new MethodCallValidator(documents.session as never);
+  const results = new Map(documents.session.methods.map(({ name, result }) => [name, ajv.compile(result.schema)]));
+  const called = new Set<string>();
+
+  async function call(name: string, params: Record<string, unknown> = {}) {
+    called.add(name);
+    expect([name, accepts.validate(name, params)]).toEqual([name, []]);
+    const { result, error } = await server.call(tokens.session, name, params);
+    expect([name, error]).toEqual([name, undefined]);
+    const fits = results.get(name);
+    expect([name, fits?.(result), fits?.errors]).toEqual([name, true, null]);
+    return result;
+  }
+
+  await call("whoami");
+  await call("rpc.discover");
+  const space = await call("space.create", { name: "Papers & pens, Ξ" });
+  await call("space.list");
+  await call("space.rename", { slug: space.slug, name: "Pens" });
+  const agent = await call("agent.create", { name: "pp, C {worker}" });
+  await server.sql`
+    insert into members (space_id, principal_id) select id, ${agent.id} from spaces where slug = ${space.slug}`;
+  await call("agent.list");
+  await call("agent.get", { id: agent.id });
+  expect((await call("agent.spaces", { id: agent.id })).spaces).toHaveLength(1);
+  await call("agent.rename", { id: agent.id, name: "clerk" });
+  const bare = await call("apiKey.create", { name: "bare" });
+  const full = await call("apiKey.create", {
+    name: "full",
+    agent: agent.id,
+    ceiling: ["read", "write:tasks:support/billing"],
+    expiresAt: new Date(Date.now() + 60_000).toISOString(),
+  });
+  await call("apiKey.rotate", { id: full.id });
+  await call("apiKey.rotate", { id: bare.id, overlapHours: 0 });
+  await server.call(full.key, "whoami"); // fills in when it was last used
+  for (const { id } of [bare, full]) await call("apiKey.get", { id });
+  expect((await call("apiKey.list")).keys.length).toBeGreaterThan(2);
+  await call("apiKey.list", { agent: agent.id });
+  await call("apiKey.delete", { id: bare.id });
+  await call("agent.delete", { id: agent.id });
+  await call("space.delete", { slug: space.slug, confirm: space.slug });
+
+  expect([...called].sort()).toEqual(Object.keys(userApi).sort());
+});
