@@ -4,7 +4,7 @@ import { CliError } from "./exit.ts";
 import { readSettings, type Settings } from "./settings.ts";
 import { openStore, type Store } from "./store.ts";
 
-export const DEFAULT_SERVER = "http://127.0.0.1:7070";
+const DEFAULT_SERVER = "http://127.0.0.1:7070";
 
 /** What a command works with: which server, as whom, and whether a person is there to be asked. */
 export interface Me {

@@ -7,7 +7,7 @@ import { CliError } from "./exit.ts";
 import { moment, table } from "./output.ts";
 
 /** The space of a slug or a name. @throws CliError when there is none, or more than one of that name */
-export async function findSpace(client: Client<UserApi>, given: string): Promise<Space> {
+async function findSpace(client: Client<UserApi>, given: string): Promise<Space> {
   const { spaces } = await client.space.list();
   const found = spaces.filter(({ slug, name }) => slug === given || name.toLowerCase() === given.toLowerCase());
   if (found.length > 1)

@@ -17,8 +17,8 @@ const Contents = z.object({
 });
 
 /** A signed-in session, as it is kept for one server. */
-export type Entry = z.infer<typeof Entry>;
-export type Contents = z.infer<typeof Contents>;
+type Entry = z.infer<typeof Entry>;
+type Contents = z.infer<typeof Contents>;
 
 /** The credential store: one file that only its owner may read, replaced whole or not at all. */
 export interface Store {

@@ -10,20 +10,16 @@ import { startQuerySpan } from "./telemetry.ts";
 /** The header in which the door hands better-auth the caller's address: set by the door, never taken from outside. */
 export const ADDRESS_HEADER = "x-gatehouse-address";
 
+/** Shortest password a person may choose. */
+export const MIN_PASSWORD_LENGTH = 12;
+
 const POOL_SIZE = 4;
 const SESSION_SECONDS = 30 * 24 * 3600;
 
 export type Auth = ReturnType<typeof createAuth>["auth"];
 
 /** How people sign in: better-auth on schema `auth` of the same database, where a user's id is the principal's id. */
-export function createAuth(options: {
-  address: string;
-  secret: string;
-  publicUrl: string;
-  origins: string[];
-  /** Whether a caller may make an account: only the operator's commands may. */
-  signUp?: boolean;
-}) {
+export function createAuth(options: { address: string; secret: string; publicUrl: string; origins: string[] }) {
   // A pool of its own: better-auth wants Dates, and no renamed columns.
   const sql = connect(options.address, { max: POOL_SIZE });
   const db = new Kysely<never>({
@@ -42,7 +38,7 @@ export function createAuth(options: {
       ipAddress: { ipAddressHeaders: [ADDRESS_HEADER] },
       cookiePrefix: "gatehouse",
     },
-    emailAndPassword: { enabled: true, disableSignUp: !options.signUp, autoSignIn: false, minPasswordLength: 12 },
+    emailAndPassword: { enabled: true, disableSignUp: true, minPasswordLength: MIN_PASSWORD_LENGTH },
     session: { expiresIn: SESSION_SECONDS, updateAge: 24 * 3600 },
     rateLimit: { enabled: true, storage: "database", customRules: { "/sign-in/email": { window: 60, max: 10 } } },
     // Whoever holds a copy of the database but not the secret holds no session: unsigned tokens are refused.

@@ -3,13 +3,10 @@ import { Name } from "@gatehouse/protocol";
 import { hashPassword } from "better-auth/crypto";
 import { uuidv7 } from "uuidv7";
 import { z } from "zod";
-import type { Auth } from "./auth.ts";
+import { type Auth, MIN_PASSWORD_LENGTH } from "./auth.ts";
 import type { Database, Sql } from "./db.ts";
 import { createSpace } from "./methods/space.ts";
 import { Refusal } from "./refusal.ts";
-
-/** Shortest password a person may choose. */
-export const MIN_PASSWORD_LENGTH = 12;
 
 /** The account that a server with an embedded database makes for the person who started it. */
 const LOCAL_OWNER = { email: "owner@gatehouse.localhost", name: "Local owner", space: "Home" };
