@@ -22,6 +22,9 @@ export type UserApi = typeof userApi;
 /** What a caller may send to method `M` of `A`. */
 export type ParamsOf<A extends Api, M extends keyof A> = z.input<A[M]["params"]>;
 /** What the handler of method `M` gets: parsed, with defaults filled in. */
-export type InputOf<A extends Api, M extends keyof A> = z.output<A[M]["params"]>;
+export type InputOf<A extends Api, M extends keyof A> = Declared<z.output<A[M]["params"]>>;
 /** What method `M` answers. */
 export type ResultOf<A extends Api, M extends keyof A> = z.output<A[M]["result"]>;
+
+/** The members that are declared one by one: zod types an object without any as an index of `never`, on which every name would compile. */
+type Declared<T> = { [K in keyof T as string extends K ? never : K]: T[K] };
