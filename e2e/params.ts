@@ -1,0 +1,69 @@
+import { randomBytes } from "node:crypto";
+import { type UserApi, userApi } from "@gatehouse/protocol";
+import type { TestServer, TestUser } from "./harness.ts";
+
+/** Makes something for a call to be about. @returns what names it in params */
+export type Targets = Record<"agent" | "apiKey" | "space", () => Promise<string>>;
+
+const uniqueName = () => `n-${randomBytes(6).toString("hex")}`;
+
+/** Fresh things that belong to a user: whatever a call does to one, the next call gets another. */
+export const targetsOf = (server: TestServer, user: TestUser): Targets => {
+  const make = async (method: keyof UserApi, params: object = {}) => {
+    const { result, error } = await server.call(user.session, method, { name: uniqueName(), ...params });
+    if (!result) throw new Error(`${method}: ${error?.message}`);
+    return result;
+  };
+  return {
+    agent: async () => (await make("agent.create")).id,
+    apiKey: async () => (await make("apiKey.create")).id,
+    space: async () => (await make("space.create")).slug,
+  };
+};
+
+/** Well-formed names of nothing. */
+export const noTargets = (server: TestServer): Targets => {
+  const id = async () => (await server.sql<{ id: string }[]>`select uuidv7() as id`)[0]?.id as string;
+  return { agent: id, apiKey: id, space: async () => randomBytes(6).toString("hex") };
+};
+
+/** The params that name a target, and of which kind, by the noun of the method. */
+const targetParams: Record<string, (noun: string) => keyof Targets> = {
+  id: (noun) => noun as keyof Targets,
+  agent: () => "agent",
+  slug: () => "space",
+};
+
+const valueParams: Record<string, (soFar: Record<string, unknown>) => unknown> = {
+  name: uniqueName,
+  confirm: ({ slug }) => slug,
+  ceiling: () => ["read:tasks"],
+  expiresAt: () => new Date(Date.now() + 3_600_000).toISOString(),
+  overlapHours: () => 1,
+};
+
+export const methods = Object.keys(userApi) as (keyof UserApi)[];
+const paramsOf = (method: keyof UserApi) => Object.keys(userApi[method].params.shape);
+
+/** What kind of thing a method is about, if any. */
+export function targetOf(method: keyof UserApi): keyof Targets | undefined {
+  const name = paramsOf(method).find((param) => param in targetParams);
+  return name === undefined ? undefined : targetParams[name]?.(method.split(".")[0] as string);
+}
+
+/**
+ * Valid params for any method, each optional one included, about a fresh target.
+ * @throws Error for a param that it has no value for: say here what a valid one looks like
+ */
+export async function validParams(method: keyof UserApi, targets: Targets): Promise<Record<string, unknown>> {
+  const params: Record<string, unknown> = {};
+  for (const name of paramsOf(method)) {
+    const target = targetParams[name]?.(method.split(".")[0] as string);
+    const makeTarget = target && targets[target];
+    const makeValue = valueParams[name];
+    if (makeTarget) params[name] = await makeTarget();
+    else if (makeValue) params[name] = makeValue(params);
+    else throw new Error(`${method} has a param that no valid value is known for: ${name}`);
+  }
+  return params;
+}
