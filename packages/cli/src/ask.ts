@@ -2,6 +2,7 @@ import { text as readAll } from "node:stream/consumers";
 import { confirm, isCancel, password, text } from "@clack/prompts";
 import { CliError } from "./exit.ts";
 import type { Me } from "./me.ts";
+import { safe } from "./output.ts";
 
 /** A question's answer. Ctrl-C ends the command. */
 function answered<T>(answer: T): Exclude<T, symbol> {
@@ -13,8 +14,8 @@ const OUT = { output: process.stderr };
 
 /** Asks for a line of text. @throws CliError "usage" when nobody is there to answer */
 export async function askText(me: Me, message: string, instead: string): Promise<string> {
-  if (!me.interactive) throw new CliError("usage", `Say it with ${instead}.`);
-  return answered(await text({ message, ...OUT }));
+  if (!me.interactive) throw new CliError("usage", `${message}: nobody is at a terminal to answer. Say it with ${instead}.`);
+  return answered(await text({ message: safe(message), ...OUT }));
 }
 
 /** Asks for a password, without showing it; where nobody is at a terminal, it is read from stdin. */
@@ -29,5 +30,5 @@ export async function askPassword(me: Me, message: string): Promise<string> {
 export async function confirmed(me: Me, message: string, yes: boolean | undefined): Promise<void> {
   if (yes) return;
   if (!me.interactive) throw new CliError("usage", `${message} Add --yes to say so.`);
-  if (!answered(await confirm({ message, initialValue: false, ...OUT }))) throw new CliError("error", "Nothing was done.");
+  if (!answered(await confirm({ message: safe(message), initialValue: false, ...OUT }))) throw new CliError("error", "Nothing was done.");
 }

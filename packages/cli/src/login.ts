@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { askPassword, askText } from "./ask.ts";
 import { addCommand } from "./command.ts";
 import { CliError } from "./exit.ts";
+import { note } from "./output.ts";
 
 export function addLogin(program: Command): void {
   addCommand(program, {
@@ -19,6 +20,7 @@ export function addLogin(program: Command): void {
         contents.current = server;
         contents.servers[server] = { token, expiresAt: who.credential.expiresAt, name: who.name };
       });
+      if (me.settings.apiKey) note("ME_API_KEY is set, and goes before this sign-in: unset it to act as yourself.");
       return { server, id: who.id, name: who.name, email: who.email, expiresAt: who.credential.expiresAt };
     },
     show: ({ server, name }) => `Signed in to ${server} as ${name}.`,

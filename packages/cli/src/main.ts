@@ -1,16 +1,16 @@
 #!/usr/bin/env bun
-import tab from "@bomb.sh/tab/commander";
 import { Command } from "commander";
 import packageJson from "../package.json" with { type: "json" };
 import { addAgent } from "./agent.ts";
 import { addApikey } from "./apikey.ts";
+import { addCompletions } from "./completions.ts";
 import { addDoctor } from "./doctor.ts";
 import { describe, exitCodes } from "./exit.ts";
 import { addLogin } from "./login.ts";
 import { addMigrate } from "./operator/migrate.ts";
 import { addUp } from "./operator/up.ts";
 import { addUser } from "./operator/user.ts";
-import { note } from "./output.ts";
+import { json, note } from "./output.ts";
 import { addPolicy } from "./policy.ts";
 import { addSpace } from "./space.ts";
 import { addWhoami } from "./whoami.ts";
@@ -36,12 +36,12 @@ Examples:
   .exitOverride();
 
 for (const add of [addWhoami, addLogin, addSpace, addAgent, addApikey, addPolicy, addUp, addUser, addMigrate, addDoctor]) add(program);
-tab(program, { completionCommandName: "completions" });
+addCompletions(program);
 
 try {
   await program.parseAsync();
 } catch (error) {
   const { ending, code, message, data } = describe(error);
-  if (message) note(process.argv.includes("--json") ? JSON.stringify({ error: { code, message, ...data } }) : `Error: ${message}`);
+  if (message) note(process.argv.includes("--json") ? json({ error: { code, message, ...data } }, 0) : `Error: ${message}`);
   process.exitCode = exitCodes[ending];
 }

@@ -27,7 +27,7 @@ export function table(heading: readonly string[], rows: readonly (readonly strin
     style: { head: [], border: [], "padding-left": 0, "padding-right": 2 },
   });
   made.options.chars.middle = "";
-  made.push(...rows.map((row) => row.map(safe)));
+  made.push(...rows.map((row) => [...row]));
   return lines(made.toString());
 }
 
@@ -35,7 +35,7 @@ export function table(heading: readonly string[], rows: readonly (readonly strin
 export function facts(entries: Record<string, string | undefined>): string {
   const present = Object.entries(entries).filter((entry): entry is [string, string] => entry[1] !== undefined);
   const width = Math.max(...present.map(([label]) => label.length)) + 1;
-  return present.map(([label, value]) => `${colors.bold(`${label}:`.padEnd(width))} ${safe(value)}`).join("\n");
+  return present.map(([label, value]) => `${colors.bold(`${label}:`.padEnd(width))} ${value}`).join("\n");
 }
 
 /** A moment, as people read it: to the minute, UTC. */
@@ -43,12 +43,23 @@ export const moment = (at: string | null, never = "never"): string => (at === nu
 
 /** Says something to the person, beside the result. */
 export const note = (text: string): void => {
-  process.stderr.write(`${text}\n`);
+  process.stderr.write(`${text.split("\n").map(safe).join("\n")}\n`);
 };
 
-/** What other people named may hold anything: nothing of it may steer the terminal. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-const safe = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, "\ufffd");
+const STEERING = /[\p{Cc}\p{Bidi_Control}]/gu;
+
+/** What other people named, and other servers answer, may hold anything: nothing of it may steer the terminal. */
+export const safe = (text: string): string => text.replace(STEERING, "\ufffd");
+
+/** A whole result, with every text in it made safe. */
+export const allSafe = <T>(result: T): T =>
+  JSON.parse(JSON.stringify(result ?? null), (_key, value: unknown) => (typeof value === "string" ? safe(value) : value)) as T;
+
+/** A result as JSON; what JSON itself leaves as it is, but a terminal obeys, is escaped. */
+export const json = (result: unknown, indent = 2): string =>
+  (JSON.stringify(result, null, indent) ?? "").replace(STEERING, (char) =>
+    char === "\n" ? char : `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 
 const lines = (text: string): string =>
   text

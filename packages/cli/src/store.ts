@@ -1,8 +1,13 @@
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
 import { CliError } from "./exit.ts";
 
+const LOCK_MS = 2000;
+const LOCK_POLL_MS = 10;
+
+/** A signed-in session, as it is kept for one server. */
 const Entry = z.object({
   token: z.string(),
   expiresAt: z.string().nullable(),
@@ -16,14 +21,12 @@ const Contents = z.object({
   servers: z.record(z.string(), Entry),
 });
 
-/** A signed-in session, as it is kept for one server. */
-type Entry = z.infer<typeof Entry>;
 type Contents = z.infer<typeof Contents>;
 
 /** The credential store: one file that only its owner may read, replaced whole or not at all. */
 export interface Store {
   read(): Promise<Contents>;
-  /** Changes what is kept; the last writer wins. */
+  /** Changes what is kept, one `me` at a time: of two that sign in at once, both are kept. */
   update(change: (contents: Contents) => void): Promise<void>;
 }
 
@@ -44,21 +47,46 @@ export function openStore(folder: string): Store {
   return {
     read,
     async update(change) {
-      const contents = await read();
-      change(contents);
       await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-      const draft = `${file}.${process.pid}`;
-      const handle = await open(draft, "wx", 0o600).catch(async () => {
-        await rm(draft, { force: true });
-        return open(draft, "wx", 0o600);
+      await alone(`${file}.lock`, async () => {
+        const contents = await read();
+        change(contents);
+        await replace(file, `${JSON.stringify(contents, null, 2)}\n`);
       });
-      try {
-        await handle.writeFile(`${JSON.stringify(contents, null, 2)}\n`);
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-      await rename(draft, file);
     },
   };
+}
+
+/** Replaces a file whole. */
+async function replace(file: string, text: string): Promise<void> {
+  const draft = `${file}.${process.pid}`;
+  const handle = await open(draft, "wx", 0o600).catch(async () => {
+    await rm(draft, { force: true });
+    return open(draft, "wx", 0o600);
+  });
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(draft, file);
+}
+
+/** Runs while it alone has the lock. A change takes milliseconds: a lock that stays was left by a process that was killed. */
+async function alone(lock: string, run: () => Promise<void>): Promise<void> {
+  for (const end = Date.now() + LOCK_MS; ; await delay(LOCK_POLL_MS)) {
+    try {
+      await writeFile(lock, "", { flag: "wx", mode: 0o600 });
+      break;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      if (Date.now() > end) await rm(lock, { force: true });
+    }
+  }
+  try {
+    await run();
+  } finally {
+    await rm(lock, { force: true });
+  }
 }

@@ -1,8 +1,14 @@
 import type { Settings } from "./settings.ts";
 
+/** Longest that a command waits for a receiver which does not answer, unless the environment says otherwise. */
+const EXPORT_TIMEOUT_MS = 1500;
+
 /** Starts the OpenTelemetry SDK, if the standard OTEL_* variables name a receiver. @returns how to flush and stop it */
 export async function startTracing(settings: Settings): Promise<() => Promise<void>> {
   if (!settings.traced) return async () => {};
+  // The SDK takes these from the environment alone. Its other detectors would send the command line, and in it names and e-mail addresses.
+  process.env.OTEL_NODE_RESOURCE_DETECTORS = "env,host";
+  process.env.OTEL_EXPORTER_OTLP_TIMEOUT ||= String(EXPORT_TIMEOUT_MS);
   const { NodeSDK } = await import("@opentelemetry/sdk-node");
   const sdk = new NodeSDK({ serviceName: "me", metricReaders: [], logRecordProcessors: [], instrumentations: [] });
   sdk.start();

@@ -1,8 +1,12 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { context, propagation, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
 import pino, { type Logger } from "pino";
 import type { Actor } from "./actor.ts";
 import type { Config } from "./config.ts";
 import type { Refusal } from "./refusal.ts";
+
+/** Longest that a server which stops waits for its last spans to be taken. */
+const FLUSH_MS = 3000;
 
 const tracer = trace.getTracer("gatehouse");
 
@@ -13,7 +17,8 @@ export async function startTelemetry(config: Config): Promise<() => Promise<void
   const { NodeSDK } = await import("@opentelemetry/sdk-node");
   const sdk = new NodeSDK({ serviceName: config.tracedAs, metricReaders: [], logRecordProcessors: [], instrumentations: [] });
   sdk.start();
-  return () => sdk.shutdown();
+  // A receiver that is down must neither fail a server that stops, nor hold it up.
+  return () => Promise.race([sdk.shutdown().catch(() => {}), delay(FLUSH_MS, undefined, { ref: false })]);
 }
 
 /** The log: JSON lines on stderr, readable lines when a person looks at a terminal. */

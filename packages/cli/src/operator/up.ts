@@ -8,19 +8,21 @@ export function addUp(program: Command): void {
     usage: "up",
     summary: "Start the server, on the settings of the environment (docs/settings.md). Ctrl-C stops it.",
     examples: ["up", "PORT=8080 me up"],
+    traced: false,
     run: up,
     show: () => "",
   });
 }
 
 async function up(me: Me): Promise<void> {
-  note("Starting Gatehouse…");
   const { readConfig, startServer } = await import("@gatehouse/server");
+  const config = readConfig();
+  note("Starting Gatehouse…");
   // From the first moment on: a signal that comes while things start must not leave half of them behind.
   const stopped = new Promise<void>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => resolve());
   });
-  const server = await startServer(readConfig());
+  const server = await startServer(config);
   try {
     const { url, ownerSession } = server;
     if (ownerSession) {
@@ -35,4 +37,6 @@ async function up(me: Me): Promise<void> {
   } finally {
     await server.close();
   }
+  // What may still run is an exporter that tries again to send its traces: nothing to wait for.
+  process.exit();
 }
