@@ -24,7 +24,13 @@ export async function startTelemetry(config: Config): Promise<() => Promise<void
 /** The log: JSON lines on stderr, readable lines when a person looks at a terminal. */
 export function createLog(level: string): Logger {
   if (!process.stderr.isTTY) return pino({ level }, pino.destination(2));
-  return pino({ level, transport: { target: "pino-pretty", options: { destination: 2, ignore: "pid,hostname", singleLine: true } } });
+  const forPeople = {
+    destination: 2,
+    singleLine: true,
+    ignore: "pid,hostname,method,outcome",
+    messageFormat: "{msg}{if method} {method} {outcome}{end}",
+  };
+  return pino({ level, transport: { target: "pino-pretty", options: forPeople } });
 }
 
 /** Runs a request in a server span that continues the caller's trace (W3C Trace Context). */

@@ -1,0 +1,80 @@
+/**
+ * What the door costs: `whoami` by an agent key, beside a bare server that runs one query and
+ * checks nothing. Both on one machine and one database, turn by turn; the result is a ratio.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createUserClient } from "@gatehouse/client";
+import autocannon from "autocannon";
+
+const ROUNDS = 5;
+const SECONDS = 3;
+const CONNECTIONS = 16;
+const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "whoami" });
+
+/** Requests a second that a server answers. @throws Error unless it answers all of them with 200 */
+async function throughput(url: string, key: string): Promise<number> {
+  const headers = { "content-type": "application/json", authorization: `Bearer ${key}` };
+  const { requests, non2xx, errors } = await autocannon({
+    url,
+    method: "POST",
+    headers,
+    body,
+    connections: CONNECTIONS,
+    duration: SECONDS,
+  });
+  if (non2xx + errors > 0) throw new Error(`${url}: ${non2xx} refused, ${errors} failed`);
+  return requests.average;
+}
+
+/** Starts a server as a process of its own. @returns it, and the address it prints */
+async function launch(script: string[], env: Record<string, string>): Promise<{ child: ChildProcess; url: string }> {
+  const child = spawn(process.execPath, script, { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+  let printed = "";
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (printed += text));
+  for (;;) {
+    const url = /^(?:Ready: )?(http:\S+)$/m.exec(printed)?.[1];
+    if (url) return { child, url };
+    await Promise.race([
+      once(child.stdout, "data"),
+      once(child.stderr, "data"),
+      once(child, "exit").then(() => Promise.reject(new Error(printed))),
+    ]);
+  }
+}
+
+const median = (numbers: number[]) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] as number;
+
+const folder = await mkdtemp(join(tmpdir(), "gatehouse-bench-"));
+await chmod(folder, 0o755); // run as root, the embedded Postgres is another user
+const data = join(folder, "data");
+const here = import.meta.dirname;
+const gatehouse = await launch([join(here, "../packages/cli/src/main.ts"), "up"], {
+  XDG_CONFIG_HOME: folder,
+  GATEHOUSE_DATA: data,
+  PORT: "0",
+  LOG_LEVEL: "silent",
+  RATE_LIMIT: "0",
+});
+const bare = await launch([join(here, "bare.ts")], { GATEHOUSE_DATA: data });
+try {
+  const { servers } = JSON.parse(await readFile(join(folder, "gatehouse", "credentials.json"), "utf8"));
+  const owner = createUserClient({ server: gatehouse.url, credential: servers[gatehouse.url].token });
+  const agent = await owner.agent.create({ name: "bench" });
+  const { key } = await owner.apiKey.create({ name: "bench", agent: agent.id });
+  const rounds: { door: number; bare: number }[] = [];
+  for (let round = 0; round < ROUNDS; round++)
+    rounds.push({ bare: await throughput(bare.url, key), door: await throughput(`${gatehouse.url}/api/v1/user/rpc`, key) });
+  const [door, least] = [median(rounds.map((round) => round.door)), median(rounds.map((round) => round.bare))];
+  console.log(
+    `whoami by agent key: ${Math.round((door / least) * 100)} % of the requests a second of the bare server (medians of ${ROUNDS} rounds)`,
+  );
+} finally {
+  bare.child.kill();
+  gatehouse.child.kill();
+  await once(gatehouse.child, "exit");
+  await rm(folder, { recursive: true, force: true });
+}
