@@ -32,7 +32,12 @@ test("an agent has an owner, from the first and for good; a user has none", asyn
     breaking("agent_has_owner"),
   );
   await expect(sql`update principals set owner_id = ${bob} where id = ${alice}`.execute()).rejects.toEqual(breaking("agent_has_owner"));
-  await expect(sql`delete from principals where id = ${alice}`.execute()).rejects.toEqual(breaking("principals_owner_id_fkey"));
+  await expect(sql`delete from principals where id = ${alice}`.execute()).rejects.toEqual(breaking("owner_can_own"));
+});
+
+test("an agent owns no agent", async () => {
+  const [agent] = await makeAgent(alice, "no owner");
+  await expect(makeAgent(agent?.id as string, "owned by an agent").execute()).rejects.toEqual(breaking("owner_can_own"));
 });
 
 test("every id is a UUIDv7", async () => {

@@ -40,7 +40,7 @@ export const apiKeyHandlers: Handlers<typeof apiKeyMethods> = {
 
   async "apiKey.rotate"({ id, overlapHours }, { sql }) {
     const [kind] = await sql<{ agent: boolean }[]>`
-      select p.kind = 'a' as agent from api_keys k join principals p on p.id = k.principal_id where k.id = ${id} for update of k`;
+      select p.kind = 'a' as agent from api_keys k join principals p on p.id = k.principal_id where k.id = ${id}`;
     if (!kind) throw new Refusal("NOT_FOUND");
     const key = makeKey(kind.agent ? "agent_key" : "pat");
     const [row] = await sql<{ previousExpiresAt: string | null }[]>`

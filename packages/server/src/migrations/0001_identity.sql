@@ -61,14 +61,19 @@ create table auth."rateLimit" (
   "lastRequest" bigint not null
 );
 
--- Whoever can be named: u = user, a = agent. An agent always has an owner.
+-- Whoever can be named: u = user, a = agent. An agent always has an owner, which is no agent: the
+-- foreign key takes the owner's `can_own` along.
 create table principals (
   id uuid7 primary key,
   kind text not null check (kind in ('u', 'a')),
   name text not null,
-  owner_id uuid references principals (id),
+  owner_id uuid,
+  can_own boolean generated always as (kind <> 'a') stored,
+  owner_can_own boolean generated always as (owner_id is not null or null) stored,
   created_at timestamptz not null default now(),
-  constraint agent_has_owner check ((kind = 'a') = (owner_id is not null))
+  unique (id, can_own),
+  constraint agent_has_owner check ((kind = 'a') = (owner_id is not null)),
+  constraint owner_can_own foreign key (owner_id, owner_can_own) references principals (id, can_own)
 );
 create unique index agent_name on principals (owner_id, lower(name)) where kind = 'a';
 
