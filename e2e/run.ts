@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll } from "vitest";
+import type { TestServer, TestUser } from "./harness.ts";
 
 /** What a process left behind. */
 export interface Finished {
@@ -93,6 +94,15 @@ export async function meJson(home: Home, args: readonly string[], more: Paramete
   const { code, stdout, stderr } = await me(home, [...args, "--json"], more);
   if (code !== 0) throw new Error(`me ${args.join(" ")} ended with ${code}: ${stderr}`);
   return JSON.parse(stdout);
+}
+
+/** Makes a user of a server, and a home that is signed in as them, by `me login`. */
+export async function signedIn(server: TestServer, name: string): Promise<{ home: Home; user: TestUser }> {
+  const user = await server.user(name);
+  const home = await makeHome();
+  const { code, stderr } = await me(home, ["login", "--server", server.url, "--email", user.email], { stdin: user.password });
+  if (code !== 0) throw new Error(`me login ended with ${code}: ${stderr}`);
+  return { home, user };
 }
 
 /** Starts `me up`, on a free port unless `env` names one, and waits until it is ready. */

@@ -1,0 +1,59 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
+import { type Home, me, meJson, signedIn } from "./run.ts";
+
+/** Clears a screen in two ways, writes a title, and turns text around: what the API refuses, but a database may hold. */
+const EVIL = "evil\u001b[2J\u009b2J\u001b]0;title\u0007\r\n\u202egnp";
+/** All that steers a terminal, but the newlines that end lines. */
+const STEERING = /[^\P{Cc}\n]|\p{Bidi_Control}/u;
+
+let server: TestServer;
+let home: Home;
+let user: TestUser;
+let ids: { agent: string; key: string; slug: string };
+beforeAll(async () => {
+  server = await startTestServer();
+  ({ home, user } = await signedIn(server, "Ada"));
+  const { id: agent } = await meJson(home, ["agent", "create", "a"]);
+  const { id: key } = await meJson(home, ["apikey", "create", "--agent", "a", "--name", "k"]);
+  const { slug } = await meJson(home, ["space", "create", "s"]);
+  await meJson(home, ["space", "create", "s"]);
+  ids = { agent, key, slug };
+  await server.sql`update principals set name = ${EVIL} where id in (${agent}, ${user.id})`;
+  await server.sql`update auth."user" set name = ${EVIL} where id = ${user.id}`;
+  await server.sql`update api_keys set name = ${EVIL}`;
+  await server.sql`update spaces set name = ${EVIL}`;
+});
+afterAll(() => server.close());
+
+const commands: [string, () => string[], string?][] = [
+  ["whoami", () => ["whoami"]],
+  ["agent list", () => ["agent", "list"]],
+  ["agent get", () => ["agent", "get", ids.agent]],
+  ["agent delete", () => ["agent", "delete", ids.agent]],
+  ["apikey list", () => ["apikey", "list"]],
+  ["apikey get", () => ["apikey", "get", ids.key]],
+  ["apikey revoke", () => ["apikey", "revoke", ids.key]],
+  ["space list", () => ["space", "list"]],
+  ["space use", () => ["space", "use", ids.slug]],
+  ["space delete", () => ["space", "delete", ids.slug]],
+  ["doctor", () => ["doctor"]],
+];
+
+test.each(commands)("me %s shows an evil name, but not what steers a terminal", async (_what, args) => {
+  for (const more of [[], ["--json"]]) {
+    const { stdout, stderr } = await me(home, [...args(), ...more]);
+    expect(stdout + stderr).toContain("evil");
+    expect(stdout + stderr).not.toMatch(STEERING);
+  }
+});
+
+test("me login greets an evil name alike", async () => {
+  const { stdout } = await me(home, ["login", "--server", server.url, "--email", user.email], { stdin: user.password });
+  expect(stdout).toContain("evil");
+  expect(stdout).not.toMatch(STEERING);
+});
+
+test("--json still holds the name itself", async () => {
+  expect((await meJson(home, ["agent", "get", ids.agent])).name).toBe(EVIL);
+});
