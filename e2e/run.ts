@@ -66,14 +66,17 @@ export async function makeHome(extra: Record<string, string> = {}): Promise<Home
   return { folder, env };
 }
 
-/** Starts a program; it is killed when the tests of the file are over, at the latest. */
-export function start(command: string, args: readonly string[], env: Record<string, string>, stdin?: string): Running {
+/**
+ * Starts a program; it is killed when the tests of the file are over, at the latest.
+ * @param stdin what it reads; null leaves its stdin open
+ */
+export function start(command: string, args: readonly string[], env: Record<string, string>, stdin: string | null = ""): Running {
   const child = spawn(command, args, { env, stdio: ["pipe", "pipe", "pipe"] });
   children.add(child);
   const output = { stdout: "", stderr: "" };
   for (const name of ["stdout", "stderr"] as const) child[name].setEncoding("utf8").on("data", (text: string) => (output[name] += text));
   child.stdin.on("error", () => {}); // it may end without reading
-  child.stdin.end(stdin ?? "");
+  if (stdin !== null) child.stdin.end(stdin);
   const finished = new Promise<Finished>((resolve, reject) => {
     child.once("error", reject);
     child.once("close", (code) => {

@@ -12,6 +12,9 @@ function answered<T>(answer: T): Exclude<T, symbol> {
 
 const OUT = { output: process.stderr };
 
+// Some terminals do not say how large they are: without a size each letter of a question would take a line.
+if (process.stderr.isTTY && !process.stderr.columns) Object.assign(process.stderr, { columns: 80, rows: 24 });
+
 /** Asks for a line of text. @throws CliError "usage" when nobody is there to answer */
 export async function askText(me: Me, message: string, instead: string): Promise<string> {
   if (!me.interactive) throw new CliError("usage", `${message}: nobody is at a terminal to answer. Say it with ${instead}.`);
@@ -30,5 +33,6 @@ export async function askPassword(me: Me, message: string): Promise<string> {
 export async function confirmed(me: Me, message: string, yes: boolean | undefined): Promise<void> {
   if (yes) return;
   if (!me.interactive) throw new CliError("usage", `${message} Add --yes to say so.`);
-  if (!answered(await confirm({ message: safe(message), initialValue: false, ...OUT }))) throw new CliError("error", "Nothing was done.");
+  if (!answered(await confirm({ message: safe(`${message} Go on?`), initialValue: false, ...OUT })))
+    throw new CliError("error", "Nothing was done.");
 }

@@ -17,6 +17,11 @@ import type { Door } from "./rpc.ts";
 import { createLog, startTelemetry } from "./telemetry.ts";
 import { ensureLocalOwner, openSession } from "./users.ts";
 
+/** What a server needs is not to be had. The message says what. */
+class StartError extends Error {
+  override readonly name = "StartError";
+}
+
 /** A running server. */
 export interface Server {
   /** Where it listens. */
@@ -44,6 +49,11 @@ export async function openConfiguredDatabase(config: Config, options: { join?: b
   const embedded = config.databaseUrl === undefined ? await startEmbedded(config.dataDir, options) : undefined;
   const address = embedded?.address ?? (config.databaseUrl as string);
   const sql = openDatabase(address);
+  if (!embedded)
+    await sql`select`.catch(async (cause: Error) => {
+      await sql.end({ timeout: 0 });
+      throw new StartError(`The database of DATABASE_URL can't be used: ${cause.message}.`, { cause });
+    });
   return {
     address,
     place: embedded?.home ?? "DATABASE_URL",
@@ -79,7 +89,9 @@ export async function startServer(config: Config): Promise<Server> {
     const door: Door = { api: userApi, policy: userPolicy, handlers: userHandlers, authenticate, sql: database.sql, log } as Door;
     const app = await openDoors({ config, publicUrl, origins, auth, door, ready: () => upToDate(database.sql) });
     started.push(() => app.close());
-    const url = await app.listen({ host: config.host, port });
+    const url = await app.listen({ host: config.host, port }).catch((cause: NodeJS.ErrnoException) => {
+      throw new StartError(`Can't listen on ${config.host}:${port} (${cause.code}). Set PORT or HOST to another.`, { cause });
+    });
 
     const ownerSession = await localOwnerSession(config, database.sql, auth);
     log.info({ url, database: database.place }, "listening");

@@ -6,7 +6,7 @@ import { z } from "zod";
 import { type Auth, MIN_PASSWORD_LENGTH } from "./auth.ts";
 import type { Database, Sql } from "./db.ts";
 import { createSpace } from "./methods/space.ts";
-import { Refusal } from "./refusal.ts";
+import { Refusal, toRefusal } from "./refusal.ts";
 
 /** The account that a server with an embedded database makes for the person who started it. */
 const LOCAL_OWNER = { email: "owner@gatehouse.localhost", name: "Local owner", space: "Home" };
@@ -32,12 +32,16 @@ export async function createUser(sql: Database, given: z.input<typeof NewUser>):
     throw new Refusal("INVALID_PARAMS", parsed.error.issues.map(({ path, message }) => `${path.join(".")} ${message}`).join("; "));
   const { email, name, password } = parsed.data;
   const hash = await hashPassword(password);
-  return sql.begin(async (tx) => {
+  const made = sql.begin(async (tx) => {
     const id = await insertUser(tx, email, name);
     await tx`
       insert into auth.account (id, "userId", "accountId", "providerId", password)
       values (${uuidv7()}, ${id}, ${id}, 'credential', ${hash})`;
     return id;
+  });
+  return made.catch((thrown: unknown) => {
+    const refusal = toRefusal(thrown);
+    throw refusal.code === "CONFLICT" ? refusal : thrown;
   });
 }
 
