@@ -1,5 +1,5 @@
-import type { Api, ParamsOf, ResultOf, RpcRequest, RpcResponse, UserApi } from "@gatehouse/protocol";
-import { MAX_BATCH, userApi } from "@gatehouse/protocol";
+import type { Api, ParamsOf, ResultOf, RpcRequest, RpcResponse, SpaceApi, UserApi } from "@gatehouse/protocol";
+import { MAX_BATCH, spaceApi, userApi } from "@gatehouse/protocol";
 import { SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
 import { GatehouseError } from "./error.ts";
 import { post, type Target, toError } from "./transport.ts";
@@ -34,6 +34,10 @@ type Send = (name: string, params: unknown) => Promise<unknown>;
  * @throws GatehouseError from every call
  */
 export const createUserClient = (target: Target): Client<UserApi> => createClient(userApi, "/api/v1/user/rpc", target);
+
+/** The same for the space RPC: calls inside one space. @throws GatehouseError NOT_FOUND from every call of who is not in it */
+export const createSpaceClient = (target: Target & { space: string }): Client<SpaceApi> =>
+  createClient(spaceApi, "/api/v1/space/rpc", target);
 
 const tracer = trace.getTracer("gatehouse-client");
 

@@ -1,4 +1,4 @@
-export { type Client, createUserClient } from "./client.ts";
+export { type Client, createSpaceClient, createUserClient } from "./client.ts";
 export { GatehouseError } from "./error.ts";
 export { signIn, signOut } from "./sign-in.ts";
 export type { Target } from "./transport.ts";

@@ -8,6 +8,8 @@ export interface Target {
   server: string;
   /** A key or session token, sent as a Bearer token; or what gives one. Left out, the browser's cookie speaks. */
   credential?: string | (() => string | undefined | Promise<string | undefined>);
+  /** The slug of the space that the calls are about. */
+  space?: string;
   /** Milliseconds to wait for an answer; default 30,000. */
   timeoutMs?: number;
   fetch?: typeof globalThis.fetch;
@@ -23,6 +25,7 @@ export async function reach(target: Target, path: string, body: unknown): Promis
   const credential = typeof target.credential === "function" ? await target.credential() : target.credential;
   const headers: Record<string, string> = { "content-type": "application/json" };
   if (credential !== undefined) headers.authorization = `Bearer ${credential}`;
+  if (target.space !== undefined) headers["x-me-space"] = target.space;
   propagation.inject(context.active(), headers);
   try {
     return await (target.fetch ?? fetch)(new URL(path, target.server), {

@@ -1,23 +1,43 @@
 import type { z } from "zod";
+import { accessMethods } from "./access.ts";
 import { agentMethods } from "./agent.ts";
 import { apiKeyMethods } from "./api-key.ts";
+import { auditMethods } from "./audit.ts";
 import { discoverMethods } from "./discover.ts";
+import { groupMethods } from "./group.ts";
 import { identityMethods } from "./identity.ts";
+import { invitedMethods, inviteMethods } from "./invite.ts";
 import type { Method } from "./method.ts";
-import { spaceMethods } from "./space.ts";
+import { principalMethods } from "./principal.ts";
+import { insideSpaceMethods, spaceMethods } from "./space.ts";
+import { transferMethods } from "./transfer.ts";
 
 /** Every method of the user RPC: the registry from which client, documents and tests follow. */
 export const userApi = {
   ...identityMethods,
   ...spaceMethods,
   ...agentMethods,
+  ...transferMethods,
   ...apiKeyMethods,
+  ...invitedMethods,
+  ...discoverMethods,
+};
+
+/** Every method of the space RPC, which is called inside one space. */
+export const spaceApi = {
+  ...insideSpaceMethods,
+  ...principalMethods,
+  ...groupMethods,
+  ...accessMethods,
+  ...inviteMethods,
+  ...auditMethods,
   ...discoverMethods,
 };
 
 /** A set of methods that one door serves. */
 export type Api = Readonly<Record<string, Method>>;
 export type UserApi = typeof userApi;
+export type SpaceApi = typeof spaceApi;
 
 /** What a caller may send to method `M` of `A`. */
 export type ParamsOf<A extends Api, M extends keyof A> = z.input<A[M]["params"]>;

@@ -28,8 +28,8 @@ export const errors = {
 /** The stable name of an error. */
 export type ErrorCode = keyof typeof errors;
 
-/** Why a call was refused with FORBIDDEN: the part of the actor that the rule did not accept. */
-export type DenialReason = "user-only" | "interactive-only" | "ceiling" | "no-rule" | "permission";
+/** Why a call was refused with FORBIDDEN: the part of the actor that the rule did not accept. `stranger` goes with NOT_FOUND: not in the space. */
+export type DenialReason = "stranger" | "user-only" | "interactive-only" | "ceiling" | "owner-left" | "no-rule" | "permission" | "exceeds";
 
 /** `error.data` of every error answer. */
 export interface ErrorData {
@@ -38,8 +38,12 @@ export interface ErrorData {
   requestId: string;
   /** FORBIDDEN: why. */
   reason?: DenialReason;
-  /** FORBIDDEN: the permission that was missing, where one would have been enough. */
-  missing?: string;
+  /** FORBIDDEN for want of a permission: any one of these would have been enough. */
+  missing?: string[];
+  /** FORBIDDEN for want of a permission: the first layer of the caller's authority that lacked it. */
+  layer?: string;
+  /** FORBIDDEN for want of a permission: who could give it, by name, where the caller may know. */
+  grantors?: string[];
   /** INVALID_PARAMS: what is wrong, by path. Never holds a value that was sent. */
   issues?: { path: string; message: string }[];
 }

@@ -23,6 +23,15 @@ export const Id = z.uuidv7().describe("UUIDv7");
 /** A moment: RFC 3339, UTC. */
 export const Timestamp = z.iso.datetime().describe("RFC 3339, UTC");
 
+/** Params of a method that answers page by page, in the order of ids. */
+export const page = {
+  after: Id.optional().describe("the `next` of the page before; left out = the first page"),
+  limit: z.number().int().min(1).max(1000).default(200).describe("most rows of a page"),
+};
+
+/** Where the next page begins; null on the last one. */
+export const Next = Id.nullable();
+
 const UUID_SHAPE = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** A display name: 1 to 64 characters, none of them a control character; it may not look like an id. */

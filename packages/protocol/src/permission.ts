@@ -57,3 +57,50 @@ export function covers(held: Permission, needed: Permission): boolean {
     (held.path === undefined || held.path === needed.path || needed.path?.startsWith(`${held.path}/`) === true)
   );
 }
+
+/** The permissions of one layer of an actor's authority. */
+export interface Layer {
+  /** `grants` of the principal, those of its `owner`, the `ceiling` of its key. */
+  readonly name: "grants" | "owner" | "ceiling";
+  readonly permissions: readonly Permission[];
+}
+
+/** What layers say to a need, and why: the data of an explanation. */
+export interface Verdict {
+  allowed: boolean;
+  /** Every layer, in order: whether it allows it, and by which of its permissions. */
+  layers: { layer: Layer["name"]; allows: boolean; by: string | null }[];
+}
+
+/**
+ * Judges a need. Every layer must allow it; a layer does so if it covers any one of the
+ * alternatives. Without a single layer nothing is allowed.
+ */
+export function judge(layers: readonly Layer[], alternatives: readonly Permission[]): Verdict {
+  const said = layers.map(({ name, permissions }) => {
+    const by = permissions.find((held) => alternatives.some((needed) => covers(held, needed)));
+    return { layer: name, allows: by !== undefined, by: by ? formatPermission(by) : null };
+  });
+  return { allowed: said.length > 0 && said.every(({ allows }) => allows), layers: said };
+}
+
+/** What two permissions allow together, or undefined when that is nothing. */
+export function intersect(a: Permission, b: Permission): Permission | undefined {
+  if (a.type !== undefined && b.type !== undefined && a.type !== b.type) return undefined;
+  const action = actions[Math.min(actions.indexOf(a.action), actions.indexOf(b.action))] as Action;
+  const [wide, narrow] = narrower(a, b) ? [b, a] : [a, b];
+  return narrower(narrow, wide) ? { ...narrow, action } : undefined;
+}
+
+/** Whether type and path of `a` lie within those of `b`. */
+const narrower = (a: Permission, b: Permission): boolean => covers({ ...b, action: "admin" }, a);
+
+/** What all layers together allow, without repeating what is covered already. */
+export function effective(layers: readonly Layer[]): Permission[] {
+  const [first, ...rest] = layers.map(({ permissions }) => permissions);
+  const met = rest.reduce<readonly Permission[]>(
+    (held, layer) => held.flatMap((a) => layer.flatMap((b) => intersect(a, b) ?? [])),
+    first ?? [],
+  );
+  return met.filter((a, i) => !met.some((b, j) => i !== j && covers(b, a) && (!covers(a, b) || j < i)));
+}

@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { Id, method, Name, Timestamp } from "./method.ts";
+import { PrincipalRef } from "./identity.ts";
+import { Id, method, Name, Next, page, Timestamp } from "./method.ts";
 
 /** The immutable name of a space on the wire: 12 lower-case letters and digits. */
 export const Slug = z
@@ -46,5 +47,29 @@ export const spaceMethods = {
       .refine(({ slug, confirm }) => slug === confirm, { path: ["confirm"], message: "must repeat the slug of the space" }),
     result: z.strictObject({ slug: Slug }),
     errors: ["NOT_FOUND"],
+  }),
+};
+
+export const insideSpaceMethods = {
+  "space.get": method({
+    summary: "Shows the space.",
+    effect: "read",
+    params: z.strictObject({}),
+    result: Space,
+    errors: [],
+  }),
+  "space.members": method({
+    summary: "Lists who is in the space: id, kind and name.",
+    effect: "read",
+    params: z.strictObject(page),
+    result: z.strictObject({ members: z.array(PrincipalRef), next: Next }),
+    errors: [],
+  }),
+  "space.leave": method({
+    summary: "Takes you off the roster, and all you were given in the space with it.",
+    effect: "write",
+    params: z.strictObject({}),
+    result: z.strictObject({ slug: Slug }),
+    errors: ["LAST_ADMIN"],
   }),
 };

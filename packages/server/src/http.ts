@@ -3,33 +3,17 @@ import cors from "@fastify/cors";
 import helmet from "@fastify/helmet";
 import rateLimit from "@fastify/rate-limit";
 import { type ErrorCode, MAX_BODY_BYTES } from "@gatehouse/protocol";
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import Fastify, { type FastifyInstance, type FastifyRequest } from "fastify";
 import { uuidv7 } from "uuidv7";
-import { ADDRESS_HEADER, type Auth } from "./auth.ts";
+import { addAuthzen } from "./authzen.ts";
 import { readBody } from "./body.ts";
-import type { Config } from "./config.ts";
-import { problemOf, refuseConnection } from "./problem.ts";
+import { callOf, type House, RESOURCE_METADATA, RPC, refuse, send } from "./house.ts";
+import { refuseConnection } from "./problem.ts";
 import { Refusal, toRefusal } from "./refusal.ts";
-import { answer, type Door, type DoorReply, refuseRequest } from "./rpc.ts";
+import { answer } from "./rpc.ts";
+import { addSignIn } from "./sign-in.ts";
 import { traceRequest } from "./telemetry.ts";
 
-/** What the doors open onto. */
-export interface House {
-  config: Config;
-  publicUrl: string;
-  /** Web origins that may send cookies: the server's own and those allowed. */
-  origins: string[];
-  auth: Auth;
-  door: Door;
-  /** Whether a call could be answered now. */
-  ready(): Promise<boolean>;
-}
-
-const USER_RPC = "/api/v1/user/rpc";
-const AUTH = "/api/auth";
-/** The routes of better-auth that are open. The rest of it is not part of this API. */
-const AUTH_ROUTES = ["/sign-in/email", "/sign-out"] as const;
-const RESOURCE_METADATA = "/.well-known/oauth-protected-resource";
 const OTHER_METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE"] as const;
 /** Fastify's own errors, as ours. */
 const transportErrors: Record<string, ErrorCode> = {
@@ -72,23 +56,31 @@ export async function openDoors(house: House): Promise<FastifyInstance> {
 
   app.setErrorHandler((error, request, reply) => refuse(house, request, reply, fromTransport(error)));
   app.setNotFoundHandler((request, reply) =>
-    refuse(house, request, reply, new Refusal("NOT_FOUND", "There is nothing at this address. POST JSON-RPC calls to /api/v1/user/rpc.")),
+    refuse(
+      house,
+      request,
+      reply,
+      new Refusal("NOT_FOUND", "There is nothing at this address. POST JSON-RPC calls to /api/v1/user/rpc or /api/v1/space/rpc."),
+    ),
   );
 
-  app.post(USER_RPC, async (request, reply) => {
-    const answered = await traceRequest({ method: "POST", route: USER_RPC, headers: request.headers }, () =>
-      answer(house.door, { presented: request.headers, body: request.body as Uint8Array, requestId: request.id }),
-    );
-    return send(house, reply, answered);
-  });
-  app.route({
-    method: [...OTHER_METHODS],
-    url: USER_RPC,
-    // Before the body: there is none to read.
-    onRequest: (request, reply) => refuse(house, request, reply.header("allow", "POST"), new Refusal("METHOD_NOT_ALLOWED")),
-    handler: async () => {},
-  });
-  for (const route of AUTH_ROUTES) app.post(AUTH + route, (request, reply) => signInOrOut(house, request, reply));
+  for (const [url, door] of Object.entries(RPC)) {
+    app.post(url, async (request, reply) => {
+      const answered = await traceRequest({ method: "POST", route: url, headers: request.headers }, () =>
+        answer(house.doors[door], callOf(request, request.body as Uint8Array)),
+      );
+      return send(house, reply, answered);
+    });
+    app.route({
+      method: [...OTHER_METHODS],
+      url,
+      // Before the body: there is none to read.
+      onRequest: (request, reply) => refuse(house, request, reply.header("allow", "POST"), new Refusal("METHOD_NOT_ALLOWED")),
+      handler: async () => {},
+    });
+  }
+  addSignIn(app, house);
+  addAuthzen(app, house);
 
   app.get(RESOURCE_METADATA, { config: { rateLimit: false } }, async () => ({
     resource: house.publicUrl,
@@ -121,56 +113,4 @@ async function limitRates(app: FastifyInstance, perMinute: number): Promise<void
 function fromTransport(error: unknown): Refusal {
   const code = transportErrors[(error as { code?: string }).code ?? ""];
   return code ? new Refusal(code) : toRefusal(error);
-}
-
-/** Answers a request that never became a call: in the shape of its door. */
-async function refuse(house: House, request: FastifyRequest, reply: FastifyReply, refusal: Refusal): Promise<FastifyReply> {
-  if (refusal.code === "REQUEST_TIMEOUT" || refusal.code === "PAYLOAD_TOO_LARGE") reply.header("connection", "close");
-  const answered = await refuseRequest(house.door, refusal, request.id);
-  return request.routeOptions.url === USER_RPC ? send(house, reply, answered) : problem(reply, refusal, request.id);
-}
-
-function send(house: House, reply: FastifyReply, { status, body }: DoorReply): FastifyReply {
-  if (status === 401) reply.header("www-authenticate", `Bearer resource_metadata="${house.publicUrl}${RESOURCE_METADATA}"`);
-  reply.code(status);
-  return body === undefined ? reply.send() : reply.type("application/json; charset=utf-8").send(body);
-}
-
-function problem(reply: FastifyReply, refusal: Refusal, requestId: string): FastifyReply {
-  const body = problemOf(refusal, requestId);
-  return reply.code(body.status).type("application/problem+json").send(body);
-}
-
-/** What better-auth's statuses mean here. */
-const authRefusals: Record<number, Refusal> = {
-  400: new Refusal("INVALID_PARAMS", "Send { email, password }."),
-  401: new Refusal("UNAUTHENTICATED", "The e-mail address or the password is wrong."),
-  403: new Refusal("FORBIDDEN", "This web origin may not sign people in. The operator can allow it in ALLOWED_ORIGINS."),
-  429: new Refusal("RATE_LIMITED", "Too many attempts to sign in from this address. Wait a minute."),
-};
-
-/** Hands a request to better-auth, and its refusals back in our words. */
-async function signInOrOut(house: House, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  const { authorization, cookie, origin } = request.headers;
-  const headers = new Headers({ "content-type": "application/json", [ADDRESS_HEADER]: request.ip });
-  if (authorization) headers.set("authorization", authorization.replace(/^bearer /i, "Bearer "));
-  else if (cookie) headers.set("cookie", cookie);
-  if (origin) headers.set("origin", origin);
-  const answered = await house.auth.handler(
-    new Request(house.publicUrl + request.url, { method: "POST", headers, body: new Uint8Array(request.body as Uint8Array) }),
-  );
-  if (answered.status >= 400) {
-    const refusal = authRefusals[answered.status] ?? new Refusal("INTERNAL_ERROR", undefined, {}, { cause: await answered.text() });
-    const retryAfter = answered.headers.get("x-retry-after");
-    if (retryAfter) reply.header("retry-after", retryAfter);
-    return refuse(house, request, reply, refusal);
-  }
-  for (const name of ["set-cookie", "set-auth-token"]) {
-    const value = answered.headers.get(name);
-    if (value) reply.header(name, value);
-  }
-  return reply
-    .code(answered.status)
-    .type("application/json")
-    .send(await answered.text());
 }

@@ -6,7 +6,7 @@ export { openDoors } from "./http.ts";
 export { KEY_PATTERN } from "./key.ts";
 export { MigrationError, migrate } from "./migrate.ts";
 export { describeRule } from "./openrpc.ts";
-export { userPolicy } from "./policy.ts";
+export { spacePolicy, userPolicy } from "./policy.ts";
 export { PostgresError } from "./postgres/binaries.ts";
 export { Refusal } from "./refusal.ts";
 export type { Door, Handlers } from "./rpc.ts";

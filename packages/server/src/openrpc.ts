@@ -9,7 +9,10 @@ export const describeRule = ([who, needs]: Rule<never>) => ({ who: who.label, ne
 
 /** The OpenRPC 1.4 document of the methods that an actor may call at all. */
 export function describeApi<A extends Api>(api: A, policy: Policy<A>, actor: Actor) {
-  const mine = Object.entries(api).filter(([name]) => policy[name as keyof A][0].refuses(actor) === undefined);
+  const mine = Object.entries(api).filter(([name]) => {
+    const [who, need] = policy[name as keyof A];
+    return who.refuses(actor) === undefined && need?.outlook?.(actor).allowed !== false;
+  });
   return {
     openrpc: "1.4.0",
     info: { title: "Gatehouse", version: packageJson.version, license: { name: "Apache-2.0" } },

@@ -1,6 +1,6 @@
 import type { Permission } from "@gatehouse/protocol";
 import type { Actor } from "./actor.ts";
-import { userPolicy } from "./policy.ts";
+import { spacePolicy, userPolicy } from "./policy.ts";
 import type { Rule } from "./rules.ts";
 
 const ceiling: Permission[] = [{ action: "read" }];
@@ -8,6 +8,7 @@ const calling = (kind: "u" | "a", via: Actor["credential"]["via"], limits: Permi
   principal: { id: "", kind, name: "", email: null },
   owner: null,
   credential: { via, id: "", expiresAt: null, ceiling: limits },
+  standing: { space: { id: "", slug: "", name: "", createdAt: "" }, admin: false, ownerPresent: true, layers: [] },
 });
 
 /** Every kind of caller that the policy tells apart. */
@@ -21,6 +22,7 @@ export type Caller = keyof typeof callers;
 
 /** One method's row of the policy, as data. */
 export interface PolicyRow {
+  door: "user" | "space";
   method: string;
   who: string;
   needs: string | null;
@@ -28,17 +30,23 @@ export interface PolicyRow {
   admits: Record<Caller, boolean>;
 }
 
+const policies = { user: userPolicy, space: spacePolicy } as const;
+
 /** The policy as data, in its own order: what `me policy`, the docs and the tests show. */
 export function policyTable(): PolicyRow[] {
-  return Object.entries(userPolicy).map(([method, rule]) => {
-    const [who, needs] = rule as Rule<never>;
+  return rows().map(({ door, method, rule: [who, needs] }) => {
     const admits = Object.fromEntries(Object.entries(callers).map(([name, actor]) => [name, who.refuses(actor) === undefined]));
-    return { method, who: who.label, needs: needs?.label ?? null, admits: admits as PolicyRow["admits"] };
+    return { door, method, who: who.label, needs: needs?.label ?? null, admits: admits as PolicyRow["admits"] };
   });
 }
 
 /** What each rule of the policy means, by its label, in the order the policy first uses them. */
 export function ruleTexts(): Record<string, string> {
-  const used = Object.values(userPolicy).flatMap((rule) => rule as readonly { label: string; text: string }[]);
+  const used = rows().flatMap(({ rule: [who, needs] }) => (needs && !needs.decide ? [who, needs] : [who]));
   return Object.fromEntries(used.map(({ label, text }) => [label, text]));
 }
+
+const rows = (): { door: PolicyRow["door"]; method: string; rule: Rule<never> }[] =>
+  Object.entries(policies).flatMap(([door, policy]) =>
+    Object.entries(policy).map(([method, rule]) => ({ door: door as PolicyRow["door"], method, rule: rule as Rule<never> })),
+  );

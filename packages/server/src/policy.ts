@@ -1,5 +1,6 @@
-import type { UserApi } from "@gatehouse/protocol";
-import { anyone, interactive, ownAgent, ownKey, type Policy, selfOrOwnAgent, spaceAdmin, users } from "./rules.ts";
+import type { SpaceApi, UserApi } from "@gatehouse/protocol";
+import { admin, adminOver, agentOfMine, anyOf, ownAgent, ownKey, read, self, selfOrOwnAgent, spaceAdmin, write } from "./needs.ts";
+import { anyone, interactive, members, type Policy, users } from "./rules.ts";
 
 /**
  * Who may do what: the whole of it. `who` is decided before the params are read, `needs` after.
@@ -7,25 +8,74 @@ import { anyone, interactive, ownAgent, ownKey, type Policy, selfOrOwnAgent, spa
  */
 // biome-ignore format: a table reads in columns
 export const userPolicy: Policy<UserApi> = {
-  // method             who           needs
-  whoami:               [anyone],
-  "rpc.discover":       [anyone],
+  // method                who           needs
+  whoami:                  [anyone],
+  "rpc.discover":          [anyone],
 
-  "space.list":         [anyone],
-  "space.create":       [users],
-  "space.rename":       [users,       spaceAdmin((i) => i.slug)],
-  "space.delete":       [users,       spaceAdmin((i) => i.slug)],
+  "space.list":            [anyone],
+  "space.create":          [users],
+  "space.rename":          [users,       spaceAdmin((i) => i.slug)],
+  "space.delete":          [users,       spaceAdmin((i) => i.slug)],
 
-  "agent.create":       [users],
-  "agent.list":         [users],
-  "agent.get":          [users,       ownAgent((i) => i.id)],
-  "agent.spaces":       [users,       ownAgent((i) => i.id)],
-  "agent.rename":       [users,       ownAgent((i) => i.id)],
-  "agent.delete":       [users,       ownAgent((i) => i.id)],
+  "agent.create":          [users],
+  "agent.list":            [users],
+  "agent.get":             [users,       ownAgent((i) => i.id)],
+  "agent.spaces":          [users,       ownAgent((i) => i.id)],
+  "agent.rename":          [users,       ownAgent((i) => i.id)],
+  "agent.delete":          [users,       ownAgent((i) => i.id)],
+  "agent.transfer":        [interactive, ownAgent((i) => i.id)],
+  "agent.offers":          [users],
+  "agent.accept":          [interactive],
+  "agent.decline":         [interactive],
 
-  "apiKey.list":        [users,       selfOrOwnAgent((i) => i.agent)],
-  "apiKey.get":         [users,       ownKey((i) => i.id)],
-  "apiKey.create":      [interactive, selfOrOwnAgent((i) => i.agent)],
-  "apiKey.rotate":      [interactive, ownKey((i) => i.id)],
-  "apiKey.delete":      [interactive, ownKey((i) => i.id)],
+  "apiKey.list":           [users,       selfOrOwnAgent((i) => i.agent)],
+  "apiKey.get":            [users,       ownKey((i) => i.id)],
+  "apiKey.create":         [interactive, selfOrOwnAgent((i) => i.agent)],
+  "apiKey.rotate":         [interactive, ownKey((i) => i.id)],
+  "apiKey.delete":         [interactive, ownKey((i) => i.id)],
+
+  "invite.pending":        [users],
+  "invite.accept":         [interactive],
+  "invite.decline":        [interactive],
+};
+
+/** The same for what is called inside a space, where whoever is not on the roster is refused before all else. */
+// biome-ignore format: a table reads in columns
+export const spacePolicy: Policy<SpaceApi> = {
+  // method                who           needs
+  "rpc.discover":          [members],
+
+  "space.get":             [members],
+  "space.members":         [members],
+  "space.leave":           [users],
+
+  "principal.list":        [members,     anyOf(read("members"))],
+  "principal.add":         [members,     anyOf(write("members"), agentOfMine((i) => i.principal))],
+  "principal.setAdmin":    [interactive, anyOf(admin())],
+  "principal.remove":      [members,     anyOf(write("members"), agentOfMine((i) => i.principal))],
+  "principal.resolve":     [members],
+  "principal.lookup":      [members],
+
+  "group.create":          [members,     anyOf(write("groups"))],
+  "group.list":            [members],
+  "group.rename":          [members,     anyOf(admin("groups", (i) => i.group))],
+  "group.delete":          [members,     anyOf(admin("groups", (i) => i.group))],
+  "group.addMember":       [members,     anyOf(admin("groups", (i) => i.group))],
+  "group.removeMember":    [members,     anyOf(admin("groups", (i) => i.group), self((i) => i.member))],
+  "group.setMemberAdmin":  [interactive, anyOf(admin("groups", (i) => i.group))],
+  "group.listMembers":     [members,     anyOf(read("groups", (i) => i.group))],
+  "group.listForMember":   [members,     anyOf(read("groups"), self((i) => i.member), agentOfMine((i) => i.member))],
+
+  "access.grant":          [members,     anyOf(adminOver((i) => i.permission))],
+  "access.revoke":         [members,     anyOf(adminOver((i) => i.permission))],
+  "access.list":           [members,     anyOf(read("grants"))],
+  "access.effective":      [members,     anyOf(read("grants"), self((i) => i.principal), agentOfMine((i) => i.principal))],
+  "access.check":          [members,     anyOf(read("grants"), self((i) => i.principal), agentOfMine((i) => i.principal))],
+  "access.explain":        [members,     anyOf(read("grants"), self((i) => i.principal), agentOfMine((i) => i.principal))],
+
+  "invite.create":         [members,     anyOf(write("members"))],
+  "invite.list":           [members,     anyOf(read("members"))],
+  "invite.revoke":         [members,     anyOf(write("members"))],
+
+  "audit.list":            [members,     anyOf(read("audit"))],
 };

@@ -29,6 +29,9 @@ const constraints: Record<string, Refusal> = {
   api_key_name: new Refusal("CONFLICT", "There is already a key of that name. Choose another, or revoke that one."),
   api_keys_principal_id_fkey: new Refusal("NOT_FOUND"),
   user_email_key: new Refusal("CONFLICT", "There is already an account with that e-mail address."),
+  group_name: new Refusal("CONFLICT", "There is already a group of that name in the space."),
+  invite_email: new Refusal("CONFLICT", "That address is invited already. Revoke the open invitation first."),
+  owner_can_own: new Refusal("CONFLICT", "This group still owns agents. Transfer or delete them first."),
   last_admin: new Refusal("LAST_ADMIN"),
 };
 

@@ -1,18 +1,19 @@
 import type { Api, InputOf, Method, ResultOf } from "@gatehouse/protocol";
 import type { Logger } from "pino";
 import type { Actor } from "./actor.ts";
+import { type AuditNote, recordChange, recordDenial } from "./audit.ts";
 import type { Authenticate, Credentials } from "./authenticate.ts";
 import type { Database, Sql } from "./db.ts";
 import { type Call, idOf, type Message, readCall, readMessages } from "./envelope.ts";
 import { parseParams } from "./params.ts";
 import { Refusal, toRefusal } from "./refusal.ts";
-import { admit, type Policy, type Rule } from "./rules.ts";
-import { type CallRecord, observeCall } from "./telemetry.ts";
+import { admit, type Judging, type Policy, type Rule } from "./rules.ts";
+import { type CallRecord, loggable, observeCall } from "./telemetry.ts";
 
 /** What a handler works with besides its input. `sql` is a transaction where the method writes. */
-export interface At {
-  actor: Actor;
-  sql: Sql;
+export interface At extends Judging {
+  /** What the record of a change is to say; the handler may complete it. */
+  audit: AuditNote;
 }
 
 /** The handlers of `A`: one for every method. */
@@ -24,6 +25,8 @@ export interface Door<A extends Api = Api> {
   policy: Policy<A>;
   handlers: Handlers<A>;
   authenticate: Authenticate;
+  /** For a door that leads into a space: the caller's standing there. */
+  enter?(actor: Actor, space: string | undefined): Promise<Actor>;
   sql: Database;
   log: Logger;
 }
@@ -31,6 +34,8 @@ export interface Door<A extends Api = Api> {
 /** A request as it came through the transport: its size and media type are right, nothing else is known. */
 export interface DoorRequest {
   presented: Credentials;
+  /** X-Me-Space. */
+  space?: string | undefined;
   body: Uint8Array;
   requestId: string;
 }
@@ -45,10 +50,11 @@ export interface DoorReply {
 const PARALLEL = 8;
 
 /** The path of a request: one credential for all of its calls, and one answer for each that asked for one. */
-export async function answer(door: Door, { presented, body, requestId }: DoorRequest): Promise<DoorReply> {
+export async function answer(door: Door, { presented, space, body, requestId }: DoorRequest): Promise<DoorReply> {
   let actor: Actor | undefined;
   try {
     actor = await door.authenticate(presented); //                         2  who is it?
+    if (door.enter) actor = await door.enter(actor, space); //                where do they stand?
     const { batch, messages } = readMessages(body); //                     3  what do they ask?
     const answers = await inParallel(messages, PARALLEL, (message) => answerCall(door, actor as Actor, message, requestId));
     const texts = answers.filter((text) => text !== undefined);
@@ -74,7 +80,13 @@ async function answerCall(door: Door, actor: Actor, message: Message, requestId:
     try {
       return { result: await call(door, actor, message, record) };
     } catch (thrown) {
-      return { refusal: toRefusal(thrown) };
+      const refusal = toRefusal(thrown);
+      if (refusal.code !== "FORBIDDEN") return { refusal };
+      // A denial that can't be recorded is a denial all the same.
+      await recordDenial(door.sql, { actor, method: record.method, requestId }, refusal).catch((cause) =>
+        door.log.error({ requestId, cause: loggable(cause) }, "a denial was not recorded"),
+      );
+      return { refusal };
     }
   });
   if (rpcId === undefined) return undefined;
@@ -85,16 +97,23 @@ async function answerCall(door: Door, actor: Actor, message: Message, requestId:
 /** The path of one call, in the one order that tells a stranger nothing. */
 async function call(door: Door, actor: Actor, message: Message, record: CallRecord): Promise<unknown> {
   const { method, params, paramsFlaws } = readCall(message); //            3  envelope
+  if (actor.standing === null) throw new Refusal("NOT_FOUND", STRANGER, { reason: "stranger" });
   const contract = lookUp(door, method); //                                   and method
   record.method = method;
   const rule = door.policy[method];
-  admit(rule, method, actor); //                                           4  who: nothing of the params is read yet
+  await admit(rule, method, { actor, sql: door.sql }); //                  4  who: nothing of the params is read yet
   const input = parseParams(contract, params, paramsFlaws); //             5  params
   return within(door.sql, contract, async (sql) => {
-    await meet(rule as Rule<never>, input, { actor, sql }); //             6  needs: what the params name
-    return (door.handlers[method] as Handler)(input, { actor, sql }); //   7  handler
+    const at: At = { actor, sql, audit: {} };
+    await meet(rule as Rule<never>, input, at); //                         6  needs: what the params name
+    const result = await (door.handlers[method] as Handler)(input, at); // 7  handler
+    if (contract.effect === "write") await recordChange(sql, { actor, method, requestId: record.requestId }, at.audit);
+    return result;
   });
 } //                                                                       8  result, error, span, log line: answerCall
+
+/** Said alike where there is no such space, and where the caller is not in it. */
+const STRANGER = "You are in no such space. `me space list` shows those you are in.";
 
 /** What a call came to: a result, or why not. */
 interface Outcome {

@@ -1,4 +1,4 @@
-import type { Api, DenialReason, InputOf } from "@gatehouse/protocol";
+import { type Api, type DenialReason, formatPermission, type InputOf, type Permission, type Verdict } from "@gatehouse/protocol";
 import type { Actor } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { Refusal } from "./refusal.ts";
@@ -18,8 +18,24 @@ export interface Who {
 export interface Need<Input> {
   readonly label: string;
   readonly text: string;
+  /** For needs that are permissions: whether any params at all could meet it. Decided before the params are read. */
+  outlook?(actor: Actor): Decision;
+  /** For needs that are permissions: the decision, for those who ask about it. */
+  decide?(input: Input, at: Judging): Promise<Decision>;
   /** @throws Refusal NOT_FOUND for what the actor may not know of, FORBIDDEN for what they know but may not do */
-  check(input: Input, at: { actor: Actor; sql: Sql }): Promise<void>;
+  check(input: Input, at: Judging): Promise<void>;
+}
+
+/** What a need is judged with: the actor, and the database as the handler sees it. */
+export interface Judging {
+  actor: Actor;
+  sql: Sql;
+}
+
+/** What came of judging a need that is a permission. */
+export interface Decision extends Verdict {
+  /** Any one of these would do. */
+  needed: readonly Permission[];
 }
 
 /** One row of the policy. Default deny: what has no row is refused to everyone. */
@@ -32,6 +48,15 @@ export const anyone: Who = {
   label: "anyone",
   text: "whoever has a valid credential: a user or an agent, by session or by key, with or without a ceiling",
   refuses: () => undefined,
+};
+
+export const members: Who = {
+  label: "members",
+  text: "whoever is on the roster of the space; an agent only while its owner is, too",
+  refuses({ standing }) {
+    if (standing?.ownerPresent) return undefined;
+    return { reason: "owner-left", why: "the owner of this agent is not in the space, and without them it may do nothing there" };
+  },
 };
 
 export const users: Who = {
@@ -51,73 +76,56 @@ export const users: Who = {
 
 export const interactive: Who = {
   label: "interactive",
-  text: "a user, by a signed-in session: never by a key, so that no key makes or outlives another",
+  text: "a user, by a signed-in session: never by a key, so that no key makes what outlives it",
   refuses(actor) {
     const refused = users.refuses(actor);
     if (refused) return refused;
     if (actor.credential.via !== "session")
-      return { reason: "interactive-only", why: "a key never mints, rotates or revokes keys. Sign in as a person: me login" };
+      return { reason: "interactive-only", why: "a key makes nothing that could outlive it. Sign in as a person: me login" };
     return undefined;
   },
 };
-
-/** The agent named must belong to the caller. */
-export const ownAgent = <Input>(pick: (input: Input) => string): Need<Input> => ({
-  label: "own agent",
-  text: "the agent named belongs to the caller",
-  check: (input, at) => mustOwnAgent(pick(input), at),
-});
-
-/** The agent named, if any, must belong to the caller; none means the caller. */
-export const selfOrOwnAgent = <Input>(pick: (input: Input) => string | undefined): Need<Input> => ({
-  label: "self or own agent",
-  text: "the agent named belongs to the caller; with none named, the caller",
-  async check(input, at) {
-    const agent = pick(input);
-    if (agent !== undefined) await mustOwnAgent(agent, at);
-  },
-});
-
-/** The key named must be the caller's, or that of an agent of theirs. */
-export const ownKey = <Input>(pick: (input: Input) => string): Need<Input> => ({
-  label: "own key",
-  text: "the key named is the caller's own, or one of their agents'",
-  async check(input, { actor, sql }) {
-    const [row] = await sql`
-      select from api_keys k join principals p on p.id = k.principal_id
-      where k.id = ${pick(input)} and ${actor.principal.id} in (p.id, p.owner_id)`;
-    if (!row) throw new Refusal("NOT_FOUND", "You have no such key. `me apikey list` shows those you have.");
-  },
-});
-
-/** The caller must administer the space named. */
-export const spaceAdmin = <Input>(pick: (input: Input) => string): Need<Input> => ({
-  label: "space admin",
-  text: "the caller administers the space named",
-  async check(input, { actor, sql }) {
-    const [row] = await sql<{ admin: boolean }[]>`
-      select m.admin from members m join spaces s on s.id = m.space_id
-      where s.slug = ${pick(input)} and m.principal_id = ${actor.principal.id}`;
-    if (!row) throw new Refusal("NOT_FOUND", "You are in no such space. `me space list` shows those you are in.");
-    if (!row.admin)
-      throw new Refusal("FORBIDDEN", "Only an admin of this space may do this. Ask one of its admins.", {
-        reason: "permission",
-        missing: "admin",
-      });
-  },
-});
-
-async function mustOwnAgent(id: string, { actor, sql }: { actor: Actor; sql: Sql }): Promise<void> {
-  const [row] = await sql`select from principals where id = ${id} and kind = 'a' and owner_id = ${actor.principal.id}`;
-  if (!row) throw new Refusal("NOT_FOUND", "You have no such agent. `me agent list` shows those you have.");
-}
 
 /**
  * Step "who" of the path of a call: the same answer whatever the params are.
  * @throws Refusal FORBIDDEN
  */
-export function admit(rule: Rule<never> | undefined, method: string, actor: Actor): void {
+export async function admit(rule: Rule<never> | undefined, method: string, at: Judging): Promise<void> {
   if (!rule) throw new Refusal("FORBIDDEN", `${method} is open to nobody: the policy has no row for it.`, { reason: "no-rule" });
-  const refused = rule[0].refuses(actor);
+  const [who, need] = rule;
+  const refused = who.refuses(at.actor);
   if (refused) throw new Refusal("FORBIDDEN", `${method} is refused (${refused.reason}): ${refused.why}.`, { reason: refused.reason });
+  const outlook = need?.outlook?.(at.actor);
+  if (outlook && !outlook.allowed) throw await denied(outlook, at);
+}
+
+/** Most admins that a denial names. */
+const MAX_GRANTORS = 5;
+
+/** The refusal of a decision: what was missing, which layer lacked it, and who could give it. */
+export async function denied(decision: Decision, at: Judging): Promise<Refusal> {
+  const layer = decision.layers.find(({ allows }) => !allows)?.layer ?? "grants";
+  const missing = decision.needed.map(formatPermission);
+  const grantors = await grantorsOf(layer, at);
+  const lacks = {
+    grants: "your grants in this space lack it",
+    owner: "the owner of this agent lacks it",
+    ceiling: "the ceiling of this key leaves it out",
+  };
+  const whom = grantors.length > 0 ? ` Ask ${grantors.join(", ")}.` : "";
+  return new Refusal("FORBIDDEN", `This needs ${missing.join(" or ")}; ${lacks[layer]}.${whom}`, {
+    reason: "permission",
+    missing,
+    layer,
+    grantors,
+  });
+}
+
+/** Who could give what a layer lacks: the space's admins; for a ceiling, whoever the key belongs to. Members may know both. */
+export async function grantorsOf(layer: Verdict["layers"][number]["layer"], { actor, sql }: Judging): Promise<string[]> {
+  if (layer === "ceiling") return [actor.owner?.name ?? actor.principal.name];
+  const admins = await sql<{ name: string }[]>`
+    select p.name from live_members m join principals p on p.id = m.principal_id
+    where m.space_id = ${actor.standing?.space.id ?? null} and m.admin order by lower(p.name) limit ${MAX_GRANTORS}`;
+  return admins.map(({ name }) => name);
 }

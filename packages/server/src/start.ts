@@ -2,18 +2,19 @@ import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
-import { userApi } from "@gatehouse/protocol";
+import { spaceApi, userApi } from "@gatehouse/protocol";
 import { type Auth, createAuth } from "./auth.ts";
 import { createAuthenticate } from "./authenticate.ts";
 import { type Config, isLoopback } from "./config.ts";
 import { type Database, openDatabase } from "./db.ts";
 import { openDoors } from "./http.ts";
-import { userHandlers } from "./methods/index.ts";
+import { spaceRpcHandlers, userRpcHandlers } from "./methods/index.ts";
 import { migrate, upToDate } from "./migrate.ts";
-import { userPolicy } from "./policy.ts";
+import { spacePolicy, userPolicy } from "./policy.ts";
 import { startEmbedded } from "./postgres/embedded.ts";
 import { keptSecret } from "./postgres/place.ts";
 import type { Door } from "./rpc.ts";
+import { enterSpace } from "./standing.ts";
 import { createLog, startTelemetry } from "./telemetry.ts";
 import { ensureLocalOwner, openSession } from "./users.ts";
 
@@ -86,8 +87,11 @@ export async function startServer(config: Config): Promise<Server> {
     started.push(closeAuth);
 
     const authenticate = createAuthenticate({ sql: database.sql, auth, origins });
-    const door: Door = { api: userApi, policy: userPolicy, handlers: userHandlers, authenticate, sql: database.sql, log } as Door;
-    const app = await openDoors({ config, publicUrl, origins, auth, door, ready: () => upToDate(database.sql) });
+    const shared = { authenticate, sql: database.sql, log };
+    const user = { ...shared, api: userApi, policy: userPolicy, handlers: userRpcHandlers } as Door;
+    const enter: Door["enter"] = (actor, slug) => enterSpace(database.sql, actor, slug);
+    const space = { ...shared, enter, api: spaceApi, policy: spacePolicy, handlers: spaceRpcHandlers } as Door;
+    const app = await openDoors({ config, publicUrl, origins, auth, doors: { user, space }, ready: () => upToDate(database.sql) });
     started.push(() => app.close());
     const url = await app.listen({ host: config.host, port }).catch((cause: NodeJS.ErrnoException) => {
       throw new StartError(`Can't listen on ${config.host}:${port} (${cause.code}). Set PORT or HOST to another.`, { cause });

@@ -54,6 +54,12 @@ export async function traceRequest<T extends { status: number }>(
   }
 }
 
+/** The trace that the code that asks runs in, if it is recorded. */
+export const currentTraceId = (): string | undefined => {
+  const span = trace.getActiveSpan();
+  return span?.isRecording() ? span.spanContext().traceId : undefined;
+};
+
 /** One call, as its span and its log line tell it. Neither holds a param, a secret or an e-mail address. */
 export interface CallRecord {
   requestId: string;
@@ -126,7 +132,7 @@ function report(log: Logger, span: Span, record: CallRecord, refusal: Refusal | 
 }
 
 /** What the log may hold of a cause. Of a database error neither message nor detail: they repeat values. */
-function loggable(cause: unknown): unknown {
+export function loggable(cause: unknown): unknown {
   if (!(cause instanceof Error)) return cause;
   const { code, constraint_name, table_name, routine } = cause as unknown as Record<string, unknown>;
   if (cause.name === "PostgresError") return { name: cause.name, code, constraint_name, table_name, routine };

@@ -1,23 +1,25 @@
 import type { ApiKey, apiKeyMethods } from "@gatehouse/protocol";
 import { uuidv7 } from "uuidv7";
+import type { Actor } from "../actor.ts";
 import type { Sql } from "../db.ts";
 import { hashKey, hintOfKey, makeKey } from "../key.ts";
+import { managedOwners } from "../needs.ts";
 import { Refusal } from "../refusal.ts";
 import type { Handlers } from "../rpc.ts";
 
-/** The keys of a user and of that user's agents, newest first. */
-const keysOf = (sql: Sql, userId: string, only: { id?: string; agent?: string | undefined }): Promise<ApiKey[]> => sql<ApiKey[]>`
+/** The keys of the caller and of the agents they manage, newest first. */
+const keysOf = (sql: Sql, actor: Actor, only: { id?: string; agent?: string | undefined }): Promise<ApiKey[]> => sql<ApiKey[]>`
   select k.id, k.name, json_build_object('id', p.id, 'kind', p.kind, 'name', p.name) as principal, k.hint, k.ceiling,
          k.expires_at, k.last_used_at, k.created_at,
          case when k.previous_expires_at > now() then k.previous_expires_at end as previous_expires_at
   from api_keys k join principals p on p.id = k.principal_id
-  where ${userId} in (p.id, p.owner_id)
+  where (p.id = ${actor.principal.id} or p.owner_id in (${managedOwners(sql, actor)}))
     ${only.id === undefined ? sql`` : sql`and k.id = ${only.id}`}
     ${only.agent === undefined ? sql`` : sql`and p.id = ${only.agent}`}
   order by k.id desc`;
 
 export const apiKeyHandlers: Handlers<typeof apiKeyMethods> = {
-  async "apiKey.create"({ name, agent, ceiling, expiresAt }, { actor, sql }) {
+  async "apiKey.create"({ name, agent, ceiling, expiresAt }, { actor, sql, audit }) {
     if (expiresAt !== undefined && Date.parse(expiresAt) <= Date.now())
       throw new Refusal("INVALID_PARAMS", "expiresAt must be in the future.", {
         issues: [{ path: "expiresAt", message: "must be in the future" }],
@@ -27,18 +29,19 @@ export const apiKeyHandlers: Handlers<typeof apiKeyMethods> = {
     await sql`
       insert into api_keys (id, principal_id, name, hash, hint, ceiling, expires_at)
       values (${id}, ${agent ?? actor.principal.id}, ${name}, ${hashKey(key)}, ${hintOfKey(key)}, ${ceiling ?? null}, ${expiresAt ?? null})`;
+    audit.target = id;
     return { id, key };
   },
 
-  "apiKey.list": async ({ agent }, { actor, sql }) => ({ keys: await keysOf(sql, actor.principal.id, { agent }) }),
+  "apiKey.list": async ({ agent }, { actor, sql }) => ({ keys: await keysOf(sql, actor, { agent }) }),
 
   async "apiKey.get"({ id }, { actor, sql }) {
-    const [key] = await keysOf(sql, actor.principal.id, { id });
+    const [key] = await keysOf(sql, actor, { id });
     if (!key) throw new Refusal("NOT_FOUND");
     return key;
   },
 
-  async "apiKey.rotate"({ id, overlapHours }, { sql }) {
+  async "apiKey.rotate"({ id, overlapHours }, { sql, audit }) {
     const [kind] = await sql<{ agent: boolean }[]>`
       select p.kind = 'a' as agent from api_keys k join principals p on p.id = k.principal_id where k.id = ${id}`;
     if (!kind) throw new Refusal("NOT_FOUND");
@@ -48,12 +51,14 @@ export const apiKeyHandlers: Handlers<typeof apiKeyMethods> = {
         previous_hash = case when ${overlapHours} > 0 then hash end,
         previous_expires_at = case when ${overlapHours} > 0 then now() + make_interval(hours => ${overlapHours}) end
       where id = ${id} returning previous_expires_at`;
+    audit.target = id;
     return { id, key, previousExpiresAt: row?.previousExpiresAt ?? null };
   },
 
-  async "apiKey.delete"({ id }, { sql }) {
+  async "apiKey.delete"({ id }, { sql, audit }) {
     const { count } = await sql`delete from api_keys where id = ${id}`;
     if (count === 0) throw new Refusal("NOT_FOUND");
+    audit.target = id;
     return { id };
   },
 };

@@ -1,8 +1,12 @@
-import { userApi } from "@gatehouse/protocol";
+import { type SpaceApi, spaceApi, type UserApi, userApi } from "@gatehouse/protocol";
 import { describeApi } from "../openrpc.ts";
-import { userPolicy } from "../policy.ts";
-import type { At } from "../rpc.ts";
+import { spacePolicy, userPolicy } from "../policy.ts";
+import type { Handlers } from "../rpc.ts";
 
-export const discoverHandlers = {
-  "rpc.discover": async (_input: object, { actor }: At) => describeApi(userApi, userPolicy, actor),
+export const userDiscoverHandlers: Pick<Handlers<UserApi>, "rpc.discover"> = {
+  "rpc.discover": async (_input, { actor }) => describeApi(userApi, userPolicy, actor),
+};
+
+export const spaceDiscoverHandlers: Pick<Handlers<SpaceApi>, "rpc.discover"> = {
+  "rpc.discover": async (_input, { actor }) => describeApi(spaceApi, spacePolicy, actor),
 };

@@ -1,16 +1,35 @@
-import type { UserApi } from "@gatehouse/protocol";
+import type { SpaceApi, UserApi } from "@gatehouse/protocol";
 import type { Handlers } from "../rpc.ts";
+import { accessHandlers } from "./access.ts";
 import { agentHandlers } from "./agent.ts";
 import { apiKeyHandlers } from "./api-key.ts";
-import { discoverHandlers } from "./discover.ts";
+import { auditHandlers } from "./audit.ts";
+import { spaceDiscoverHandlers, userDiscoverHandlers } from "./discover.ts";
+import { groupHandlers } from "./group.ts";
 import { identityHandlers } from "./identity.ts";
+import { invitedHandlers, inviteHandlers } from "./invite.ts";
+import { insideSpaceHandlers, principalHandlers } from "./roster.ts";
 import { spaceHandlers } from "./space.ts";
+import { transferHandlers } from "./transfer.ts";
 
 /** What the user RPC does: a handler for every method of the contract, or this does not compile. */
-export const userHandlers: Handlers<UserApi> = {
+export const userRpcHandlers: Handlers<UserApi> = {
   ...identityHandlers,
   ...spaceHandlers,
   ...agentHandlers,
+  ...transferHandlers,
   ...apiKeyHandlers,
-  ...discoverHandlers,
+  ...invitedHandlers,
+  ...userDiscoverHandlers,
+};
+
+/** What the space RPC does. */
+export const spaceRpcHandlers: Handlers<SpaceApi> = {
+  ...insideSpaceHandlers,
+  ...principalHandlers,
+  ...groupHandlers,
+  ...accessHandlers,
+  ...inviteHandlers,
+  ...auditHandlers,
+  ...spaceDiscoverHandlers,
 };

@@ -11,7 +11,7 @@ const makeSlug = () => Array.from({ length: 12 }, () => SLUG_ALPHABET[randomInt(
 /** The spaces whose roster holds a principal, by name. */
 export const spacesOf = (sql: Sql, principalId: string, slug?: string): Promise<Space[]> => sql<Space[]>`
   select s.id, s.slug, s.name, m.admin, s.created_at
-  from members m join spaces s on s.id = m.space_id
+  from live_members m join spaces s on s.id = m.space_id
   where m.principal_id = ${principalId} ${slug === undefined ? sql`` : sql`and s.slug = ${slug}`}
   order by lower(s.name), s.id`;
 
@@ -33,19 +33,26 @@ async function spaceOf(sql: Sql, principalId: string, slug: string): Promise<Spa
 export const spaceHandlers: Handlers<typeof spaceMethods> = {
   "space.list": async (_input, { actor, sql }) => ({ spaces: await spacesOf(sql, actor.principal.id) }),
 
-  async "space.create"({ name }, { actor, sql }) {
+  async "space.create"({ name }, { actor, sql, audit }) {
     const slug = await createSpace(sql, actor.principal.id, name);
-    return spaceOf(sql, actor.principal.id, slug);
+    const space = await spaceOf(sql, actor.principal.id, slug);
+    Object.assign(audit, { target: slug, spaceId: space.id });
+    return space;
   },
 
-  async "space.rename"({ slug, name }, { actor, sql }) {
+  async "space.rename"({ slug, name }, { actor, sql, audit }) {
     await sql`update spaces set name = ${name} where slug = ${slug}`;
-    return spaceOf(sql, actor.principal.id, slug);
+    const space = await spaceOf(sql, actor.principal.id, slug);
+    Object.assign(audit, { target: slug, spaceId: space.id });
+    return space;
   },
 
-  async "space.delete"({ slug }, { sql }) {
-    const { count } = await sql`delete from spaces where slug = ${slug}`;
-    if (count === 0) throw new Refusal("NOT_FOUND");
+  async "space.delete"({ slug }, { actor, sql, audit }) {
+    const { id } = await spaceOf(sql, actor.principal.id, slug);
+    // The agents of its groups go first: an agent always has an owner.
+    await sql`delete from principals a using principals g where a.owner_id = g.id and g.space_id = ${id}`;
+    await sql`delete from spaces where id = ${id}`;
+    Object.assign(audit, { target: slug, spaceId: id });
     return { slug };
   },
 };

@@ -1,0 +1,78 @@
+import { z } from "zod";
+import { PrincipalRef } from "./identity.ts";
+import { Id, method, Name, Timestamp } from "./method.ts";
+
+export const Group = z.strictObject({ id: Id, name: z.string(), createdAt: Timestamp });
+export type Group = z.infer<typeof Group>;
+
+/** One line of a group: who, whether they administer it, and whether they are on the roster, without which it gives them nothing. */
+export const GroupMember = PrincipalRef.extend({ admin: z.boolean(), inSpace: z.boolean() });
+
+const group = Id.describe("The group's id");
+const member = Id.describe("The id of a user or an agent");
+
+export const groupMethods = {
+  "group.create": method({
+    summary: "Makes a group in the space.",
+    effect: "write",
+    params: z.strictObject({ name: Name }),
+    result: z.strictObject({ id: Id, name: z.string() }),
+    errors: ["CONFLICT"],
+  }),
+  "group.list": method({
+    summary: "Lists the groups of the space, by name.",
+    effect: "read",
+    params: z.strictObject({}),
+    result: z.strictObject({ groups: z.array(Group) }),
+    errors: [],
+  }),
+  "group.rename": method({
+    summary: "Gives a group another name.",
+    effect: "write",
+    params: z.strictObject({ group, name: Name }),
+    result: z.strictObject({ id: Id, name: z.string() }),
+    errors: ["NOT_FOUND", "CONFLICT"],
+  }),
+  "group.delete": method({
+    summary: "Deletes a group, and what was granted to it. One that owns agents is not deleted.",
+    effect: "write",
+    params: z.strictObject({ group }),
+    result: z.strictObject({ id: Id }),
+    errors: ["NOT_FOUND", "CONFLICT"],
+  }),
+  "group.addMember": method({
+    summary: "Puts somebody into a group. It gives them nothing until they are on the roster too.",
+    effect: "write",
+    params: z.strictObject({ group, member }),
+    result: z.strictObject({ group: Id, member: Id }),
+    errors: ["NOT_FOUND"],
+  }),
+  "group.removeMember": method({
+    summary: "Takes somebody out of a group.",
+    effect: "write",
+    params: z.strictObject({ group, member }),
+    result: z.strictObject({ group: Id, member: Id }),
+    errors: ["NOT_FOUND"],
+  }),
+  "group.setMemberAdmin": method({
+    summary: "Makes a user of a group its admin, or no longer one.",
+    effect: "write",
+    params: z.strictObject({ group, member, admin: z.boolean() }),
+    result: z.strictObject({ group: Id, member: Id, admin: z.boolean() }),
+    errors: ["NOT_FOUND"],
+  }),
+  "group.listMembers": method({
+    summary: "Lists who is in a group.",
+    effect: "read",
+    params: z.strictObject({ group }),
+    result: z.strictObject({ members: z.array(GroupMember) }),
+    errors: ["NOT_FOUND"],
+  }),
+  "group.listForMember": method({
+    summary: "Lists the groups that you, or a member, are in.",
+    effect: "read",
+    params: z.strictObject({ member: member.optional().describe("left out = yourself") }),
+    result: z.strictObject({ groups: z.array(Group.extend({ admin: z.boolean() })) }),
+    errors: [],
+  }),
+};

@@ -1,0 +1,38 @@
+import { z } from "zod";
+import { PrincipalRef } from "./identity.ts";
+import { Id, method, Timestamp } from "./method.ts";
+
+const agent = Id.describe("The agent's id");
+
+export const transferMethods = {
+  "agent.transfer": method({
+    summary: "Offers one of your agents to another owner. It is theirs once they accept; its keys die then.",
+    effect: "write",
+    params: z.strictObject({ id: agent, to: Id.describe("The id of a user, or of a group") }),
+    result: z.strictObject({ id: Id, to: PrincipalRef, accepted: z.boolean().describe("true where you could accept for the new owner") }),
+    errors: ["NOT_FOUND", "CONFLICT"],
+  }),
+  "agent.offers": method({
+    summary: "Lists the agents that are offered to you, or to a group that you administer.",
+    effect: "read",
+    params: z.strictObject({}),
+    result: z.strictObject({
+      offers: z.array(z.strictObject({ agent: PrincipalRef, to: PrincipalRef, offeredBy: z.string(), createdAt: Timestamp })),
+    }),
+    errors: [],
+  }),
+  "agent.accept": method({
+    summary: "Takes over an agent that is offered. Its old keys die.",
+    effect: "write",
+    params: z.strictObject({ id: agent }),
+    result: z.strictObject({ id: Id }),
+    errors: ["NOT_FOUND", "CONFLICT"],
+  }),
+  "agent.decline": method({
+    summary: "Declines, or takes back, the offer of an agent.",
+    effect: "write",
+    params: z.strictObject({ id: agent }),
+    result: z.strictObject({ id: Id }),
+    errors: ["NOT_FOUND"],
+  }),
+};

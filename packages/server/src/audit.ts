@@ -1,0 +1,58 @@
+import { uuidv7 } from "uuidv7";
+import type { Actor } from "./actor.ts";
+import type { Database, Sql } from "./db.ts";
+import type { Refusal } from "./refusal.ts";
+import { currentTraceId } from "./telemetry.ts";
+
+/** What a handler tells of its change, besides what is known of every call. */
+export interface AuditNote {
+  /** What was changed, by id or slug, and how: never a secret. */
+  target?: string;
+  /** Where, if not in the space the call is about. */
+  spaceId?: string;
+}
+
+/** A call, as the record tells it. */
+export interface Audited {
+  actor: Actor;
+  method: string;
+  requestId: string;
+}
+
+const columnsOf = ({ actor, method, requestId }: Audited) => ({
+  actor_id: actor.principal.id,
+  actor_kind: actor.principal.kind,
+  actor_name: actor.principal.name,
+  credential_id: actor.credential.id,
+  via: actor.credential.via,
+  owner_id: actor.owner?.id ?? null,
+  method,
+  request_id: requestId,
+  trace_id: currentTraceId() ?? null,
+});
+
+/** Adds a change to the record: in its own transaction, so that the two happen or do not happen together. */
+export async function recordChange(sql: Sql, audited: Audited, { target, spaceId }: AuditNote): Promise<void> {
+  const row = {
+    ...columnsOf(audited),
+    id: uuidv7(),
+    space_id: spaceId ?? audited.actor.standing?.space.id ?? null,
+    target: target ?? null,
+    outcome: "OK",
+  };
+  await sql`insert into audit ${sql(row)}`;
+}
+
+/** Adds a denial to the record, or to the count of its like within the minute. */
+export async function recordDenial(sql: Database, audited: Audited, refusal: Refusal): Promise<void> {
+  const row = {
+    ...columnsOf(audited),
+    id: uuidv7(),
+    minute: new Date(Math.floor(Date.now() / 60_000) * 60_000).toISOString(),
+    space_id: audited.actor.standing?.space.id ?? null,
+    reason: refusal.details.reason ?? null,
+  };
+  await sql`
+    insert into audit_denials ${sql(row)}
+    on conflict (actor_id, credential_id, method, space_id, minute) do update set count = audit_denials.count + 1`;
+}

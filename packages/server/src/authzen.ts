@@ -1,0 +1,120 @@
+import { type Explanation, formatPermission, MAX_BATCH, PermissionText, principalKinds, type RpcResponse } from "@gatehouse/protocol";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { z } from "zod";
+import { callOf, type House, refuse } from "./house.ts";
+import { Refusal } from "./refusal.ts";
+import { answer } from "./rpc.ts";
+
+/** The entities of an AuthZEN 1.0 request that are read; properties and context are accepted, and mean nothing here. */
+const entities = {
+  subject: z.object({ type: z.string(), id: z.string() }),
+  action: z.object({ name: z.enum(["read", "write", "admin"]) }),
+  resource: z.object({ type: z.string(), id: z.string() }),
+};
+const Evaluation = z.object(entities);
+const Evaluations = z.object({
+  ...z.object(entities).partial().shape,
+  evaluations: z.array(z.object(entities).partial()).max(MAX_BATCH).default([]),
+  options: z
+    .object({ evaluations_semantic: z.enum(["execute_all", "deny_on_first_deny", "permit_on_first_permit"]).default("execute_all") })
+    .prefault({}),
+});
+
+interface Decision {
+  decision: boolean;
+  context?: { reason: string };
+}
+
+const PATHS = { evaluation: "/access/v1/evaluation", evaluations: "/access/v1/evaluations" } as const;
+
+/**
+ * Opens the AuthZEN 1.0 door, by which other software asks what a principal may do in the space of X-Me-Space.
+ * Subject, action and resource become an `access.explain`; who may ask is that method's row of the policy.
+ */
+export function addAuthzen(app: FastifyInstance, house: House): void {
+  app.get("/.well-known/authzen-configuration", async () => ({
+    policy_decision_point: house.publicUrl,
+    access_evaluation_endpoint: house.publicUrl + PATHS.evaluation,
+    access_evaluations_endpoint: house.publicUrl + PATHS.evaluations,
+  }));
+  app.post(PATHS.evaluation, (request, reply) =>
+    inDoor(house, request, reply, async (body) => {
+      const [decision] = await decide(house, request, [parsed(Evaluation, body)]);
+      return decision as Decision;
+    }),
+  );
+  app.post(PATHS.evaluations, (request, reply) =>
+    inDoor(house, request, reply, async (body) => {
+      const { evaluations, options, ...shared } = parsed(Evaluations, body);
+      if (evaluations.length === 0) return (await decide(house, request, [parsed(Evaluation, shared)]))[0] as Decision;
+      const decisions = await decide(
+        house,
+        request,
+        evaluations.map((each) => parsed(Evaluation, { ...shared, ...each })),
+      );
+      const last = { execute_all: undefined, deny_on_first_deny: false, permit_on_first_permit: true }[options.evaluations_semantic];
+      const end = decisions.findIndex(({ decision }) => decision === last);
+      return { evaluations: end < 0 ? decisions : decisions.slice(0, end + 1) };
+    }),
+  );
+}
+
+/** Reads the body, and answers with what comes of it; refusals are problem details. */
+async function inDoor(
+  house: House,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  run: (body: unknown) => Promise<unknown>,
+): Promise<FastifyReply> {
+  const asked = request.headers["x-request-id"];
+  if (typeof asked === "string" && /^[\w.-]{1,128}$/.test(asked)) reply.header("x-request-id", asked); // the specification wants it back
+  try {
+    return reply.send(await run(readJson(request.body as Uint8Array)));
+  } catch (thrown) {
+    if (thrown instanceof Refusal) return refuse(house, request, reply, thrown);
+    throw thrown;
+  }
+}
+
+/** Asks all questions in one request to the path of a call. @throws Refusal what the caller was refused with */
+async function decide(house: House, request: FastifyRequest, questions: z.infer<typeof Evaluation>[]): Promise<Decision[]> {
+  const calls = questions.map(({ subject, action, resource }, id) => {
+    const permission = formatPermission({ action: action.name, type: resource.type, path: resource.id });
+    if (!PermissionText.safeParse(permission).success)
+      throw invalid("resource: type and id must make a permission, e.g. tasks and support/billing");
+    return { jsonrpc: "2.0", id, method: "access.explain", params: { principal: subject.id, permission } };
+  });
+  const { body } = await answer(house.doors.space, callOf(request, new TextEncoder().encode(JSON.stringify(calls))));
+  const answers = JSON.parse(body ?? "[]") as RpcResponse | RpcResponse[];
+  return [answers].flat().map((each, i) => read(each, questions[i]?.subject.type));
+}
+
+/** One answer as a decision. A subject that is not in the space may do nothing in it. */
+function read(answered: RpcResponse, type: string | undefined): Decision {
+  if ("error" in answered) {
+    const { code, requestId, ...details } = answered.error.data;
+    const aboutSubject =
+      (code === "NOT_FOUND" && details.reason !== "stranger") || (code === "INVALID_PARAMS" && details.issues?.[0]?.path === "principal");
+    if (aboutSubject) return { decision: false, context: { reason: "the subject is not in the space" } };
+    throw new Refusal(code, answered.error.message, details);
+  }
+  const { allowed, principal, reason } = answered.result as Explanation;
+  if (type !== principalKinds[principal.kind]) return { decision: false, context: { reason: `the subject is no ${type}` } };
+  return { decision: allowed, ...(reason !== null && { context: { reason } }) };
+}
+
+const invalid = (message: string) => new Refusal("INVALID_PARAMS", `${message}.`);
+
+function parsed<T>(schema: z.ZodType<T>, value: unknown): T {
+  const read = schema.safeParse(value);
+  if (read.success) return read.data;
+  throw invalid(read.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`).join("; "));
+}
+
+function readJson(body: Uint8Array | undefined): unknown {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
+  } catch {
+    throw new Refusal("PARSE_ERROR");
+  }
+}

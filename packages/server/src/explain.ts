@@ -1,0 +1,73 @@
+import { judge, type Permission, parsePermission, type SpaceApi, spaceApi } from "@gatehouse/protocol";
+import { type Actor, standingOf } from "./actor.ts";
+import { parseParams } from "./params.ts";
+import { spacePolicy } from "./policy.ts";
+import { Refusal } from "./refusal.ts";
+import { type Decision, grantorsOf, type Judging, type Rule } from "./rules.ts";
+import { readStanding } from "./standing.ts";
+
+/** A question of access: for a permission, or for a method of the space RPC with params. */
+export interface Question {
+  permission?: string | undefined;
+  method?: string | undefined;
+  params?: Record<string, unknown> | undefined;
+}
+
+/** What came of a question, by the very rules and layers that the path of a call goes by. */
+export interface Answer extends Decision {
+  /** Why not; null when allowed. */
+  reason: string | null;
+}
+
+/**
+ * The actor that a question is about: the caller as they are, ceiling included, or a member as they would be
+ * by a credential without limits.
+ * @throws Refusal NOT_FOUND for who is not in the space
+ */
+export async function actorOf(principal: string | undefined, { actor, sql }: Judging): Promise<Actor> {
+  if (principal === undefined || principal === actor.principal.id) return actor;
+  const [row] = await sql<{ id: string; kind: "u" | "a"; name: string; email: string | null; owner: Actor["owner"] }[]>`
+    select p.id, p.kind, p.name, u.email,
+           case when o.id is not null then json_build_object('id', o.id, 'kind', o.kind, 'name', o.name) end as owner
+    from principals p left join auth."user" u on u.id = p.id left join principals o on o.id = p.owner_id
+    where p.id = ${principal} and p.kind in ('u', 'a')`;
+  const via = row?.kind === "a" ? "agent_key" : "session";
+  const unlimited = row && { principal: row, owner: row.owner, credential: { via, id: "", expiresAt: null, ceiling: null } as const };
+  const standing = unlimited && (await readStanding(sql, { id: standingOf(actor).space.id }, unlimited));
+  if (!standing) throw new Refusal("NOT_FOUND", "There is no such member. `me space members` shows those there are.");
+  return { ...unlimited, standing };
+}
+
+/** Answers a question about an actor. @throws Refusal METHOD_NOT_FOUND, INVALID_PARAMS */
+export async function answerQuestion({ permission, method, params }: Question, at: Judging): Promise<Answer> {
+  if (method !== undefined) return aboutMethod(method, params, at);
+  const needed: Permission[] = [parsePermission(permission as string)];
+  return withReason({ ...judge(standingOf(at.actor).layers, needed), needed });
+}
+
+async function aboutMethod(name: string, params: unknown, at: Judging): Promise<Answer> {
+  const contract = Object.hasOwn(spaceApi, name) ? spaceApi[name as keyof SpaceApi] : undefined;
+  if (!contract) throw new Refusal("METHOD_NOT_FOUND", "The space RPC has no such method.");
+  const [who, need] = spacePolicy[name as keyof SpaceApi] as unknown as Rule<unknown>;
+  const refused = who.refuses(at.actor);
+  if (refused) return { allowed: false, layers: [], needed: [], reason: `${refused.reason}: ${refused.why}` };
+  const outlook = need?.outlook?.(at.actor);
+  if (outlook && !outlook.allowed) return withReason(outlook);
+  const input = parseParams(contract, params, []);
+  return withReason(need?.decide ? await need.decide(input, at) : { allowed: true, layers: [], needed: [] });
+}
+
+function withReason(decision: Decision): Answer {
+  const lacking = decision.layers.find(({ allows }) => !allows)?.layer ?? "grants";
+  return { ...decision, reason: decision.allowed ? null : `${lacking} lacks it` };
+}
+
+/** Whose a layer is, by name. */
+export const ownerOfLayer = (layer: Decision["layers"][number]["layer"], { principal, owner }: Actor): string =>
+  ({ grants: principal.name, owner: owner?.name ?? "", ceiling: "this key" })[layer];
+
+/** Who could give what an answer found missing. */
+export async function grantorsFor(answer: Answer, at: Judging): Promise<string[]> {
+  const lacking = answer.layers.find(({ allows }) => !allows);
+  return answer.allowed || !lacking ? [] : grantorsOf(lacking.layer, at);
+}

@@ -1,0 +1,54 @@
+import type { FastifyReply, FastifyRequest } from "fastify";
+import type { Auth } from "./auth.ts";
+import type { Config } from "./config.ts";
+import { problemOf } from "./problem.ts";
+import type { Refusal } from "./refusal.ts";
+import { type Door, type DoorReply, type DoorRequest, refuseRequest } from "./rpc.ts";
+
+/** What the doors open onto. */
+export interface House {
+  config: Config;
+  publicUrl: string;
+  /** Web origins that may send cookies: the server's own and those allowed. */
+  origins: string[];
+  auth: Auth;
+  doors: { user: Door; space: Door };
+  /** Whether a call could be answered now. */
+  ready(): Promise<boolean>;
+}
+
+/** The RPC doors, by address. */
+export const RPC: Record<string, keyof House["doors"]> = { "/api/v1/user/rpc": "user", "/api/v1/space/rpc": "space" };
+export const RESOURCE_METADATA = "/.well-known/oauth-protected-resource";
+
+/** What a request brings to the path of a call, with a body of JSON-RPC. */
+export const callOf = (request: FastifyRequest, body: Uint8Array): DoorRequest => ({
+  presented: request.headers,
+  space: request.headers["x-me-space"]?.toString(),
+  body,
+  requestId: request.id,
+});
+
+/** Answers a request that never became a call: in the shape of its door. */
+export async function refuse(house: House, request: FastifyRequest, reply: FastifyReply, refusal: Refusal): Promise<FastifyReply> {
+  if (refusal.code === "REQUEST_TIMEOUT" || refusal.code === "PAYLOAD_TOO_LARGE") reply.header("connection", "close");
+  const answered = await refuseRequest(house.doors.user, refusal, request.id);
+  return RPC[request.routeOptions.url ?? ""] ? send(house, reply, answered) : problem(house, reply, refusal, request.id);
+}
+
+/** RFC 6750, with where to find out more (RFC 9728). */
+const challenge = (house: House, reply: FastifyReply, status: number) => {
+  if (status === 401) reply.header("www-authenticate", `Bearer resource_metadata="${house.publicUrl}${RESOURCE_METADATA}"`);
+};
+
+export function send(house: House, reply: FastifyReply, { status, body }: DoorReply): FastifyReply {
+  challenge(house, reply, status);
+  reply.code(status);
+  return body === undefined ? reply.send() : reply.type("application/json; charset=utf-8").send(body);
+}
+
+function problem(house: House, reply: FastifyReply, refusal: Refusal, requestId: string): FastifyReply {
+  const body = problemOf(refusal, requestId);
+  challenge(house, reply, body.status);
+  return reply.code(body.status).type("application/problem+json").send(body);
+}

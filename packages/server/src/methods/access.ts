@@ -1,0 +1,94 @@
+import { type accessMethods, effective, formatPermission, type Grant, parsePermission } from "@gatehouse/protocol";
+import { uuidv7 } from "uuidv7";
+import { keyOf, standingOf } from "../actor.ts";
+import { actorOf, answerQuestion, grantorsFor, ownerOfLayer } from "../explain.ts";
+import { mustNotExceed } from "../needs.ts";
+import { Refusal } from "../refusal.ts";
+import type { At, Handlers } from "../rpc.ts";
+import { one, paged } from "./rows.ts";
+
+interface Which {
+  principal?: string | undefined;
+  permission?: string;
+  after?: string | undefined;
+  limit: number;
+}
+
+/** Grants of the space, in the order of ids: one more than a page holds. */
+const grantsOf = ({ sql, actor }: At, { principal, permission, after, limit }: Which): Promise<Grant[]> => sql<Grant[]>`
+  select g.id, json_build_object('id', p.id, 'kind', p.kind, 'name', p.name) as principal, g.permission, g.created_at,
+         case when b.id is not null then json_build_object('id', b.id, 'kind', b.kind, 'name', b.name) end as granted_by
+  from live_grants g join principals p on p.id = g.principal_id left join principals b on b.id = g.granted_by
+  where g.space_id = ${standingOf(actor).space.id}
+    ${principal === undefined ? sql`` : sql`and g.principal_id = ${principal}`}
+    ${permission === undefined ? sql`` : sql`and g.permission = ${permission}`}
+    ${after === undefined ? sql`` : sql`and g.id > ${after}`}
+  order by g.id limit ${limit + 1}`;
+
+export const accessHandlers: Handlers<typeof accessMethods> = {
+  async "access.grant"({ principal, permission }, at) {
+    const { sql, actor, audit } = at;
+    const { space } = standingOf(actor);
+    // Users and agents can be prepared before they join; a group is one of this space, or none.
+    one(
+      await sql`select from principals where id = ${principal} and (kind <> 'g' or space_id = ${space.id})`,
+      "There is no such user, agent or group.",
+    );
+    mustNotExceed(actor, [parsePermission(permission)]);
+    await sql`
+      insert into grants (id, space_id, principal_id, permission, granted_by, key_id)
+      values (${uuidv7()}, ${space.id}, ${principal}, ${permission}, ${actor.principal.id}, ${keyOf(actor)})
+      on conflict (principal_id, space_id, permission) do update set key_id = excluded.key_id, granted_by = excluded.granted_by
+        where grants.key_id is not null and (excluded.key_id is null or not key_lives(grants.key_id))`;
+    audit.target = `${principal} ${permission}`;
+    return one(await grantsOf(at, { principal, permission, limit: 1 }));
+  },
+
+  async "access.revoke"({ principal, permission }, { actor, sql, audit }) {
+    const { count } = await sql`
+      delete from grants where space_id = ${standingOf(actor).space.id} and principal_id = ${principal} and permission = ${permission}`;
+    if (count === 0) throw new Refusal("NOT_FOUND", "That was not granted in these words. `me access list` shows what was.");
+    audit.target = `${principal} ${permission}`;
+    return { principal, permission };
+  },
+
+  async "access.list"({ principal, after, limit }, at) {
+    const { rows, next } = paged(await grantsOf(at, { principal, after, limit }), limit);
+    return { grants: rows, next };
+  },
+
+  async "access.effective"({ principal }, at) {
+    const actor = await actorOf(principal, at);
+    const { layers } = standingOf(actor);
+    const { id, kind, name } = actor.principal;
+    return {
+      principal: { id, kind, name },
+      permissions: effective(layers).map(formatPermission),
+      layers: layers.map((layer) => ({
+        layer: layer.name,
+        of: ownerOfLayer(layer.name, actor),
+        permissions: layer.permissions.map(formatPermission),
+      })),
+    };
+  },
+
+  async "access.check"({ principal, ...question }, at) {
+    const actor = await actorOf(principal, at);
+    const { allowed } = await answerQuestion(question, { ...at, actor });
+    return { allowed };
+  },
+
+  async "access.explain"({ principal, ...question }, at) {
+    const actor = await actorOf(principal, at);
+    const answer = await answerQuestion(question, { ...at, actor });
+    const { id, kind, name } = actor.principal;
+    return {
+      allowed: answer.allowed,
+      principal: { id, kind, name },
+      needed: answer.needed.map(formatPermission),
+      layers: answer.layers.map((said) => ({ ...said, of: ownerOfLayer(said.layer, actor) })),
+      reason: answer.reason,
+      grantors: await grantorsFor(answer, { ...at, actor }),
+    };
+  },
+};

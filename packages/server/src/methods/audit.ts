@@ -1,0 +1,28 @@
+import type { AuditEntry, auditMethods } from "@gatehouse/protocol";
+import { standingOf } from "../actor.ts";
+import type { Handlers } from "../rpc.ts";
+import { paged } from "./rows.ts";
+
+export const auditHandlers: Handlers<typeof auditMethods> = {
+  async "audit.list"({ actor: actorId, method, outcome, since, after, limit }, { actor, sql }) {
+    const entries = await sql<AuditEntry[]>`
+      select id, at, json_build_object('id', actor_id, 'kind', actor_kind, 'name', actor_name) as actor,
+             via, credential_id, owner_id as on_behalf_of, method, target, outcome, reason, count, request_id, trace_id
+      from (
+        select id, space_id, at, actor_id, actor_kind, actor_name, via, credential_id, owner_id, method, target, outcome,
+               null as reason, 1 as count, request_id, trace_id from audit
+        union all
+        select id, space_id, minute, actor_id, actor_kind, actor_name, via, credential_id, owner_id, method, null, 'FORBIDDEN',
+               reason, count, request_id, trace_id from audit_denials
+      ) as record
+      where space_id = ${standingOf(actor).space.id}
+        ${actorId === undefined ? sql`` : sql`and actor_id = ${actorId}`}
+        ${method === undefined ? sql`` : sql`and method = ${method}`}
+        ${outcome === undefined ? sql`` : sql`and outcome = ${outcome}`}
+        ${since === undefined ? sql`` : sql`and id > ${since}`}
+        ${after === undefined ? sql`` : sql`and id < ${after}`}
+      order by id desc limit ${limit + 1}`;
+    const { rows, next } = paged(entries, limit);
+    return { entries: rows, next };
+  },
+};

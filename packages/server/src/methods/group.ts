@@ -1,0 +1,99 @@
+import { type Group, type groupMethods, parsePermission } from "@gatehouse/protocol";
+import { uuidv7 } from "uuidv7";
+import { keyOf, standingOf } from "../actor.ts";
+import { mustNotExceed } from "../needs.ts";
+import { Refusal } from "../refusal.ts";
+import type { At, Handlers } from "../rpc.ts";
+import { one } from "./rows.ts";
+
+/** The group named, which must be one of this space. @throws Refusal NOT_FOUND */
+async function groupOf({ sql, actor }: At, id: string): Promise<{ id: string; name: string }> {
+  const found = await sql<{ id: string; name: string }[]>`
+    select id, name from principals where id = ${id} and kind = 'g' and space_id = ${standingOf(actor).space.id}`;
+  return one(found, "There is no such group. `me group list` shows those there are.");
+}
+
+const NOT_IN_GROUP = "They are not in this group. `me group members` shows who is.";
+
+export const groupHandlers: Handlers<typeof groupMethods> = {
+  async "group.create"({ name }, { actor, sql, audit }) {
+    const id = uuidv7();
+    await sql`insert into principals (id, kind, name, space_id) values (${id}, 'g', ${name}, ${standingOf(actor).space.id})`;
+    audit.target = id;
+    return { id, name };
+  },
+
+  async "group.list"(_input, { actor, sql }) {
+    const groups = await sql<Group[]>`
+      select id, name, created_at from principals where kind = 'g' and space_id = ${standingOf(actor).space.id} order by lower(name)`;
+    return { groups: [...groups] };
+  },
+
+  async "group.rename"({ group, name }, at) {
+    const { id } = await groupOf(at, group);
+    await at.sql`update principals set name = ${name} where id = ${id}`;
+    at.audit.target = id;
+    return { id, name };
+  },
+
+  async "group.delete"({ group }, at) {
+    const { id } = await groupOf(at, group);
+    await at.sql`delete from principals where id = ${id}`;
+    at.audit.target = id;
+    return { id };
+  },
+
+  async "group.addMember"({ group, member }, at) {
+    const { sql, actor } = at;
+    const { id } = await groupOf(at, group);
+    one(await sql`select from principals where id = ${member} and kind in ('u', 'a')`, "There is no such user or agent.");
+    const granted = await sql<{ permission: string }[]>`
+      select permission from live_grants where principal_id = ${id} and space_id = ${standingOf(actor).space.id}`;
+    mustNotExceed(
+      actor,
+      granted.map(({ permission }) => parsePermission(permission)),
+    );
+    await sql`
+      insert into group_members (group_id, principal_id, key_id) values (${id}, ${member}, ${keyOf(actor)})
+      on conflict (group_id, principal_id) do update set key_id = excluded.key_id
+        where group_members.key_id is not null and (excluded.key_id is null or not key_lives(group_members.key_id))`;
+    at.audit.target = `${id} ${member}`;
+    return { group: id, member };
+  },
+
+  async "group.removeMember"({ group, member }, at) {
+    const { id } = await groupOf(at, group);
+    const { count } = await at.sql`delete from group_members where group_id = ${id} and principal_id = ${member}`;
+    if (count === 0) throw new Refusal("NOT_FOUND", NOT_IN_GROUP);
+    at.audit.target = `${id} ${member}`;
+    return { group: id, member };
+  },
+
+  async "group.setMemberAdmin"({ group, member, admin }, at) {
+    const { id } = await groupOf(at, group);
+    const { count } = await at.sql`
+      update group_members gm set admin = ${admin}, key_id = null from principals p
+      where gm.group_id = ${id} and gm.principal_id = ${member} and p.id = gm.principal_id and p.kind = 'u'`;
+    if (count === 0) throw new Refusal("NOT_FOUND", `No such user is in this group. Only a user can be its admin.`);
+    at.audit.target = `${id} ${member} admin=${admin}`;
+    return { group: id, member, admin };
+  },
+
+  async "group.listMembers"({ group }, at) {
+    const { id } = await groupOf(at, group);
+    const members = await at.sql<{ id: string; kind: "u" | "a"; name: string; admin: boolean; inSpace: boolean }[]>`
+      select p.id, p.kind, p.name, gm.admin, m.principal_id is not null as in_space
+      from live_group_members gm
+      join principals p on p.id = gm.principal_id
+      left join live_members m on m.principal_id = p.id and m.space_id = ${standingOf(at.actor).space.id}
+      where gm.group_id = ${id} order by lower(p.name), p.id`;
+    return { members: [...members] };
+  },
+
+  async "group.listForMember"({ member }, { actor, sql }) {
+    const groups = await sql<(Group & { admin: boolean })[]>`
+      select p.id, p.name, p.created_at, gm.admin from live_group_members gm join principals p on p.id = gm.group_id
+      where gm.principal_id = ${member ?? actor.principal.id} and p.space_id = ${standingOf(actor).space.id} order by lower(p.name)`;
+    return { groups: [...groups] };
+  },
+};

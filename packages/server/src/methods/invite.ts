@@ -1,0 +1,104 @@
+import { createHash, randomBytes } from "node:crypto";
+import { type Invite, type invitedMethods, type inviteMethods, type PendingInvite, parsePermission } from "@gatehouse/protocol";
+import { uuidv7 } from "uuidv7";
+import { keyOf, standingOf } from "../actor.ts";
+import type { Sql } from "../db.ts";
+import { mustNotExceed } from "../needs.ts";
+import { Refusal } from "../refusal.ts";
+import type { Handlers } from "../rpc.ts";
+import { one } from "./rows.ts";
+
+const hash = (token: string): Uint8Array => new Uint8Array(createHash("sha256").update(token).digest());
+
+/** Invitations that can still be accepted. */
+const open = (sql: Sql) => sql`i.expires_at > now() and key_lives(i.key_id)`;
+
+/** Whether an invitation is to an address that the user has verified. */
+const toMe = (sql: Sql, userId: string) => sql`i.email = (select u.email from auth."user" u where u.id = ${userId} and u."emailVerified")`;
+
+const NO_INVITE = "There is no such invitation: it may have been taken back, or have expired.";
+
+export const inviteHandlers: Handlers<typeof inviteMethods> = {
+  async "invite.create"({ email, groups, expiresInHours }, { actor, sql, audit }) {
+    const { space } = standingOf(actor);
+    const found = await sql<{ id: string; granted: string[] }[]>`
+      select p.id, array(select g.permission from live_grants g where g.principal_id = p.id and g.space_id = p.space_id) as granted
+      from principals p where p.kind = 'g' and p.space_id = ${space.id} and p.id = any(${groups}::uuid[])`;
+    if (found.length < new Set(groups).size) throw new Refusal("NOT_FOUND", "One of these groups is not in this space.");
+    mustNotExceed(
+      actor,
+      found.flatMap(({ granted }) => granted.map(parsePermission)),
+    );
+    const id = uuidv7();
+    const token = email === undefined ? randomBytes(24).toString("base64url") : null;
+    // One that has expired no longer stands in the way of another.
+    await sql`delete from invites i where i.space_id = ${space.id} and not (${open(sql)})`;
+    await sql`
+      insert into invites (id, space_id, email, token_hash, invited_by, key_id, expires_at)
+      values (${id}, ${space.id}, ${email ?? null}, ${token === null ? null : hash(token)}, ${actor.principal.id}, ${keyOf(actor)},
+              now() + make_interval(hours => ${expiresInHours}))`;
+    for (const group of found) await sql`insert into invite_groups (invite_id, group_id) values (${id}, ${group.id})`;
+    audit.target = id;
+    return { id, token };
+  },
+
+  async "invite.list"(_input, { actor, sql }) {
+    const invites = await sql<Invite[]>`
+      select i.id, i.email, i.expires_at, i.created_at,
+             case when b.id is not null then json_build_object('id', b.id, 'kind', b.kind, 'name', b.name) end as invited_by,
+             coalesce((select json_agg(json_build_object('id', g.id, 'kind', g.kind, 'name', g.name) order by lower(g.name))
+                       from invite_groups ig join principals g on g.id = ig.group_id where ig.invite_id = i.id), '[]') as groups
+      from invites i left join principals b on b.id = i.invited_by
+      where i.space_id = ${standingOf(actor).space.id} and ${open(sql)} order by i.id`;
+    return { invites: [...invites] };
+  },
+
+  async "invite.revoke"({ id }, { actor, sql, audit }) {
+    const { count } = await sql`delete from invites where id = ${id} and space_id = ${standingOf(actor).space.id}`;
+    if (count === 0) throw new Refusal("NOT_FOUND", NO_INVITE);
+    audit.target = id;
+    return { id };
+  },
+};
+
+export const invitedHandlers: Handlers<typeof invitedMethods> = {
+  async "invite.pending"(_input, { actor, sql }) {
+    const invites = await sql<PendingInvite[]>`
+      select i.id, json_build_object('slug', s.slug, 'name', s.name) as space, b.name as invited_by, i.expires_at
+      from invites i join spaces s on s.id = i.space_id left join principals b on b.id = i.invited_by
+      where ${open(sql)} and ${toMe(sql, actor.principal.id)} order by i.id`;
+    return { invites: [...invites] };
+  },
+
+  async "invite.accept"({ id, token }, { actor, sql, audit }) {
+    const me = actor.principal.id;
+    const which = token === undefined ? sql`i.id = ${id as string} and ${toMe(sql, me)}` : sql`i.token_hash = ${hash(token)}`;
+    // Gone in the same statement: an invitation is accepted once, and not after it was taken back.
+    const invite = one(
+      await sql<{ id: string; spaceId: string; keyId: string | null; groups: string[] }[]>`
+        delete from invites i where ${which} and ${open(sql)}
+        returning i.id, i.space_id, i.key_id, array(select group_id from invite_groups where invite_id = i.id) as groups`,
+      NO_INVITE,
+    );
+    await sql`
+      insert into members (space_id, principal_id, key_id) values (${invite.spaceId}, ${me}, ${invite.keyId})
+      on conflict (space_id, principal_id) do update set key_id = excluded.key_id
+        where members.key_id is not null and (excluded.key_id is null or not key_lives(members.key_id))`;
+    for (const group of invite.groups)
+      await sql`
+        insert into group_members (group_id, principal_id, key_id) values (${group}, ${me}, ${invite.keyId})
+        on conflict (group_id, principal_id) do update set key_id = excluded.key_id
+          where group_members.key_id is not null and (excluded.key_id is null or not key_lives(group_members.key_id))`;
+    Object.assign(audit, { target: invite.id, spaceId: invite.spaceId });
+    return { space: one(await sql<{ slug: string; name: string }[]>`select slug, name from spaces where id = ${invite.spaceId}`) };
+  },
+
+  async "invite.decline"({ id }, { actor, sql, audit }) {
+    const invite = one(
+      await sql<{ spaceId: string }[]>`delete from invites i where i.id = ${id} and ${toMe(sql, actor.principal.id)} returning i.space_id`,
+      NO_INVITE,
+    );
+    Object.assign(audit, { target: id, spaceId: invite.spaceId });
+    return { id };
+  },
+};

@@ -1,0 +1,112 @@
+import type { insideSpaceMethods, Member, PrincipalRef, principalMethods } from "@gatehouse/protocol";
+import { judge, parsePermission } from "@gatehouse/protocol";
+import { keyOf, standingOf } from "../actor.ts";
+import type { Sql } from "../db.ts";
+import { mustNotExceed } from "../needs.ts";
+import { Refusal } from "../refusal.ts";
+import type { At, Handlers } from "../rpc.ts";
+import { denied } from "../rules.ts";
+import { one, paged } from "./rows.ts";
+
+const NOT_A_MEMBER = "There is no such member. `me principal list` shows those there are.";
+
+/** Lines of the full roster, in the order of ids. */
+const roster = (sql: Sql, spaceId: string, which: { id: string } | { after: string | undefined; limit: number }): Promise<Member[]> => sql<
+  Member[]
+>`
+  select p.id, p.kind, p.name, u.email, m.admin, m.created_at as added_at,
+         case when o.id is not null then json_build_object('id', o.id, 'kind', o.kind, 'name', o.name) end as owner
+  from live_members m
+  join principals p on p.id = m.principal_id
+  left join auth."user" u on u.id = p.id
+  left join principals o on o.id = p.owner_id
+  where m.space_id = ${spaceId}
+    ${"id" in which ? sql`and p.id = ${which.id}` : sql`and (${which.after ?? null}::uuid is null or p.id > ${which.after ?? null}) order by p.id limit ${which.limit + 1}`}`;
+
+/** Members and groups of a space. */
+const named = (sql: Sql, spaceId: string) => sql`
+  select p.id, p.kind, p.name from principals p
+  where (p.space_id = ${spaceId} or exists (select from live_members m where m.space_id = ${spaceId} and m.principal_id = p.id))`;
+
+/** A member named by id. @throws Refusal NOT_FOUND */
+async function memberOf(at: At, id: string): Promise<Member> {
+  return one(await roster(at.sql, standingOf(at.actor).space.id, { id }), NOT_A_MEMBER);
+}
+
+export const insideSpaceHandlers: Handlers<typeof insideSpaceMethods> = {
+  async "space.get"(_input, { actor }) {
+    const { space, admin } = standingOf(actor);
+    return { ...space, admin };
+  },
+
+  async "space.members"({ after, limit }, { actor, sql }) {
+    const lines = await roster(sql, standingOf(actor).space.id, { after, limit });
+    const { rows, next } = paged(lines, limit);
+    return { members: rows.map(({ id, kind, name }) => ({ id, kind, name })), next };
+  },
+
+  async "space.leave"(_input, at) {
+    const { space } = standingOf(at.actor);
+    await at.sql`delete from members where space_id = ${space.id} and principal_id = ${at.actor.principal.id}`;
+    at.audit.target = at.actor.principal.id;
+    return { slug: space.slug };
+  },
+};
+
+export const principalHandlers: Handlers<typeof principalMethods> = {
+  async "principal.list"({ after, limit }, { actor, sql }) {
+    const { rows, next } = paged(await roster(sql, standingOf(actor).space.id, { after, limit }), limit);
+    return { members: rows, next };
+  },
+
+  async "principal.add"({ principal }, at) {
+    const { sql, actor } = at;
+    const { space } = standingOf(actor);
+    const [row] = await sql<{ prepared: string[] }[]>`
+      select held(${space.id}, id, false) as prepared from principals where id = ${principal} and kind in ('u', 'a')`;
+    if (!row) throw new Refusal("NOT_FOUND", "There is no such user or agent.");
+    mustNotExceed(actor, row.prepared.map(parsePermission));
+    const key = keyOf(actor);
+    // Adding again demotes nobody, and unties from a key what a person confirms.
+    await sql`
+      insert into members (space_id, principal_id, key_id) values (${space.id}, ${principal}, ${key})
+      on conflict (space_id, principal_id) do update set key_id = excluded.key_id
+        where members.key_id is not null and (excluded.key_id is null or not key_lives(members.key_id))`;
+    at.audit.target = principal;
+    return memberOf(at, principal);
+  },
+
+  async "principal.setAdmin"({ principal, admin }, at) {
+    const { kind } = await memberOf(at, principal);
+    if (kind !== "u") throw new Refusal("NOT_FOUND", "Only a user can be admin of a space. Give an agent what it needs: me access grant");
+    await at.sql`
+      update members set admin = ${admin}, key_id = null
+      where space_id = ${standingOf(at.actor).space.id} and principal_id = ${principal}`;
+    at.audit.target = `${principal} admin=${admin}`;
+    return memberOf(at, principal);
+  },
+
+  async "principal.remove"({ principal }, at) {
+    const { space, layers } = standingOf(at.actor);
+    const member = await memberOf(at, principal);
+    const admin = [{ action: "admin" }] as const;
+    // Who may remove members may not thereby get rid of those above.
+    const decision = { ...judge(layers, admin), needed: admin };
+    if (member.admin && !decision.allowed) throw await denied(decision, at);
+    await at.sql`delete from members where space_id = ${space.id} and principal_id = ${principal}`;
+    at.audit.target = principal;
+    return { id: principal };
+  },
+
+  async "principal.resolve"({ name }, { actor, sql }) {
+    const principals = await sql<
+      PrincipalRef[]
+    >`${named(sql, standingOf(actor).space.id)} and lower(p.name) = lower(${name}) order by p.id limit 100`;
+    return { principals: [...principals] };
+  },
+
+  async "principal.lookup"({ ids }, { actor, sql }) {
+    const principals = await sql<PrincipalRef[]>`${named(sql, standingOf(actor).space.id)} and p.id = any(${ids}::uuid[]) order by p.id`;
+    return { principals: [...principals] };
+  },
+};

@@ -1,0 +1,13 @@
+import { Refusal } from "../refusal.ts";
+
+/** The one row. @throws Refusal NOT_FOUND when there is none */
+export function one<Row>([row]: readonly Row[], message?: string): Row {
+  if (!row) throw new Refusal("NOT_FOUND", message);
+  return row;
+}
+
+/** A page, from a query for one row more than it holds. */
+export function paged<Row extends { id: string }>(found: readonly Row[], limit: number): { rows: Row[]; next: string | null } {
+  const rows = found.slice(0, limit);
+  return { rows, next: found.length > limit ? (rows.at(-1)?.id ?? null) : null };
+}

@@ -1,0 +1,76 @@
+import type { PrincipalRef, transferMethods } from "@gatehouse/protocol";
+import type { Actor } from "../actor.ts";
+import type { Sql } from "../db.ts";
+import { managedOwners } from "../needs.ts";
+import { Refusal } from "../refusal.ts";
+import type { Handlers } from "../rpc.ts";
+import { one } from "./rows.ts";
+
+/** Gives an agent its new owner. What the old owner knows of its keys is worth nothing from then on. */
+async function handOver(sql: Sql, agentId: string, ownerId: string): Promise<void> {
+  await sql`update principals set owner_id = ${ownerId} where id = ${agentId}`;
+  await sql`delete from api_keys where principal_id = ${agentId}`;
+  await sql`delete from agent_offers where agent_id = ${agentId}`;
+}
+
+/** Whether the caller may say yes for an owner: for themselves, or a group they administer. */
+async function speaksFor(sql: Sql, actor: Actor, ownerId: string): Promise<boolean> {
+  const [row] = await sql<{ yes: boolean }[]>`select ${ownerId}::uuid in (${managedOwners(sql, actor)}) as yes`;
+  return row?.yes ?? false;
+}
+
+const NO_OFFER = "No such agent is offered. `me agent offers` shows those that are.";
+
+export const transferHandlers: Handlers<typeof transferMethods> = {
+  async "agent.transfer"({ id, to }, { actor, sql, audit }) {
+    const owner = one(
+      await sql<PrincipalRef[]>`select id, kind, name from principals where id = ${to} and can_own`,
+      "There is no such user or group.",
+    );
+    // Until it is done the agent is nobody else's to delete or give away.
+    one(await sql`select from principals where id = ${id} for update`);
+    const accepted = await speaksFor(sql, actor, to);
+    if (accepted) await handOver(sql, id, to);
+    else
+      await sql`
+        insert into agent_offers (agent_id, to_id, offered_by) values (${id}, ${to}, ${actor.principal.id})
+        on conflict (agent_id) do update set to_id = excluded.to_id, offered_by = excluded.offered_by, created_at = now()`;
+    audit.target = `${id} to=${to}`;
+    return { id, to: owner, accepted };
+  },
+
+  async "agent.offers"(_input, { actor, sql }) {
+    const offers = await sql<{ agent: PrincipalRef; to: PrincipalRef; offeredBy: string; createdAt: string }[]>`
+      select json_build_object('id', a.id, 'kind', a.kind, 'name', a.name) as agent,
+             json_build_object('id', t.id, 'kind', t.kind, 'name', t.name) as to,
+             b.name as offered_by, f.created_at
+      from agent_offers f
+      join principals a on a.id = f.agent_id
+      join principals t on t.id = f.to_id
+      join principals b on b.id = f.offered_by
+      where f.to_id in (${managedOwners(sql, actor)}) order by f.created_at`;
+    return { offers: [...offers] };
+  },
+
+  async "agent.accept"({ id }, { actor, sql, audit }) {
+    const offer = one(
+      await sql<{ toId: string }[]>`
+        select f.to_id from agent_offers f join principals a on a.id = f.agent_id
+        where f.agent_id = ${id} and f.to_id in (${managedOwners(sql, actor)}) for update`,
+      NO_OFFER,
+    );
+    await handOver(sql, id, offer.toId);
+    audit.target = `${id} to=${offer.toId}`;
+    return { id };
+  },
+
+  async "agent.decline"({ id }, { actor, sql, audit }) {
+    const { count } = await sql`
+      delete from agent_offers f using principals a
+      where f.agent_id = ${id} and a.id = f.agent_id
+        and (f.to_id in (${managedOwners(sql, actor)}) or a.owner_id in (${managedOwners(sql, actor)}))`;
+    if (count === 0) throw new Refusal("NOT_FOUND", NO_OFFER);
+    audit.target = id;
+    return { id };
+  },
+};

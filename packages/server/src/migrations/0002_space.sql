@@ -1,0 +1,154 @@
+-- Groups: principals of one space. They may own agents.
+alter table principals drop constraint principals_kind_check;
+alter table principals add constraint principals_kind_check check (kind in ('u', 'a', 'g'));
+alter table principals add column space_id uuid references spaces (id) on delete cascade;
+alter table principals add constraint group_has_space check ((kind = 'g') = (space_id is not null));
+create unique index group_name on principals (space_id, lower(name)) where kind = 'g';
+
+-- What a key makes is tied to it (key_id): it goes when the key is revoked, and counts for nothing
+-- once the key has expired. What a person makes, signed in, is tied to nothing.
+alter table members add column key_id uuid references api_keys (id) on delete cascade;
+
+create table group_members (
+  group_id uuid not null references principals (id) on delete cascade,
+  principal_id uuid not null references principals (id) on delete cascade,
+  admin boolean not null default false,
+  key_id uuid references api_keys (id) on delete cascade,
+  created_at timestamptz not null default now(),
+  primary key (group_id, principal_id)
+);
+create index on group_members (principal_id);
+
+create table grants (
+  id uuid7 not null unique,
+  space_id uuid not null references spaces (id) on delete cascade,
+  principal_id uuid not null references principals (id) on delete cascade,
+  permission text not null,
+  granted_by uuid references principals (id) on delete set null,
+  key_id uuid references api_keys (id) on delete cascade,
+  created_at timestamptz not null default now(),
+  primary key (principal_id, space_id, permission)
+);
+create index on grants (space_id, id);
+create index on grants (key_id) where key_id is not null;
+create index on members (key_id) where key_id is not null;
+create index on group_members (key_id) where key_id is not null;
+
+create function key_lives(id uuid) returns boolean language sql stable as $$
+  select id is null or exists (select from api_keys k where k.id = $1 and (k.expires_at is null or k.expires_at > now()))
+$$;
+create view live_members as select * from members where key_lives(key_id);
+create view live_group_members as select * from group_members where key_lives(key_id);
+create view live_grants as select * from grants where key_lives(key_id);
+
+-- Who leaves a space loses all they had there, so that nothing comes back with them by surprise.
+create function leave_takes_everything() returns trigger language plpgsql as $$
+begin
+  delete from grants where space_id = old.space_id and principal_id = old.principal_id;
+  delete from group_members gm using principals g
+    where g.id = gm.group_id and g.space_id = old.space_id and gm.principal_id = old.principal_id;
+  return null;
+end $$;
+create trigger leave_takes_everything after delete on members for each row execute function leave_takes_everything();
+
+-- What a principal holds in a space, given that it is a member there: its own grants, those of its
+-- groups, everything for an admin; to read the groups it is in, and to administer those it is admin of.
+create function held(space uuid, holder uuid, is_admin boolean) returns text[] language sql stable as $$
+  select array(
+    select 'admin' where is_admin
+    union select permission from live_grants where space_id = space and principal_id = holder
+    union select g.permission
+      from live_group_members gm
+      join principals p on p.id = gm.group_id and p.space_id = space
+      join live_grants g on g.principal_id = p.id and g.space_id = space
+      where gm.principal_id = holder
+    union select case when gm.admin then 'admin' else 'read' end || ':groups:' || gm.group_id
+      from live_group_members gm join principals p on p.id = gm.group_id and p.space_id = space
+      where gm.principal_id = holder
+    union select 'read:groups:' || p.id from principals p where p.id = holder and p.kind = 'g')
+$$;
+
+-- The owners whose agents a user may manage in person: the user, and the groups they administer in
+-- spaces they are in.
+create function managed_owners(manager uuid) returns setof uuid language sql stable as $$
+  select manager
+  union
+  select gm.group_id from live_group_members gm
+    join principals g on g.id = gm.group_id
+    join live_members m on m.space_id = g.space_id and m.principal_id = gm.principal_id
+    where gm.principal_id = manager and gm.admin
+$$;
+
+create table invites (
+  id uuid7 primary key,
+  space_id uuid not null references spaces (id) on delete cascade,
+  email text check (email = lower(email)),
+  token_hash bytea unique check (length(token_hash) = 32),
+  invited_by uuid references principals (id) on delete set null,
+  key_id uuid references api_keys (id) on delete cascade,
+  expires_at timestamptz not null,
+  created_at timestamptz not null default now(),
+  constraint email_or_link check ((email is null) <> (token_hash is null))
+);
+create index on invites (space_id);
+create unique index invite_email on invites (space_id, email);
+
+create table invite_groups (
+  invite_id uuid not null references invites (id) on delete cascade,
+  group_id uuid not null references principals (id) on delete cascade,
+  primary key (invite_id, group_id)
+);
+
+-- An agent that is offered to another owner, who has not said yes yet.
+create table agent_offers (
+  agent_id uuid primary key references principals (id) on delete cascade,
+  to_id uuid not null references principals (id) on delete cascade,
+  offered_by uuid not null references principals (id) on delete cascade,
+  created_at timestamptz not null default now()
+);
+create index on agent_offers (to_id);
+
+-- The record of changes: rows are added, and never changed.
+create table audit (
+  id uuid7 primary key,
+  at timestamptz not null default now(),
+  space_id uuid,
+  actor_id uuid not null,
+  actor_kind text not null,
+  actor_name text not null,
+  credential_id uuid not null,
+  via text not null,
+  owner_id uuid,
+  method text not null,
+  target text,
+  outcome text not null,
+  request_id text not null,
+  trace_id text
+);
+create index on audit (space_id, id);
+create function append_only() returns trigger language plpgsql as $$
+begin
+  raise exception 'the audit record is append-only' using errcode = 'insufficient_privilege';
+end $$;
+create trigger append_only before update or delete or truncate on audit for each statement execute function append_only();
+revoke update, delete, truncate on audit from current_user;
+
+-- Denials, one row for each actor, credential, method and minute: repeating one fills no disk.
+create table audit_denials (
+  id uuid7 primary key,
+  minute timestamptz not null,
+  space_id uuid,
+  actor_id uuid not null,
+  actor_kind text not null,
+  actor_name text not null,
+  credential_id uuid not null,
+  via text not null,
+  owner_id uuid,
+  method text not null,
+  reason text,
+  count integer not null default 1,
+  request_id text not null,
+  trace_id text,
+  unique nulls not distinct (actor_id, credential_id, method, space_id, minute)
+);
+create index on audit_denials (space_id, id);

@@ -1,0 +1,173 @@
+import { type Action, actions, covers, formatPermission, judge, type Layer, type Permission, parsePermission } from "@gatehouse/protocol";
+import type { Actor } from "./actor.ts";
+import type { Sql } from "./db.ts";
+import { Refusal } from "./refusal.ts";
+import { type Decision, denied, type Judging, type Need } from "./rules.ts";
+
+/** One of the things that are enough to meet a need: a permission, or what the caller is to whom the params name. */
+export interface Alternative<Input> {
+  readonly label: string;
+  /** The permission, its path taken from the params. */
+  permission?(input: Input): Permission;
+  /** The permission as far as it is known before the params, and whether one that is held could cover it then. */
+  readonly outline?: Permission;
+  couldCover?(held: Permission): boolean;
+  holds?(input: Input, at: Judging): Promise<boolean>;
+}
+
+type Pick<Input, Value = string> = (input: Input) => Value;
+
+/** Need of a permission on a resource type; with `pick`, on the path that the params name. */
+const on =
+  (action: Action) =>
+  <Input>(type?: string, pick?: Pick<Input>): Alternative<Input> => {
+    const outline: Permission = { action, ...(type && { type }) };
+    return {
+      label: formatPermission(outline) + (pick ? ":…" : ""),
+      permission: (input) => ({ ...outline, ...(pick && { path: pick(input) }) }),
+      outline,
+      // What is held for one path may be the path that will be named.
+      couldCover: (held) => covers(pick ? { action: held.action, ...(held.type && { type: held.type }) } : held, outline),
+    };
+  };
+
+export const read = on("read");
+export const write = on("write");
+export const admin = on("admin");
+
+/** Need of `admin` over all that the permission in the params covers: nobody gives away more than they govern. */
+export const adminOver = <Input>(pick: Pick<Input>): Alternative<Input> => ({
+  label: "admin over it",
+  permission: (input) => ({ ...parsePermission(pick(input)), action: "admin" }),
+  outline: { action: "admin" },
+  couldCover: ({ action }) => action === "admin",
+});
+
+/** The params name the caller, or nobody, which means the caller. */
+export const self = <Input>(pick: Pick<Input, string | undefined>): Alternative<Input> => ({
+  label: "self",
+  holds: async (input, { actor }) => [undefined, actor.principal.id].includes(pick(input)),
+});
+
+/** The params name an agent that the caller manages. A key with a ceiling manages none. */
+export const agentOfMine = <Input>(pick: Pick<Input, string | undefined>): Alternative<Input> => ({
+  label: "own agent",
+  async holds(input, at) {
+    const id = pick(input);
+    return id !== undefined && at.actor.principal.kind === "u" && at.actor.credential.ceiling === null && owns(id, at);
+  },
+});
+
+/** A need that any one of its alternatives meets. Each layer of the caller must cover one of the permissions among them. */
+export function anyOf<Input>(...alternatives: Alternative<Input>[]): Need<Input> {
+  const relations = alternatives.filter(({ holds }) => holds);
+  const decide = async (input: Input, at: Judging): Promise<Decision> => {
+    const needed = alternatives.flatMap(({ permission }) => (permission ? [permission(input)] : []));
+    for (const { holds } of relations) if (await holds?.(input, at)) return { allowed: true, layers: [], needed };
+    return { ...judge(layersOf(at.actor), needed), needed };
+  };
+  return {
+    label: alternatives.map(({ label }) => label).join(" or "),
+    text: "each layer of the caller's authority must cover one of these",
+    ...(relations.length === 0 && { outlook: (actor: Actor) => outlookOf(layersOf(actor), alternatives) }),
+    decide,
+    async check(input, at) {
+      const decision = await decide(input, at);
+      if (!decision.allowed) throw await denied(decision, at);
+    },
+  };
+}
+
+const layersOf = ({ standing }: Actor): readonly Layer[] => standing?.layers ?? [];
+
+/** Whether some params could meet a need: every layer must hold something that could cover an alternative. */
+function outlookOf<Input>(layers: readonly Layer[], alternatives: readonly Alternative<Input>[]): Decision {
+  const said = layers.map(({ name, permissions }) => {
+    const by = permissions.find((held) => alternatives.some(({ couldCover }) => couldCover?.(held)));
+    return { layer: name, allows: by !== undefined, by: by ? formatPermission(by) : null };
+  });
+  return {
+    allowed: said.length > 0 && said.every(({ allows }) => allows),
+    layers: said,
+    needed: alternatives.flatMap(({ outline }) => outline ?? []),
+  };
+}
+
+/**
+ * What a key makes may not exceed it: it gives nobody what it could not use itself.
+ * @throws Refusal FORBIDDEN
+ */
+export function mustNotExceed(actor: Actor, permissions: readonly Permission[]): void {
+  if (actor.credential.via === "session") return;
+  const over = permissions.filter((permission) => !judge(layersOf(actor), [permission]).allowed);
+  if (over.length === 0) return;
+  const missing = over.map(formatPermission);
+  throw new Refusal(
+    "FORBIDDEN",
+    `By a key you can't give what the key may not do itself: ${missing.join(", ")}. Sign in as a person: me login`,
+    {
+      reason: "exceeds",
+      missing,
+    },
+  );
+}
+
+/** The owners whose agents the caller manages: themselves; in person, also the groups they administer. */
+export const managedOwners = (sql: Sql, { principal, credential }: Actor) =>
+  credential.via === "session" ? sql`select managed_owners(${principal.id})` : sql`select ${principal.id}::uuid`;
+
+async function owns(id: string, { actor, sql }: Judging): Promise<boolean> {
+  const [row] = await sql`select from principals where id = ${id} and kind = 'a' and owner_id in (${managedOwners(sql, actor)})`;
+  return row !== undefined;
+}
+
+/** The agent named must belong to the caller, or to a group they administer. */
+export const ownAgent = <Input>(pick: Pick<Input>): Need<Input> => ({
+  label: "own agent",
+  text: "the agent named belongs to the caller; in person, also to a group that the caller administers",
+  check: (input, at) => mustOwnAgent(pick(input), at),
+});
+
+/** The agent named, if any, must belong to the caller; none means the caller. */
+export const selfOrOwnAgent = <Input>(pick: Pick<Input, string | undefined>): Need<Input> => ({
+  label: "self or own agent",
+  text: "the agent named is an own agent; with none named, the caller",
+  async check(input, at) {
+    const agent = pick(input);
+    if (agent !== undefined) await mustOwnAgent(agent, at);
+  },
+});
+
+/** The key named must be the caller's, or that of an agent of theirs. */
+export const ownKey = <Input>(pick: Pick<Input>): Need<Input> => ({
+  label: "own key",
+  text: "the key named is the caller's own, or an own agent's",
+  async check(input, { actor, sql }) {
+    const [row] = await sql`
+      select from api_keys k join principals p on p.id = k.principal_id
+      where k.id = ${pick(input)} and (p.id = ${actor.principal.id} or p.owner_id in (${managedOwners(sql, actor)}))`;
+    if (!row) throw new Refusal("NOT_FOUND", "You have no such key. `me apikey list` shows those you have.");
+  },
+});
+
+/** The caller must administer the space named. */
+export const spaceAdmin = <Input>(pick: Pick<Input>): Need<Input> => ({
+  label: "space admin",
+  text: "the caller is an admin on the roster of the space named",
+  async check(input, { actor, sql }) {
+    const [row] = await sql<{ admin: boolean }[]>`
+      select m.admin from live_members m join spaces s on s.id = m.space_id
+      where s.slug = ${pick(input)} and m.principal_id = ${actor.principal.id}`;
+    if (!row) throw new Refusal("NOT_FOUND", "You are in no such space. `me space list` shows those you are in.");
+    if (!row.admin)
+      throw new Refusal("FORBIDDEN", "Only an admin of this space may do this. Ask one of its admins.", {
+        reason: "permission",
+        missing: [formatPermission({ action: actions[2] })],
+        layer: "grants",
+      });
+  },
+});
+
+async function mustOwnAgent(id: string, at: Judging): Promise<void> {
+  if (!(await owns(id, at))) throw new Refusal("NOT_FOUND", "You have no such agent. `me agent list` shows those you have.");
+}
