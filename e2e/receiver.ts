@@ -37,8 +37,6 @@ interface Export {
 const KINDS: Record<number, ReceivedSpan["kind"]> = { 1: "internal", 2: "server", 3: "client" };
 const STATUS_ERROR = 2;
 
-export type Receiver = Awaited<ReturnType<typeof startReceiver>>;
-
 /** An OTLP/HTTP receiver of traces in JSON. `silent`: it takes what is sent, and never answers. */
 export async function startReceiver({ silent = false } = {}) {
   const bodies: string[] = [];

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -46,9 +47,12 @@ const children = new Set<ChildProcess>();
 
 afterAll(async () => {
   for (const child of children) child.kill("SIGKILL");
-  // The Postgres of a server that was killed is still leaving its folder.
   for (const folder of folders)
-    await until(`${folder} can be removed`, () => rm(folder, { recursive: true, force: true }).then(() => true));
+    await until(`${folder} is removed`, async () => {
+      // It takes more than one try while the Postgres of a server that was killed is still leaving.
+      await rm(folder, { recursive: true, force: true });
+      return !existsSync(folder);
+    });
 });
 
 /** Makes an empty home with folders of its own, in which nothing of the environment of the tests is left but PATH. */
