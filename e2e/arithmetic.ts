@@ -58,6 +58,7 @@ export async function serveArithmetic(server: TestServer) {
     return null;
   }
 
+  const bothDoors = (door: Door) => ({ user: door, space: door });
   const config = readConfig({ RATE_LIMIT: "0", LOG_LEVEL: "silent" });
   const { auth, close } = createAuth({ address: server.databaseUrl, secret: server.secret, publicUrl: server.url, origins: [] });
   const app = await openDoors({
@@ -66,14 +67,14 @@ export async function serveArithmetic(server: TestServer) {
     origins: [],
     auth,
     ready: async () => true,
-    door: {
+    doors: bothDoors({
       api: arithmetic,
       policy: Object.fromEntries(Object.keys(arithmetic).map((name) => [name, [anyone]])) as unknown as Policy<typeof arithmetic>,
       handlers,
       authenticate: createAuthenticate({ sql: server.sql, auth, origins: [] }),
       sql: server.sql,
       log: createLog("silent"),
-    } as unknown as Door,
+    } as unknown as Door),
   });
   const url = await app.listen({ host: "127.0.0.1", port: 0 });
   return {

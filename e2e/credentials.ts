@@ -1,5 +1,5 @@
 import { crc32 } from "node:zlib";
-import { type CredentialKind, keyPrefixes, type PrincipalKind, parsePermission } from "@gatehouse/protocol";
+import { type CallerKind, type CredentialKind, keyPrefixes, parsePermission } from "@gatehouse/protocol";
 import type { userPolicy } from "@gatehouse/server";
 import type { TestServer, TestUser } from "./harness.ts";
 
@@ -20,7 +20,7 @@ const BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const bearer = (token: string, actor?: Actor): Credential => ({ headers: { authorization: `Bearer ${token}` }, ...(actor && { actor }) });
 
 /** As much of an actor as rules of kind "who" may look at. */
-const actor = (kind: PrincipalKind, via: CredentialKind, ceiling?: string): Actor => ({
+const actor = (kind: CallerKind, via: CredentialKind, ceiling?: string): Actor => ({
   principal: { id: "", kind, name: "", email: null },
   owner: null,
   credential: { via, id: "", expiresAt: null, ceiling: ceiling === undefined ? null : [parsePermission(ceiling)] },

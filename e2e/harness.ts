@@ -1,7 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { type Api, type RpcError, type RpcResponse, userApi } from "@gatehouse/protocol";
+import { type Api, type RpcError, type RpcResponse, spaceApi, userApi } from "@gatehouse/protocol";
 import { createUser, openDatabase, readConfig, startServer } from "@gatehouse/server";
 import { inject } from "vitest";
+import { createAuth } from "../packages/server/src/auth.ts";
+import { openSession } from "../packages/server/src/users.ts";
 
 /** A person with an account on a test server. */
 export interface TestUser {
@@ -53,8 +55,11 @@ export async function startTestServer(settings: Record<string, string> = {}) {
   const { url } = server;
   const rpcUrl = `${url}/api/v1/user/rpc`;
 
+  const { auth, close: closeAuth } = createAuth({ address: databaseUrl, secret: SECRET, publicUrl: url, origins: [] });
+
   const post = async (body: string | Uint8Array, headers: Record<string, string> = {}): Promise<HttpAnswer> => {
-    const answer = await fetch(rpcUrl, { method: "POST", headers: { ...JSON_TYPE, ...headers }, body: body as BodyInit });
+    const address = headers["x-me-space"] === undefined ? rpcUrl : `${url}/api/v1/space/rpc`;
+    const answer = await fetch(address, { method: "POST", headers: { ...JSON_TYPE, ...headers }, body: body as BodyInit });
     return { status: answer.status, headers: answer.headers, text: await answer.text() };
   };
 
@@ -65,42 +70,37 @@ export async function startTestServer(settings: Record<string, string> = {}) {
     /** Signs its sessions. */
     secret: SECRET,
     sql,
-    /** Posts any body to the user RPC. */
+    /** Posts any body to the user RPC; to the space RPC, where a header names a space. */
     post,
-    /** Calls a method. @returns its result, which must fit the contract, or its error object */
+    /** Calls a method, inside a space where its slug is given. @returns its result, which must fit the contract, or its error object */
     async call(
       credential: string | undefined,
       method: string,
       params: unknown = {},
+      space?: string,
     ): Promise<{
       // biome-ignore lint/suspicious/noExplicitAny: tests reach into results of every method
       result?: any;
       error?: RpcError;
       status: number;
     }> {
-      const { status, text } = await post(
-        JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }),
-        credential === undefined ? {} : { authorization: `Bearer ${credential}` },
-      );
+      const { status, text } = await post(JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }), {
+        ...(credential !== undefined && { authorization: `Bearer ${credential}` }),
+        ...(space !== undefined && { "x-me-space": space }),
+      });
       const answer = JSON.parse(text) as RpcResponse;
-      if ("result" in answer) (userApi as Api)[method]?.result.parse(answer.result);
+      if ("result" in answer) ((space === undefined ? userApi : spaceApi) as Api)[method]?.result.parse(answer.result);
       return { status, ...answer };
     },
-    /** Makes a user and signs them in, over HTTP. */
+    /** Makes a user, with a session as signing in gives one: directly, as the door lets an address sign in only so often. */
     async user(name: string): Promise<TestUser> {
       const email = `${name.toLowerCase()}-${randomBytes(4).toString("hex")}@example.com`;
       const id = await createUser(sql, { email, name, password: PASSWORD });
-      const answer = await fetch(`${url}/api/auth/sign-in/email`, {
-        method: "POST",
-        headers: JSON_TYPE,
-        body: JSON.stringify({ email, password: PASSWORD }),
-      });
-      const session = answer.headers.get("set-auth-token");
-      if (!session) throw new Error(`sign-in answered ${answer.status}: ${await answer.text()}`);
-      return { id, email, password: PASSWORD, session };
+      const { token } = await openSession(auth, id);
+      return { id, email, password: PASSWORD, session: token };
     },
     async close(): Promise<void> {
-      await sql.end();
+      await Promise.all([sql.end(), closeAuth()]);
       await server.close();
     },
   };

@@ -65,7 +65,8 @@ create function held(space uuid, holder uuid, is_admin boolean) returns text[] l
     union select case when gm.admin then 'admin' else 'read' end || ':groups:' || gm.group_id
       from live_group_members gm join principals p on p.id = gm.group_id and p.space_id = space
       where gm.principal_id = holder
-    union select 'read:groups:' || p.id from principals p where p.id = holder and p.kind = 'g')
+    union select 'read:groups:' || p.id from principals p where p.id = holder and p.kind = 'g'
+    order by 1)
 $$;
 
 -- The owners whose agents a user may manage in person: the user, and the groups they administer in
