@@ -1,10 +1,9 @@
 import { kyselyAdapter } from "@better-auth/kysely-adapter";
 import { betterAuth } from "better-auth/minimal";
 import { bearer } from "better-auth/plugins/bearer";
-import { Kysely } from "kysely";
-import { PostgresJSDialect } from "kysely-postgres-js";
+import { Kysely, PostgresDialect } from "kysely";
+import { Pool } from "pg";
 import { uuidv7 } from "uuidv7";
-import { connect } from "./db.ts";
 import { startQuerySpan } from "./telemetry.ts";
 
 /** The header in which the door hands better-auth the caller's address: set by the door, never taken from outside. */
@@ -14,16 +13,18 @@ export const ADDRESS_HEADER = "x-gatehouse-address";
 export const MIN_PASSWORD_LENGTH = 12;
 
 const POOL_SIZE = 4;
+const CONNECT_TIMEOUT_MS = 10_000;
 const SESSION_SECONDS = 30 * 24 * 3600;
 
 export type Auth = ReturnType<typeof createAuth>["auth"];
 
 /** How people sign in: better-auth on schema `auth` of the same database, where a user's id is the principal's id. */
 export function createAuth(options: { address: string; secret: string; publicUrl: string; origins: string[] }) {
-  // A pool of its own: better-auth wants Dates, and no renamed columns.
-  const sql = connect(options.address, { max: POOL_SIZE });
+  // A pool of its own, of the driver that better-auth is made for: it wants Dates, and no renamed columns.
+  const pool = new Pool({ connectionString: options.address, max: POOL_SIZE, connectionTimeoutMillis: CONNECT_TIMEOUT_MS });
+  pool.on("error", () => {}); // an idle connection was lost: the next query takes another
   const db = new Kysely<never>({
-    dialect: new PostgresJSDialect({ postgres: sql }),
+    dialect: new PostgresDialect({ pool }),
     log: ({ query, queryDurationMillis }) => startQuerySpan(query.sql, Date.now() - queryDurationMillis).end(),
   }).withSchema("auth");
   const auth = betterAuth({
@@ -46,5 +47,5 @@ export function createAuth(options: { address: string; secret: string; publicUrl
     telemetry: { enabled: false },
     logger: { disabled: true },
   });
-  return { auth, close: () => sql.end({ timeout: 5 }) };
+  return { auth, close: () => pool.end() };
 }

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http";
+import { setTimeout as delay } from "node:timers/promises";
 import cors from "@fastify/cors";
 import helmet from "@fastify/helmet";
 import rateLimit from "@fastify/rate-limit";
@@ -15,6 +16,7 @@ import { addSignIn } from "./sign-in.ts";
 import { traceRequest } from "./telemetry.ts";
 
 const OTHER_METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE"] as const;
+const READY_TIMEOUT_MS = 2000;
 /** Fastify's own errors, as ours. */
 const transportErrors: Record<string, ErrorCode> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: "UNSUPPORTED_MEDIA_TYPE",
@@ -88,7 +90,8 @@ export async function openDoors(house: House): Promise<FastifyInstance> {
   }));
   app.get("/healthz", { config: { rateLimit: false } }, async () => ({ status: "ok" }));
   app.get("/readyz", { config: { rateLimit: false } }, async (_request, reply) => {
-    const ready = await house.ready().catch(() => false);
+    // A database that is frozen, rather than gone, answers nothing at all.
+    const ready = await Promise.race([house.ready().catch(() => false), delay(READY_TIMEOUT_MS, false, { ref: false })]);
     return reply.code(ready ? 200 : 503).send({ status: ready ? "ready" : "unavailable" });
   });
   return app;

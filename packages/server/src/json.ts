@@ -1,5 +1,5 @@
 /** Deepest nesting that params may have. */
-export const MAX_DEPTH = 64;
+const MAX_DEPTH = 64;
 
 /** What `JSON.parse` does not tell of one JSON-RPC message. */
 export interface Lexical {

@@ -1,0 +1,121 @@
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openConfiguredDatabase, openDatabase, readConfig } from "@gatehouse/server";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { expectClean } from "./clean.ts";
+import { startTestServer, type TestServer } from "./harness.ts";
+import { until } from "./run.ts";
+
+// A Postgres of its own, which this file stops and starts: the server under test outlives it.
+
+let folder: string;
+let postgres: Awaited<ReturnType<typeof openConfiguredDatabase>>;
+let server: TestServer;
+let session: string;
+let key: string;
+const startPostgres = () => openConfiguredDatabase(readConfig({ GATEHOUSE_DATA: join(folder, "data") }));
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "gatehouse-loss-"));
+  await chmod(folder, 0o755); // run as root, Postgres is another user
+  postgres = await startPostgres();
+  server = await startTestServer({ DATABASE_URL: postgres.address });
+  session = (await server.user("Alice")).session;
+  key = (await server.call(session, "apiKey.create", { name: "survivor" })).result.key;
+});
+afterAll(async () => {
+  await server.close();
+  await postgres.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+const get = async (path: string) => {
+  const answer = await fetch(server.url + path);
+  const text = await answer.text();
+  expectClean(text);
+  return answer.status;
+};
+async function expectUnavailable(answer: Awaited<ReturnType<TestServer["call"]>>): Promise<void> {
+  expect(answer).toMatchObject({ error: { code: 503, data: { code: "UNAVAILABLE" } } });
+  expectClean(JSON.stringify(answer.error));
+}
+
+/** Starts calls that can't be done, because another transaction holds the table, and waits until they hang there. */
+async function holdCalls(calls: readonly [method: string, params: object][]) {
+  const blocker = openDatabase(postgres.address);
+  await blocker`select`; // opens the connection that is then reserved
+  const reserved = await blocker.reserve();
+  await reserved`begin`;
+  await reserved`lock table principals in access exclusive mode`;
+  const held = calls.map(([method, params]) => server.call(session, method, params));
+  await until("the calls wait for the lock", async () => {
+    const waiting = await reserved`select from pg_locks where not granted and relation = 'principals'::regclass`;
+    return waiting.length === calls.length;
+  });
+  return { held, blocker, reserved };
+}
+const WRITE_AND_READ = [
+  ["space.create", { name: "half made" }],
+  ["agent.list", {}],
+] as const satisfies [string, object][];
+
+describe("a database that goes away", () => {
+  test("in the middle of a call: UNAVAILABLE, and nothing was done", async () => {
+    const { held, blocker, reserved } = await holdCalls(WRITE_AND_READ);
+    await reserved`
+      select pg_terminate_backend(pid) from pg_locks where not granted and relation = 'principals'::regclass`;
+    for (const answer of await Promise.all(held)) await expectUnavailable(answer);
+    await reserved`rollback`;
+    reserved.release();
+    await blocker.end();
+    // The line is new, the server the same.
+    expect((await server.call(session, "space.list")).result).toEqual({ spaces: [] });
+  });
+
+  test("all lines cut at once: the next calls get through", async () => {
+    await postgres.sql`select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'`;
+    await until("both kinds of credential work again", async () => {
+      const [bySession, byKey] = await Promise.all([server.call(session, "whoami"), server.call(key, "space.list")]);
+      for (const answer of [bySession, byKey]) if (answer.error) await expectUnavailable(answer);
+      return bySession.result && byKey.result;
+    });
+  });
+
+  test("and stays away: every call is UNAVAILABLE, soon, and the server lives; when it is back, so is the server", async () => {
+    expect(await get("/readyz")).toBe(200);
+    const { held, blocker } = await holdCalls(WRITE_AND_READ);
+    await postgres.close();
+    for (const answer of await Promise.all(held)) await expectUnavailable(answer);
+    await blocker.end({ timeout: 0 });
+
+    for (let round = 0; round < 3; round++) {
+      for (const credential of [session, key]) {
+        const answer = await server.call(credential, "whoami");
+        await expectUnavailable(answer);
+        expect(answer.status).toBe(503);
+      }
+      expect(await get("/readyz")).toBe(503);
+      expect(await get("/healthz")).toBe(200);
+    }
+    // What needs no database is told as ever: nothing about it may depend on whether there is one.
+    expect((await server.call(undefined, "whoami")).status).toBe(401);
+    expect((await server.call(`${key.slice(0, -1)}!`, "whoami")).status).toBe(401);
+
+    const signIn = await fetch(`${server.url}/api/auth/sign-in/email`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ email: "alice@example.com", password: "correct horse battery staple" }),
+    });
+    const problem = await signIn.text();
+    expectClean(problem);
+    expect(JSON.parse(problem)).toMatchObject({ status: 503, code: "UNAVAILABLE" });
+
+    postgres = await startPostgres();
+    await until("it is ready again", async () => (await get("/readyz")) === 200);
+    await until("sessions are known again", async () => (await server.call(session, "whoami")).result);
+    expect((await server.call(key, "space.create", { name: "after" })).result.name).toBe("after");
+    const { result } = await server.call(session, "space.list");
+    expect(result.spaces.map(({ name }: { name: string }) => name)).toEqual(["after"]);
+  });
+});
