@@ -16,7 +16,11 @@ export async function findAgent(client: Client<UserApi>, given: string): Promise
 }
 
 export function addAgent(program: Command): void {
-  const agent = addNoun(program, "agent", "Agents that belong to you: create, list, get, spaces, rename, delete.");
+  const agent = addNoun(
+    program,
+    "agent",
+    "Agents that belong to you: create, list, get, spaces, rename, delete; add, transfer, offers, accept, decline.",
+  );
 
   addCommand(agent, {
     usage: "create <name>",

@@ -1,18 +1,24 @@
 #!/usr/bin/env bun
 import { Command } from "commander";
 import packageJson from "../package.json" with { type: "json" };
+import { addAccess } from "./access.ts";
 import { addAgent } from "./agent.ts";
 import { addApikey } from "./apikey.ts";
+import { addAudit } from "./audit.ts";
 import { addCompletions } from "./completions.ts";
 import { addDoctor } from "./doctor.ts";
 import { describe, exitCodes } from "./exit.ts";
+import { addGroup } from "./group.ts";
+import { addInvite } from "./invite.ts";
 import { addLogin } from "./login.ts";
 import { addMigrate } from "./operator/migrate.ts";
 import { addUp } from "./operator/up.ts";
 import { addUser } from "./operator/user.ts";
 import { json, note } from "./output.ts";
 import { addPolicy } from "./policy.ts";
+import { addPrincipal } from "./principal.ts";
 import { addSpace } from "./space.ts";
+import { addTransfer } from "./transfer.ts";
 import { addWhoami } from "./whoami.ts";
 
 const program = new Command("me")
@@ -35,7 +41,8 @@ Examples:
   )
   .exitOverride();
 
-for (const add of [addWhoami, addLogin, addSpace, addAgent, addApikey, addPolicy, addUp, addUser, addMigrate, addDoctor]) add(program);
+const nouns = [addSpace, addPrincipal, addGroup, addAccess, addInvite, addAudit, addAgent, addTransfer, addApikey];
+for (const add of [addWhoami, addLogin, ...nouns, addPolicy, addUp, addUser, addMigrate, addDoctor]) add(program);
 addCompletions(program);
 
 try {

@@ -1,10 +1,12 @@
 import type { Client } from "@gatehouse/client";
 import type { Space, UserApi } from "@gatehouse/protocol";
 import type { Command } from "commander";
-import { askText } from "./ask.ts";
+import { askText, confirmed } from "./ask.ts";
 import { addCommand, addNoun } from "./command.ts";
 import { CliError } from "./exit.ts";
-import { moment, table } from "./output.ts";
+import { facts, moment, table } from "./output.ts";
+import { everyPage } from "./pages.ts";
+import { showPrincipals } from "./principal.ts";
 
 /** The space of a slug or a name. @throws CliError when there is none, or more than one of that name */
 async function findSpace(client: Client<UserApi>, given: string): Promise<Space> {
@@ -34,7 +36,7 @@ export const showSpaces = (spaces: readonly Space[], current?: string): string =
   );
 
 export function addSpace(program: Command): void {
-  const space = addNoun(program, "space", "Spaces: list, create, rename, delete, use.");
+  const space = addNoun(program, "space", "Spaces: list, create, rename, delete, use; the one in use: get, members, leave.");
 
   addCommand(space, {
     usage: "list",
@@ -96,5 +98,38 @@ export function addSpace(program: Command): void {
       return chosen;
     },
     show: ({ name, slug }) => `Using space ${name} (${slug}).`,
+  });
+
+  addCommand(space, {
+    usage: "get",
+    summary: "Show the space in use.",
+    examples: ["space get", "ME_SPACE=abcdef012345 me space get"],
+    run: async (me) => (await me.inSpace()).space.get(),
+    show: ({ name, slug, admin, createdAt }) =>
+      facts({ Name: name, Slug: slug, Role: admin ? "admin" : "member", Created: moment(createdAt) }),
+  });
+
+  addCommand(space, {
+    usage: "members",
+    summary: "List who is in the space.",
+    examples: ["space members"],
+    async run(me) {
+      const client = await me.inSpace();
+      return { members: await everyPage(client.space.members, ({ members }) => members) };
+    },
+    show: ({ members }) => showPrincipals(members, "Nobody."),
+  });
+
+  addCommand(space, {
+    usage: "leave",
+    summary: "Leave the space, and all you were given in it.",
+    examples: ["space leave", "space leave --yes"],
+    options: (command) => command.option("-y, --yes", "do not ask"),
+    async run(me, { yes }: { yes?: boolean }) {
+      const client = await me.inSpace();
+      await confirmed(me, `You lose all you were given in the space ${await me.space()}.`, yes);
+      return client.space.leave();
+    },
+    show: ({ slug }) => `You left space ${slug}.`,
   });
 }

@@ -1,0 +1,82 @@
+import { once } from "node:events";
+import type { Client } from "@gatehouse/client";
+import type { AuditEntry, SpaceApi } from "@gatehouse/protocol";
+import type { Command } from "commander";
+import { addCommand } from "./command.ts";
+import { CliError } from "./exit.ts";
+import { allSafe, json, note, table } from "./output.ts";
+import { idOf } from "./principal.ts";
+
+interface Options {
+  follow?: boolean;
+  json?: boolean;
+  limit: string;
+  actor?: string;
+  method?: string;
+  denied?: boolean;
+}
+
+type Filter = Parameters<Client<SpaceApi>["audit"]["list"]>[0];
+
+/** How often the record is asked for what is new. */
+const POLL_MS = 1000;
+
+export function addAudit(program: Command): void {
+  addCommand(program, {
+    usage: "audit",
+    summary: "Show what was changed in the space, and what was refused.",
+    examples: ["audit", "audit --denied --actor support-bot", "audit --follow"],
+    options: (command) =>
+      command
+        .option("--limit <count>", "how many of the newest entries, at most 1000", "50")
+        .option("--actor <principal>", "only what this member did")
+        .option("--method <method>", "only calls of this method")
+        .option("--denied", "only what was refused")
+        .option("--follow", "go on showing what comes, until Ctrl-C; with --json one entry a line"),
+    async run(me, { follow, json: asJson, limit, actor, method, denied }: Options) {
+      if (!/^\d+$/.test(limit)) throw new CliError("usage", "--limit must be a whole number.");
+      const client = await me.inSpace();
+      const filter: Filter = {
+        actor: actor === undefined ? undefined : await idOf(me, client, actor),
+        method,
+        outcome: denied ? "FORBIDDEN" : undefined,
+      };
+      const { entries } = await client.audit.list({ ...filter, limit: Number(limit) });
+      if (!follow) return { entries };
+      await followFrom(client, filter, entries.toReversed(), asJson ? (entry) => json(entry, 0) : lineOf);
+      return undefined;
+    },
+    show: (result) =>
+      table(["When", "Who", "By", "Method", "What", "Outcome"], (result?.entries ?? []).map(cellsOf), "Nothing is recorded."),
+  });
+}
+
+/** Prints entries as they come, oldest first, until the person has seen enough. */
+async function followFrom(
+  client: Client<SpaceApi>,
+  filter: Filter,
+  first: AuditEntry[],
+  print: (entry: AuditEntry) => string,
+): Promise<void> {
+  const stopped = once(process, "SIGINT").then(() => "stopped" as const);
+  let entries = first;
+  let since: string | undefined;
+  note("Following the record. Ctrl-C ends it.");
+  for (;;) {
+    for (const entry of allSafe(entries)) process.stdout.write(`${print(entry)}\n`);
+    since = entries.at(-1)?.id ?? since;
+    if ((await Promise.race([stopped, new Promise((resolve) => setTimeout(resolve, POLL_MS))])) === "stopped") return;
+    entries = (await client.audit.list({ ...filter, since, limit: 1000 })).entries.toReversed();
+  }
+}
+
+const cellsOf = ({ at, actor, via, method, target, outcome, reason, count }: AuditEntry): string[] => [
+  `${at.slice(0, 19).replace("T", " ")}Z`,
+  actor.name,
+  via,
+  method,
+  target ?? "",
+  outcome === "OK" ? "OK" : `${outcome}${reason === null ? "" : ` (${reason})`}${count > 1 ? ` ×${count}` : ""}`,
+];
+
+const lineOf = (entry: AuditEntry): string => cellsOf(entry).filter(Boolean).join("  ");

@@ -1,0 +1,65 @@
+import { principalKinds } from "@gatehouse/protocol";
+import type { Command } from "commander";
+import { findAgent } from "./agent.ts";
+import { addCommand } from "./command.ts";
+import { moment, table } from "./output.ts";
+import { idOf } from "./principal.ts";
+
+/** Adds to `me agent` the commands by which an agent joins a space, and changes its owner. */
+export function addTransfer(program: Command): void {
+  const agent = program.commands.find((command) => command.name() === "agent") ?? program;
+  addCommand(agent, {
+    usage: "add <agent>",
+    summary: "Put one of your agents on the roster of the space in use.",
+    examples: ["agent add support-bot"],
+    async run(me, _options, given) {
+      const { id } = await findAgent(await me.client(), given as string);
+      return (await me.inSpace()).principal.add({ principal: id });
+    },
+    show: ({ name }) => `${name} is on the roster. Give it what it needs: me access grant ${JSON.stringify(name)} PERMISSION`,
+  });
+
+  addCommand(agent, {
+    usage: "transfer <agent> <owner>",
+    summary: "Offer an agent to another user, or to a group. Its keys die when it is accepted.",
+    examples: ["agent transfer support-bot Support", "agent transfer support-bot Bob"],
+    async run(me, _options, given, to) {
+      const client = await me.client();
+      const { id } = await findAgent(client, given as string);
+      return client.agent.transfer({ id, to: await idOf(me, await me.inSpace(), to as string) });
+    },
+    show: ({ to, accepted, id }) =>
+      accepted
+        ? `It belongs to ${principalKinds[to.kind]} ${to.name} now. Its keys are dead; make new ones.`
+        : `Offered to ${principalKinds[to.kind]} ${to.name}, who accepts with: me agent accept ${id}`,
+  });
+
+  addCommand(agent, {
+    usage: "offers",
+    summary: "List the agents that are offered to you, or to a group that you administer.",
+    examples: ["agent offers"],
+    run: async (me) => (await me.client()).agent.offers(),
+    show: ({ offers }) =>
+      table(
+        ["Agent", "To", "By", "Offered", "Id"],
+        offers.map(({ agent, to, offeredBy, createdAt }) => [agent.name, to.name, offeredBy, moment(createdAt), agent.id]),
+        "No agent is offered to you.",
+      ),
+  });
+
+  addCommand(agent, {
+    usage: "accept <id>",
+    summary: "Take over an agent that is offered.",
+    examples: ["agent accept 01a201c6-557a-765a-b88b-fb6e5b2cf20c"],
+    run: async (me, _options, id) => (await me.client()).agent.accept({ id: id as string }),
+    show: () => "It is yours. Its old keys are dead: me apikey create --agent NAME --name KEY-NAME",
+  });
+
+  addCommand(agent, {
+    usage: "decline <id>",
+    summary: "Decline the offer of an agent, or take your own back.",
+    examples: ["agent decline 01a201c6-557a-765a-b88b-fb6e5b2cf20c"],
+    run: async (me, _options, id) => (await me.client()).agent.decline({ id: id as string }),
+    show: () => "Declined.",
+  });
+}
