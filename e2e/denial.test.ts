@@ -2,9 +2,10 @@ import { userPolicy } from "@gatehouse/server";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { ALLOWED_ORIGIN, type Credential, makeCredentials } from "./credentials.ts";
-import { type HttpAnswer, startTestServer, type TestServer, type TestUser } from "./harness.ts";
+import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
 import { anyBody, anyParams, callText, Junk, worstBodies, worstParams } from "./junk.ts";
 import { methods, targetsOf, validParams } from "./params.ts";
+import { stored, visible } from "./visible.ts";
 
 let server: TestServer;
 let alice: TestUser;
@@ -16,35 +17,12 @@ beforeAll(async () => {
 });
 afterAll(() => server.close());
 
-/** Headers that tell of the request as such: its moment, its place in line, the web origin it names. */
-const OF_THE_REQUEST = ["x-request-id", "date", "ratelimit", "access-control-allow-origin"];
-
-/** All of an answer that a caller can see, without what names this one request. */
-function visible({ status, headers, text }: HttpAnswer) {
-  const requestId = headers.get("x-request-id") ?? "";
-  expect(text, "the body names the request").toContain(requestId);
-  return {
-    status,
-    headers: Object.fromEntries([...headers].filter(([name]) => !OF_THE_REQUEST.includes(name))),
-    text: text.replaceAll(requestId, "REQUEST"),
-  };
-}
-
-/** Every row that a call could change, but for when keys were last used. */
-const stored = async () =>
-  JSON.stringify(
-    await server.sql`
-      select (select json_agg(t order by id) from principals t) as principals, (select json_agg(t order by id) from spaces t) as spaces,
-             (select json_agg(t order by space_id, principal_id) from members t) as members,
-             (select json_agg(to_jsonb(t) - 'last_used_at' order by id) from api_keys t) as keys`,
-  );
-
 const RUNS = 150;
 const notForAnyone = methods.filter((method) => userPolicy[method][0].label !== "anyone");
 
 test.each(notForAnyone)("%s denies whom its row refuses, whatever they send, in the same words", { timeout: 120_000 }, async (method) => {
   const valid = JSON.stringify(await validParams(method, targetsOf(server, alice)));
-  const before = await stored();
+  const before = await stored(server);
   let denied = 0;
   for (const [name, { headers, actor }] of credentials) {
     const denial = actor && userPolicy[method][0].refuses(actor);
@@ -61,7 +39,7 @@ test.each(notForAnyone)("%s denies whom its row refuses, whatever they send, in 
     );
   }
   expect(denied, "credentials that the row refuses").toBeGreaterThan(0);
-  expect(await stored(), "a denied call changes nothing").toBe(before);
+  expect(await stored(server), "a denied call changes nothing").toBe(before);
 });
 
 test("a credential that proves nothing gets one and the same 401, whatever is asked", async () => {

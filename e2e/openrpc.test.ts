@@ -18,7 +18,16 @@ type Caller = (typeof callers)[number];
 
 /** What each caller may call, written down by hand: the document must follow the policy, and the policy this. */
 const forAnyone = ["whoami", "rpc.discover", "space.list"];
-const interactive = ["apiKey.create", "apiKey.rotate", "apiKey.delete"];
+const interactive = [
+  "apiKey.create",
+  "apiKey.rotate",
+  "apiKey.delete",
+  "agent.transfer",
+  "agent.accept",
+  "agent.decline",
+  "invite.accept",
+  "invite.decline",
+];
 const mayCall: Record<Caller, string[]> = {
   session: Object.keys(userApi),
   PAT: Object.keys(userApi).filter((name) => !interactive.includes(name)),
@@ -127,6 +136,25 @@ test("what is sent and what is answered, of every method, fits the schemas of th
   expect((await call("apiKey.list")).keys.length).toBeGreaterThan(2);
   await call("apiKey.list", { agent: agent.id });
   await call("apiKey.delete", { id: bare.id });
+
+  const other = await server.user("Other");
+  const asOther = async (method: string, params: object, slug?: string) => (await server.call(other.session, method, params, slug)).result;
+  const { result: me } = await server.call(tokens.session, "whoami");
+  const elsewhere = await asOther("space.create", { name: "Elsewhere" });
+  for (const method of ["invite.decline", "invite.accept"]) {
+    const { id } = await asOther("invite.create", { email: me.email }, elsewhere.slug);
+    expect((await call("invite.pending")).invites).toHaveLength(1);
+    await call(method, { id });
+  }
+  const { token } = await asOther("invite.create", {}, elsewhere.slug);
+  await call("invite.accept", { token });
+  const offered = await asOther("agent.create", { name: "offered" });
+  for (const method of ["agent.decline", "agent.accept"]) {
+    await asOther("agent.transfer", { id: offered.id, to: me.id });
+    expect((await call("agent.offers")).offers).toHaveLength(1);
+    await call(method, { id: offered.id });
+  }
+  await call("agent.transfer", { id: offered.id, to: other.id });
   await call("agent.delete", { id: agent.id });
   await call("space.delete", { slug: space.slug, confirm: space.slug });
 

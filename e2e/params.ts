@@ -3,33 +3,51 @@ import { type UserApi, userApi } from "@gatehouse/protocol";
 import type { TestServer, TestUser } from "./harness.ts";
 
 /** Makes something for a call to be about. @returns what names it in params */
-export type Targets = Record<"agent" | "apiKey" | "space", () => Promise<string>>;
+export type Targets = Record<"agent" | "apiKey" | "space" | "offer" | "invite" | "newOwner", () => Promise<string>>;
 
 const uniqueName = () => `n-${randomBytes(6).toString("hex")}`;
 
 /** Fresh things that belong to a user: whatever a call does to one, the next call gets another. */
 export const targetsOf = (server: TestServer, user: TestUser): Targets => {
-  const make = async (method: keyof UserApi, params: object = {}) => {
-    const { result, error } = await server.call(user.session, method, { name: uniqueName(), ...params });
+  const must = async (session: string, method: string, params: object = {}, space?: string) => {
+    const { result, error } = await server.call(session, method, params, space);
     if (!result) throw new Error(`${method}: ${error?.message}`);
     return result;
+  };
+  const make = (method: keyof UserApi, by = user) => must(by.session, method, { name: uniqueName() });
+  // Of offers and invitations there is another side.
+  let made: Promise<TestUser> | undefined;
+  const other = () => {
+    made ??= server.user("Other");
+    return made;
   };
   return {
     agent: async () => (await make("agent.create")).id,
     apiKey: async () => (await make("apiKey.create")).id,
     space: async () => (await make("space.create")).slug,
+    newOwner: async () => (await other()).id,
+    async offer() {
+      const agent = await make("agent.create", await other());
+      await must((await other()).session, "agent.transfer", { id: agent.id, to: user.id });
+      return agent.id;
+    },
+    async invite() {
+      const { slug } = await make("space.create", await other());
+      return (await must((await other()).session, "invite.create", { email: user.email }, slug)).id;
+    },
   };
 };
 
 /** Well-formed names of nothing. */
 export const noTargets = (server: TestServer): Targets => {
   const id = async () => (await server.sql<{ id: string }[]>`select uuidv7() as id`)[0]?.id as string;
-  return { agent: id, apiKey: id, space: async () => randomBytes(6).toString("hex") };
+  return { agent: id, apiKey: id, offer: id, invite: id, newOwner: id, space: async () => randomBytes(6).toString("hex") };
 };
 
-/** The params that name a target, and of which kind, by the noun of the method. */
-const targetParams: Record<string, (noun: string) => keyof Targets> = {
-  id: (noun) => noun as keyof Targets,
+/** The params that name a target, and of which kind, by the method. */
+const targetParams: Record<string, (method: keyof UserApi) => keyof Targets> = {
+  id: (method) => (/^agent\.(accept|decline)$/.test(method) ? "offer" : (method.split(".")[0] as keyof Targets)),
+  to: () => "newOwner",
   agent: () => "agent",
   slug: () => "space",
 };
@@ -40,6 +58,8 @@ const valueParams: Record<string, (soFar: Record<string, unknown>) => unknown> =
   ceiling: () => ["read:tasks"],
   expiresAt: () => new Date(Date.now() + 3_600_000).toISOString(),
   overlapHours: () => 1,
+  // An invitation is named by its id or by a token, never by both.
+  token: () => undefined,
 };
 
 export const methods = Object.keys(userApi) as (keyof UserApi)[];
@@ -48,7 +68,7 @@ const paramsOf = (method: keyof UserApi) => Object.keys(userApi[method].params.s
 /** What kind of thing a method is about, if any. */
 export function targetOf(method: keyof UserApi): keyof Targets | undefined {
   const name = paramsOf(method).find((param) => param in targetParams);
-  return name === undefined ? undefined : targetParams[name]?.(method.split(".")[0] as string);
+  return name === undefined ? undefined : targetParams[name]?.(method);
 }
 
 /**
@@ -58,7 +78,7 @@ export function targetOf(method: keyof UserApi): keyof Targets | undefined {
 export async function validParams(method: keyof UserApi, targets: Targets): Promise<Record<string, unknown>> {
   const params: Record<string, unknown> = {};
   for (const name of paramsOf(method)) {
-    const target = targetParams[name]?.(method.split(".")[0] as string);
+    const target = targetParams[name]?.(method);
     const makeTarget = target && targets[target];
     const makeValue = valueParams[name];
     if (makeTarget) params[name] = await makeTarget();
