@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { generatedDocs } from "./docs.ts";
-import { runSteps, stepsOf } from "./markdown.ts";
+import { likened, runSteps, stepsOf } from "./markdown.ts";
 import { ME, makeHome, startUp } from "./run.ts";
 
 const ROOT = join(import.meta.dirname, "..");
@@ -11,13 +11,19 @@ test("the generated parts of the docs are what the code generates", async () => 
   for (const { file, is, shouldBe } of await generatedDocs()) expect(is, `${file} is out of date: bun run docs`).toBe(shouldBe);
 });
 
-test.each(["docs/credentials.md", "docs/operating.md"])("every command of %s works", async (file) => {
+test.each(["docs/credentials.md", "docs/spaces.md", "docs/operating.md"])("every command of %s works", async (file) => {
   const home = await makeHome();
   const server = await startUp(home);
   const steps = stepsOf(await readFile(join(ROOT, file), "utf8")).filter(({ language }) => language === "sh");
   expect(steps.length).toBeGreaterThan(0);
   const prelude = `me() { '${process.execPath}' '${ME}' "$@"; }`;
-  for (const { code, exit, output } of await runSteps(steps, { cwd: ROOT, env: home.env, prelude }))
+  // The pages take the default port; here it is another.
+  const ran = await runSteps(steps, { cwd: ROOT, env: { ...home.env, ME_SERVER: server.url }, prelude });
+  for (const [i, { code, exit, output }] of ran.entries()) {
     expect(exit, `${code}\n${output}`).toBe(0);
+    expect(output).not.toMatch(/^Error/m);
+    const shown = steps[i]?.shown;
+    if (shown !== undefined) expect(likened(output)).toBe(likened(shown));
+  }
   await server.stop();
 });

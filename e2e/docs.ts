@@ -6,8 +6,8 @@ import { callers, policyTable, ruleTexts } from "@gatehouse/server/policy";
 
 /** The parts of the docs that are generated, by file and marker: each fact stands in the code once. */
 const parts: Record<string, Record<string, () => string>> = {
-  "AUTH_DESIGN.md": { policy, rules },
-  "docs/credentials.md": { "key-pattern": () => `\`\`\`text\n${KEY_PATTERN}\n\`\`\`` },
+  "AUTH_DESIGN.md": { "user policy": () => policy("user"), "space policy": () => policy("space"), rules },
+  "docs/credentials.md": { "key-pattern": () => `\`\`\`regex\n${KEY_PATTERN}\n\`\`\`` },
   "docs/settings.md": { settings },
   "docs/errors.md": { errors: errorTable },
 };
@@ -19,15 +19,17 @@ const markdownTable = (heading: readonly string[], rows: readonly (readonly stri
     .map((cells) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`)
     .join("\n");
 
-function policy(): string {
+function policy(door: "user" | "space"): string {
   return markdownTable(
     ["method", "who", "needs", ...Object.keys(callers)],
-    policyTable().map(({ method, who, needs, admits }) => [
-      `\`${method}\``,
-      who,
-      needs ?? "",
-      ...Object.values(admits).map((yes) => (yes ? "yes" : "–")),
-    ]),
+    policyTable()
+      .filter((row) => row.door === door)
+      .map(({ method, who, needs, admits }) => [
+        `\`${method}\``,
+        who,
+        needs ?? "",
+        ...Object.values(admits).map((yes) => (yes ? "yes" : "–")),
+      ]),
   );
 }
 

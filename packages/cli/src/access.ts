@@ -29,12 +29,16 @@ const ask = (command: Command) =>
     .option("--as <principal>", "ask about this member, instead of yourself")
     .option("--params <json>", "the params of the method, where a method is asked about");
 
+/** Whose layer it is, in words. */
+const layerName = ({ layer, of }: { layer: "grants" | "owner" | "ceiling"; of: string }): string =>
+  ({ grants: `grants of ${of}`, owner: `owner ${of}`, ceiling: `ceiling of ${of}` })[layer];
+
 /** An explanation as a small tree: a line for each layer, and which of them says no. */
 function tree(asked: string, { allowed, principal, layers, reason, grantors }: Explanation): string {
   const yes = (is: boolean) => (is ? colors.green("yes") : colors.red("no"));
   const branches = layers.map(({ layer, of, allows, by }, i) => {
     const stem = i === layers.length - 1 ? "└─" : "├─";
-    return `${stem} ${layer} of ${of}: ${yes(allows)}${by === null ? "" : `, by ${by}`}`;
+    return `${stem} ${layerName({ layer, of })}: ${yes(allows)}${by === null ? "" : `, by ${by}`}`;
   });
   return [
     `${colors.bold(asked)} for ${principal.name}: ${yes(allowed)}`,
@@ -108,9 +112,7 @@ export function addAccess(program: Command): void {
     show: ({ permissions, layers }) =>
       [
         permissions.length > 0 ? permissions.join("\n") : "Nothing beyond what every member may.",
-        ...(layers.length > 1
-          ? ["", ...layers.map(({ layer, of, permissions }) => `${layer} of ${of}: ${permissions.join(" ") || "nothing"}`)]
-          : []),
+        ...(layers.length > 1 ? ["", ...layers.map((layer) => `${layerName(layer)}: ${layer.permissions.join(" ") || "nothing"}`)] : []),
       ].join("\n"),
   });
 

@@ -38,8 +38,8 @@ export function addAgent(program: Command): void {
     run: async (me) => (await me.client()).agent.list(),
     show: ({ agents }) =>
       table(
-        ["Name", "Id", "Created"],
-        agents.map(({ name, id, createdAt }) => [name, id, moment(createdAt)]),
+        ["Name", "Owner", "Id", "Created"],
+        agents.map(({ name, owner, id, createdAt }) => [name, owner.name, id, moment(createdAt)]),
         "You have no agents. Make one: me agent create NAME",
       ),
   });

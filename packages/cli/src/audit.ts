@@ -5,7 +5,7 @@ import type { Command } from "commander";
 import { addCommand } from "./command.ts";
 import { CliError } from "./exit.ts";
 import { allSafe, json, note, table } from "./output.ts";
-import { idOf } from "./principal.ts";
+import { idOf, withNames } from "./principal.ts";
 
 interface Options {
   follow?: boolean;
@@ -42,8 +42,8 @@ export function addAudit(program: Command): void {
         outcome: denied ? "FORBIDDEN" : undefined,
       };
       const { entries } = await client.audit.list({ ...filter, limit: Number(limit) });
-      if (!follow) return { entries };
-      await followFrom(client, filter, entries.toReversed(), asJson ? (entry) => json(entry, 0) : lineOf);
+      if (!follow) return { entries: asJson ? entries : await named(client, entries) };
+      await followFrom(client, filter, entries.toReversed(), asJson ? undefined : lineOf);
       return undefined;
     },
     show: (result) =>
@@ -55,19 +55,29 @@ export function addAudit(program: Command): void {
 async function followFrom(
   client: Client<SpaceApi>,
   filter: Filter,
-  first: AuditEntry[],
-  print: (entry: AuditEntry) => string,
+  first: readonly AuditEntry[],
+  print?: (entry: AuditEntry) => string,
 ): Promise<void> {
   const stopped = once(process, "SIGINT").then(() => "stopped" as const);
-  let entries = first;
+  let entries = [...first];
   let since: string | undefined;
   note("Following the record. Ctrl-C ends it.");
   for (;;) {
-    for (const entry of allSafe(entries)) process.stdout.write(`${print(entry)}\n`);
+    const shown = print ? allSafe(await named(client, entries)).map(print) : entries.map((entry) => json(entry, 0));
+    for (const line of shown) process.stdout.write(`${line}\n`);
     since = entries.at(-1)?.id ?? since;
     if ((await Promise.race([stopped, new Promise((resolve) => setTimeout(resolve, POLL_MS))])) === "stopped") return;
     entries = (await client.audit.list({ ...filter, since, limit: 1000 })).entries.toReversed();
   }
+}
+
+/** Entries whose target tells names instead of ids, where there are any now. */
+async function named(client: Client<SpaceApi>, entries: readonly AuditEntry[]): Promise<AuditEntry[]> {
+  const targets = await withNames(
+    client,
+    entries.map(({ target }) => target ?? ""),
+  );
+  return entries.map((entry, i) => ({ ...entry, target: targets[i] || null }));
 }
 
 const cellsOf = ({ at, actor, via, method, target, outcome, reason, count }: AuditEntry): string[] => [

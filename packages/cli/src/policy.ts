@@ -13,7 +13,7 @@ export function addPolicy(program: Command): void {
     run: async (_me, { as }: { as?: Caller }) => ({ methods: policyTable().filter(({ admits }) => as === undefined || admits[as]) }),
     show: ({ methods }) =>
       table(
-        ["Method", "Who", "Needs", ...Object.keys(callers)],
+        ["Door", "Method", "Who", "Needs", ...Object.keys(callers)],
         methods.map(({ method, who, needs, admits }) => [
           method,
           who,

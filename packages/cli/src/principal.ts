@@ -109,7 +109,7 @@ export function addPrincipal(program: Command): void {
       await confirmed(me, `${given} loses all that was given to them in the space.`, yes);
       return client.principal.remove({ principal: id });
     },
-    show: ({ id }) => `${id} is off the roster.`,
+    show: () => "Removed from the roster.",
   });
 
   addCommand(principal, {
@@ -119,4 +119,12 @@ export function addPrincipal(program: Command): void {
     run: async (me, _options, name) => (await me.inSpace()).principal.resolve({ name: name as string }),
     show: ({ principals }) => showPrincipals(principals, "Nobody has that name."),
   });
+}
+
+/** Names for the ids in a text, of those that are members or groups of the space now; others stay as they are. */
+export async function withNames(client: Client<SpaceApi>, texts: readonly string[]): Promise<string[]> {
+  const ids = [...new Set(texts.flatMap((text) => text.split(/[ =]/)).filter((part) => ID.test(part)))].slice(0, 200);
+  if (ids.length === 0) return [...texts];
+  const { principals } = await client.principal.lookup({ ids });
+  return texts.map((text) => principals.reduce((named, { id, name }) => named.replaceAll(id, name), text));
 }

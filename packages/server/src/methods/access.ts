@@ -1,8 +1,7 @@
-import { type accessMethods, effective, formatPermission, type Grant, parsePermission } from "@gatehouse/protocol";
+import { type accessMethods, effective, formatPermission, type Grant } from "@gatehouse/protocol";
 import { uuidv7 } from "uuidv7";
 import { keyOf, standingOf } from "../actor.ts";
 import { actorOf, answerQuestion, grantorsFor, ownerOfLayer } from "../explain.ts";
-import { mustNotExceed } from "../needs.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import { one, paged } from "./rows.ts";
@@ -34,7 +33,6 @@ export const accessHandlers: Handlers<typeof accessMethods> = {
       await sql`select from principals where id = ${principal} and (kind <> 'g' or space_id = ${space.id})`,
       "There is no such user, agent or group.",
     );
-    mustNotExceed(actor, [parsePermission(permission)]);
     await sql`
       insert into grants (id, space_id, principal_id, permission, granted_by, key_id)
       values (${uuidv7()}, ${space.id}, ${principal}, ${permission}, ${actor.principal.id}, ${keyOf(actor)})
@@ -67,7 +65,7 @@ export const accessHandlers: Handlers<typeof accessMethods> = {
       layers: layers.map((layer) => ({
         layer: layer.name,
         of: ownerOfLayer(layer.name, actor),
-        permissions: layer.permissions.map(formatPermission),
+        permissions: effective([layer]).map(formatPermission),
       })),
     };
   },
