@@ -29,7 +29,16 @@ export const errors = {
 export type ErrorCode = keyof typeof errors;
 
 /** Why a call was refused with FORBIDDEN: the part of the actor that the rule did not accept. `stranger` goes with NOT_FOUND: not in the space. */
-export type DenialReason = "stranger" | "user-only" | "interactive-only" | "ceiling" | "owner-left" | "no-rule" | "permission" | "exceeds";
+export type DenialReason =
+  | "stranger"
+  | "user-only"
+  | "interactive-only"
+  | "ceiling"
+  | "owner-left"
+  | "no-rule"
+  | "permission"
+  | "exceeds"
+  | "borrowed";
 
 /** `error.data` of every error answer. */
 export interface ErrorData {

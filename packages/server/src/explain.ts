@@ -58,8 +58,9 @@ async function aboutMethod(name: string, params: unknown, at: Judging): Promise<
 }
 
 function withReason(decision: Decision): Answer {
+  const { allowed, why } = decision;
   const lacking = decision.layers.find(({ allows }) => !allows)?.layer ?? "grants";
-  return { ...decision, reason: decision.allowed ? null : `${lacking} lacks it` };
+  return { ...decision, reason: allowed ? null : why ? `${why.reason}: ${why.text}` : `${lacking} lacks it` };
 }
 
 /** Whose a layer is, by name. */

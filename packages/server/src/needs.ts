@@ -49,6 +49,12 @@ export const self = <Input>(pick: Pick<Input, string | undefined>): Alternative<
   holds: async (input, { actor }) => [undefined, actor.principal.id].includes(pick(input)),
 });
 
+/** An alternative that is not a permission, for a change: a key with a ceiling is limited to permissions. */
+export const unlimited = <Input>({ holds, ...alternative }: Alternative<Input>): Alternative<Input> => ({
+  ...alternative,
+  ...(holds && { holds: async (input, at) => at.actor.credential.ceiling === null && holds(input, at) }),
+});
+
 /** The params name an agent that the caller manages. A key with a ceiling manages none. */
 export const agentOfMine = <Input>(pick: Pick<Input, string | undefined>): Alternative<Input> => ({
   label: "own agent",
@@ -91,25 +97,6 @@ function outlookOf<Input>(layers: readonly Layer[], alternatives: readonly Alter
     layers: said,
     needed: alternatives.flatMap(({ outline }) => outline ?? []),
   };
-}
-
-/**
- * What a key makes may not exceed it: it gives nobody what it could not use itself.
- * @throws Refusal FORBIDDEN
- */
-export function mustNotExceed(actor: Actor, permissions: readonly Permission[]): void {
-  if (actor.credential.via === "session") return;
-  const over = permissions.filter((permission) => !judge(layersOf(actor), [permission]).allowed);
-  if (over.length === 0) return;
-  const missing = over.map(formatPermission);
-  throw new Refusal(
-    "FORBIDDEN",
-    `By a key you can't give what the key may not do itself: ${missing.join(", ")}. Sign in as a person: me login`,
-    {
-      reason: "exceeds",
-      missing,
-    },
-  );
 }
 
 /** The owners whose agents the caller manages: themselves; in person, also the groups they administer. */

@@ -1,5 +1,19 @@
 import type { SpaceApi, UserApi } from "@gatehouse/protocol";
-import { admin, adminOver, agentOfMine, anyOf, ownAgent, ownKey, read, self, selfOrOwnAgent, spaceAdmin, write } from "./needs.ts";
+import { awaiting, inGroups, making, sparingAdmins } from "./bounds.ts";
+import {
+  admin,
+  adminOver,
+  agentOfMine,
+  anyOf,
+  ownAgent,
+  ownKey,
+  read,
+  self,
+  selfOrOwnAgent,
+  spaceAdmin,
+  unlimited,
+  write,
+} from "./needs.ts";
 import { anyone, interactive, members, type Policy, users } from "./rules.ts";
 
 /**
@@ -50,9 +64,9 @@ export const spacePolicy: Policy<SpaceApi> = {
   "space.leave":           [users],
 
   "principal.list":        [members,     anyOf(read("members"))],
-  "principal.add":         [members,     anyOf(write("members"), agentOfMine((i) => i.principal))],
-  "principal.setAdmin":    [interactive, anyOf(admin())],
-  "principal.remove":      [members,     anyOf(write("members"), agentOfMine((i) => i.principal))],
+  "principal.add":         [members,     making(anyOf(write("members"), agentOfMine((i) => i.principal)), awaiting((i) => i.principal))],
+  "principal.setAdmin":    [interactive, making(anyOf(admin()))],
+  "principal.remove":      [members,     sparingAdmins(anyOf(write("members"), agentOfMine((i) => i.principal)), (i) => i.principal)],
   "principal.resolve":     [members],
   "principal.lookup":      [members],
 
@@ -60,20 +74,20 @@ export const spacePolicy: Policy<SpaceApi> = {
   "group.list":            [members],
   "group.rename":          [members,     anyOf(admin("groups", (i) => i.group))],
   "group.delete":          [members,     anyOf(admin("groups", (i) => i.group))],
-  "group.addMember":       [members,     anyOf(admin("groups", (i) => i.group))],
-  "group.removeMember":    [members,     anyOf(admin("groups", (i) => i.group), self((i) => i.member))],
-  "group.setMemberAdmin":  [interactive, anyOf(admin("groups", (i) => i.group))],
+  "group.addMember":       [members,     making(anyOf(admin("groups", (i) => i.group)), inGroups((i) => [i.group]))],
+  "group.removeMember":    [members,     anyOf(admin("groups", (i) => i.group), unlimited(self((i) => i.member)))],
+  "group.setMemberAdmin":  [interactive, making(anyOf(admin("groups", (i) => i.group)), inGroups((i) => [i.group]))],
   "group.listMembers":     [members,     anyOf(read("groups", (i) => i.group))],
   "group.listForMember":   [members,     anyOf(read("groups"), self((i) => i.member), agentOfMine((i) => i.member))],
 
-  "access.grant":          [members,     anyOf(adminOver((i) => i.permission))],
+  "access.grant":          [members,     making(anyOf(adminOver((i) => i.permission)))],
   "access.revoke":         [members,     anyOf(adminOver((i) => i.permission))],
   "access.list":           [members,     anyOf(read("grants"))],
   "access.effective":      [members,     anyOf(read("grants"), self((i) => i.principal), agentOfMine((i) => i.principal))],
   "access.check":          [members,     anyOf(read("grants"), self((i) => i.principal), agentOfMine((i) => i.principal))],
   "access.explain":        [members,     anyOf(read("grants"), self((i) => i.principal), agentOfMine((i) => i.principal))],
 
-  "invite.create":         [members,     anyOf(write("members"))],
+  "invite.create":         [members,     making(anyOf(write("members")), inGroups((i) => i.groups))],
   "invite.list":           [members,     anyOf(read("members"))],
   "invite.revoke":         [members,     anyOf(write("members"))],
 

@@ -27,13 +27,18 @@ export class Refusal extends Error {
 const constraints: Record<string, Refusal> = {
   agent_name: new Refusal("CONFLICT", "You already have an agent of that name. Choose another, or rename that one."),
   api_key_name: new Refusal("CONFLICT", "There is already a key of that name. Choose another, or revoke that one."),
-  api_keys_principal_id_fkey: new Refusal("NOT_FOUND"),
   user_email_key: new Refusal("CONFLICT", "There is already an account with that e-mail address."),
   group_name: new Refusal("CONFLICT", "There is already a group of that name in the space."),
   invite_email: new Refusal("CONFLICT", "That address is invited already. Revoke the open invitation first."),
-  owner_can_own: new Refusal("CONFLICT", "This group still owns agents. Transfer or delete them first."),
+  owner_can_own: new Refusal("CONFLICT", "A group that owns agents stays: transfer or delete them first. One that is gone can own none."),
   last_admin: new Refusal("LAST_ADMIN"),
 };
+
+/** A row that is referred to was deleted at the same moment (SQLSTATE 23503): by default the one that the params named. */
+const FOREIGN_KEY = "23503";
+const KEY_GONE = /_key_id_fkey$/;
+/** Two changes each waited for the other, and this one gave way (class 40). */
+const GAVE_WAY = /^40/;
 
 /** Errors of the connection rather than of the statement: by driver code, Node code or SQLSTATE (classes 08, 53, 57P). */
 const UNREACHABLE = /^(CONNECT|CONNECTION_|ECONN|ENOENT|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|08|53|57P)/;
@@ -44,6 +49,18 @@ export function toRefusal(thrown: unknown): Refusal {
   const { code, constraint_name } = thrown as { code?: unknown; constraint_name?: unknown };
   const known = typeof constraint_name === "string" ? constraints[constraint_name] : undefined;
   if (known) return new Refusal(known.code, known.message, {}, { cause: thrown });
+  const raced = racedRefusal(code, constraint_name);
+  if (raced) return new Refusal(raced.code, raced.message, {}, { cause: thrown });
   const unreachable = typeof code === "string" && UNREACHABLE.test(code);
   return new Refusal(unreachable ? "UNAVAILABLE" : "INTERNAL_ERROR", undefined, {}, { cause: thrown });
+}
+
+function racedRefusal(code: unknown, constraint: unknown): Refusal | undefined {
+  if (code === FOREIGN_KEY)
+    return KEY_GONE.test(String(constraint))
+      ? new Refusal("CONFLICT", "The key that this goes back to was revoked at the same moment. Nothing was changed.")
+      : new Refusal("NOT_FOUND", "What this is about was deleted at the same moment. Nothing was changed.");
+  if (typeof code === "string" && GAVE_WAY.test(code))
+    return new Refusal("CONFLICT", "Somebody changed the same at the same moment. Nothing was changed; try again.");
+  return undefined;
 }

@@ -1,6 +1,6 @@
 import type { Api, InputOf, Method, ResultOf } from "@gatehouse/protocol";
 import type { Logger } from "pino";
-import type { Actor } from "./actor.ts";
+import { type Actor, keyOf } from "./actor.ts";
 import { type AuditNote, recordChange, recordDenial } from "./audit.ts";
 import type { Authenticate, Credentials } from "./authenticate.ts";
 import type { Database, Sql } from "./db.ts";
@@ -26,7 +26,7 @@ export interface Door<A extends Api = Api> {
   handlers: Handlers<A>;
   authenticate: Authenticate;
   /** For a door that leads into a space: the caller's standing there. */
-  enter?(actor: Actor, space: string | undefined): Promise<Actor>;
+  enter?(sql: Sql, actor: Actor, space: string | undefined): Promise<Actor>;
   sql: Database;
   log: Logger;
 }
@@ -54,7 +54,7 @@ export async function answer(door: Door, { presented, space, body, requestId }: 
   let actor: Actor | undefined;
   try {
     actor = await door.authenticate(presented); //                         2  who is it?
-    if (door.enter) actor = await door.enter(actor, space); //                where do they stand?
+    if (door.enter) actor = await door.enter(door.sql, actor, space); //                where do they stand?
     const { batch, messages } = readMessages(body); //                     3  what do they ask?
     const answers = await inParallel(messages, PARALLEL, (message) => answerCall(door, actor as Actor, message, requestId));
     const texts = answers.filter((text) => text !== undefined);
@@ -97,20 +97,42 @@ async function answerCall(door: Door, actor: Actor, message: Message, requestId:
 /** The path of one call, in the one order that tells a stranger nothing. */
 async function call(door: Door, actor: Actor, message: Message, record: CallRecord): Promise<unknown> {
   const { method, params, paramsFlaws } = readCall(message); //            3  envelope
-  if (actor.standing === null) throw new Refusal("NOT_FOUND", STRANGER, { reason: "stranger" });
+  mustBeIn(actor);
   const contract = lookUp(door, method); //                                   and method
   record.method = method;
   const rule = door.policy[method];
   await admit(rule, method, { actor, sql: door.sql }); //                  4  who: nothing of the params is read yet
   const input = parseParams(contract, params, paramsFlaws); //             5  params
   return within(door.sql, contract, async (sql) => {
-    const at: At = { actor, sql, audit: {} };
+    const at: At = { actor: contract.effect === "write" ? await again(door, actor, sql) : actor, sql, audit: {} };
+    if (at.actor !== actor) await admit(rule, method, at);
     await meet(rule as Rule<never>, input, at); //                         6  needs: what the params name
     const result = await (door.handlers[method] as Handler)(input, at); // 7  handler
-    if (contract.effect === "write") await recordChange(sql, { actor, method, requestId: record.requestId }, at.audit);
+    if (contract.effect === "write") await recordChange(sql, { actor: at.actor, method, requestId: record.requestId }, at.audit);
     return result;
   });
 } //                                                                       8  result, error, span, log line: answerCall
+
+/**
+ * The caller of a change, as they are now: calls of one request follow each other, and since it came in their key
+ * may have been revoked, or they may have been removed. Until the change is done the key stays.
+ */
+async function again(door: Door, actor: Actor, sql: Sql): Promise<Actor> {
+  const key = keyOf(actor);
+  if (key !== null) {
+    const [alive] = await sql`select from api_keys where id = ${key} and (expires_at is null or expires_at > now()) for key share`;
+    if (!alive) throw new Refusal("UNAUTHENTICATED");
+  }
+  if (!door.enter) return actor;
+  const now = await door.enter(sql, actor, actor.standing?.space.slug);
+  mustBeIn(now);
+  return now;
+}
+
+/** @throws Refusal NOT_FOUND for who is in no such space */
+function mustBeIn({ standing }: Actor): void {
+  if (standing === null) throw new Refusal("NOT_FOUND", STRANGER, { reason: "stranger" });
+}
 
 /** Said alike where there is no such space, and where the caller is not in it. */
 const STRANGER = "You are in no such space. `me space list` shows those you are in.";

@@ -36,6 +36,8 @@ export interface Judging {
 export interface Decision extends Verdict {
   /** Any one of these would do. */
   needed: readonly Permission[];
+  /** Why not, where it is no layer that lacks it. */
+  why?: { reason: DenialReason; text: string } | undefined;
 }
 
 /** One row of the policy. Default deny: what has no row is refused to everyone. */
@@ -104,6 +106,10 @@ const MAX_GRANTORS = 5;
 
 /** The refusal of a decision: what was missing, which layer lacked it, and who could give it. */
 export async function denied(decision: Decision, at: Judging): Promise<Refusal> {
+  if (decision.why) {
+    const { reason, text } = decision.why;
+    return new Refusal("FORBIDDEN", `This is refused (${reason}): ${text}.`, { reason, missing: decision.needed.map(formatPermission) });
+  }
   const layer = decision.layers.find(({ allows }) => !allows)?.layer ?? "grants";
   const missing = decision.needed.map(formatPermission);
   const grantors = await grantorsOf(layer, at);

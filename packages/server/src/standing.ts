@@ -19,19 +19,25 @@ interface Row {
  * Reads where a principal stands in a space, in one round trip. It costs the same whether the space
  * exists or not, and whatever other members were granted.
  * @param space its slug, or its id
+ * @param options.lasting leaves out all that keys have made
  * @returns null for whoever is not in it, which includes everybody where there is no such space
  */
-export async function readStanding(sql: Sql, space: { slug: string } | { id: string }, actor: Actor): Promise<Standing | null> {
+export async function readStanding(
+  sql: Sql,
+  space: { slug: string } | { id: string },
+  actor: { principal: Pick<Actor["principal"], "id">; credential: Pick<Actor["credential"], "ceiling"> },
+  { lasting = false }: { lasting?: boolean } = {},
+): Promise<Standing | null> {
   const [row] = await sql<Row[]>`
     select s.id, s.slug, s.name, s.created_at, m.admin, p.kind,
-           held(s.id, p.id, m.admin) as held,
+           held(s.id, p.id, m.admin, ${lasting}) as held,
            p.kind <> 'a' or om.principal_id is not null or coalesce(o.space_id = s.id, false) as owner_present,
-           case when p.kind = 'a' then held(s.id, o.id, coalesce(om.admin, false)) end as owner_held
+           case when p.kind = 'a' then held(s.id, o.id, coalesce(om.admin, false), ${lasting}) end as owner_held
     from principals p
     left join spaces s on ${"slug" in space ? sql`s.slug = ${space.slug}` : sql`s.id = ${space.id}`}
-    left join live_members m on m.space_id = s.id and m.principal_id = p.id
+    left join live_members m on m.space_id = s.id and m.principal_id = p.id and not (${lasting} and m.key_id is not null)
     left join principals o on o.id = p.owner_id
-    left join live_members om on om.space_id = s.id and om.principal_id = o.id
+    left join live_members om on om.space_id = s.id and om.principal_id = o.id and not (${lasting} and om.key_id is not null)
     where p.id = ${actor.principal.id}`;
   if (!row?.id || row.admin === null) return null;
   const layers: Layer[] = [{ name: "grants", permissions: (row.held ?? []).map(parsePermission) }];

@@ -89,8 +89,7 @@ export async function startServer(config: Config): Promise<Server> {
     const authenticate = createAuthenticate({ sql: database.sql, auth, origins });
     const shared = { authenticate, sql: database.sql, log };
     const user = { ...shared, api: userApi, policy: userPolicy, handlers: userRpcHandlers } as Door;
-    const enter: Door["enter"] = (actor, slug) => enterSpace(database.sql, actor, slug);
-    const space = { ...shared, enter, api: spaceApi, policy: spacePolicy, handlers: spaceRpcHandlers } as Door;
+    const space = { ...shared, enter: enterSpace, api: spaceApi, policy: spacePolicy, handlers: spaceRpcHandlers } as Door;
     const app = await openDoors({ config, publicUrl, origins, auth, doors: { user, space }, ready: () => upToDate(database.sql) });
     started.push(() => app.close());
     const url = await app.listen({ host: config.host, port }).catch((cause: NodeJS.ErrnoException) => {

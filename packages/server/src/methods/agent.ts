@@ -28,14 +28,21 @@ export const agentHandlers: Handlers<typeof agentMethods> = {
 
   "agent.spaces": async ({ id }, { sql }) => ({ spaces: await spacesOf(sql, id) }),
 
-  async "agent.rename"({ id, name }, { sql, audit }) {
+  // Named once more: by now it may be somebody else's.
+  async "agent.rename"({ id, name }, { actor, sql, audit }) {
     audit.target = id;
-    return one(await sql<{ id: string; name: string }[]>`update principals set name = ${name} where id = ${id} returning id, name`);
+    return one(
+      await sql<{ id: string; name: string }[]>`
+        update principals set name = ${name} where id = ${id} and owner_id in (${managedOwners(sql, actor)}) returning id, name`,
+    );
   },
 
   // Its keys go with it, in this transaction: api_keys refers to principals "on delete cascade".
-  async "agent.delete"({ id }, { sql, audit }) {
+  async "agent.delete"({ id }, { actor, sql, audit }) {
     audit.target = id;
-    return one(await sql<{ id: string }[]>`delete from principals where id = ${id} returning id`);
+    return one(
+      await sql<{ id: string }[]>`
+        delete from principals where id = ${id} and owner_id in (${managedOwners(sql, actor)}) returning id`,
+    );
   },
 };

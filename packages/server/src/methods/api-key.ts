@@ -6,6 +6,7 @@ import { hashKey, hintOfKey, makeKey } from "../key.ts";
 import { managedOwners } from "../needs.ts";
 import { Refusal } from "../refusal.ts";
 import type { Handlers } from "../rpc.ts";
+import { one } from "./rows.ts";
 
 /** The keys of the caller and of the agents they manage, newest first. */
 const keysOf = (sql: Sql, actor: Actor, only: { id?: string; agent?: string | undefined }): Promise<ApiKey[]> => sql<ApiKey[]>`
@@ -24,6 +25,9 @@ export const apiKeyHandlers: Handlers<typeof apiKeyMethods> = {
       throw new Refusal("INVALID_PARAMS", "expiresAt must be in the future.", {
         issues: [{ path: "expiresAt", message: "must be in the future" }],
       });
+    // Held until the key is there: an agent that is being handed over takes no key of its old owner along.
+    if (agent !== undefined)
+      one(await sql`select from principals where id = ${agent} and owner_id in (${managedOwners(sql, actor)}) for key share`);
     const id = uuidv7();
     const key = makeKey(agent === undefined ? "pat" : "agent_key");
     await sql`
@@ -46,13 +50,15 @@ export const apiKeyHandlers: Handlers<typeof apiKeyMethods> = {
       select p.kind = 'a' as agent from api_keys k join principals p on p.id = k.principal_id where k.id = ${id}`;
     if (!kind) throw new Refusal("NOT_FOUND");
     const key = makeKey(kind.agent ? "agent_key" : "pat");
-    const [row] = await sql<{ previousExpiresAt: string | null }[]>`
+    const row = one(
+      await sql<{ previousExpiresAt: string | null }[]>`
       update api_keys set hash = ${hashKey(key)}, hint = ${hintOfKey(key)},
         previous_hash = case when ${overlapHours} > 0 then hash end,
         previous_expires_at = case when ${overlapHours} > 0 then now() + make_interval(hours => ${overlapHours}) end
-      where id = ${id} returning previous_expires_at`;
+      where id = ${id} returning previous_expires_at`,
+    );
     audit.target = id;
-    return { id, key, previousExpiresAt: row?.previousExpiresAt ?? null };
+    return { id, key, previousExpiresAt: row.previousExpiresAt };
   },
 
   async "apiKey.delete"({ id }, { sql, audit }) {

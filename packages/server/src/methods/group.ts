@@ -1,7 +1,6 @@
-import { type Group, type groupMethods, parsePermission } from "@gatehouse/protocol";
+import type { Group, groupMethods } from "@gatehouse/protocol";
 import { uuidv7 } from "uuidv7";
 import { keyOf, standingOf } from "../actor.ts";
-import { mustNotExceed } from "../needs.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import { one } from "./rows.ts";
@@ -47,12 +46,6 @@ export const groupHandlers: Handlers<typeof groupMethods> = {
     const { sql, actor } = at;
     const { id } = await groupOf(at, group);
     one(await sql`select from principals where id = ${member} and kind in ('u', 'a')`, "There is no such user or agent.");
-    const granted = await sql<{ permission: string }[]>`
-      select permission from live_grants where principal_id = ${id} and space_id = ${standingOf(actor).space.id}`;
-    mustNotExceed(
-      actor,
-      granted.map(({ permission }) => parsePermission(permission)),
-    );
     await sql`
       insert into group_members (group_id, principal_id, key_id) values (${id}, ${member}, ${keyOf(actor)})
       on conflict (group_id, principal_id) do update set key_id = excluded.key_id
@@ -72,8 +65,8 @@ export const groupHandlers: Handlers<typeof groupMethods> = {
   async "group.setMemberAdmin"({ group, member, admin }, at) {
     const { id } = await groupOf(at, group);
     const { count } = await at.sql`
-      update group_members gm set admin = ${admin}, key_id = null from principals p
-      where gm.group_id = ${id} and gm.principal_id = ${member} and p.id = gm.principal_id and p.kind = 'u'`;
+      update group_members gm set admin = ${admin}, key_id = case when not ${admin} then gm.key_id end from principals p
+      where gm.group_id = ${id} and gm.principal_id = ${member} and p.id = gm.principal_id and p.kind = 'u' and key_lives(gm.key_id)`;
     if (count === 0) throw new Refusal("NOT_FOUND", `No such user is in this group. Only a user can be its admin.`);
     at.audit.target = `${id} ${member} admin=${admin}`;
     return { group: id, member, admin };

@@ -2,8 +2,8 @@ import { createHash, randomBytes } from "node:crypto";
 import { type Invite, type invitedMethods, type inviteMethods, type PendingInvite, parsePermission } from "@gatehouse/protocol";
 import { uuidv7 } from "uuidv7";
 import { keyOf, standingOf } from "../actor.ts";
+import { keyCovers } from "../bounds.ts";
 import type { Sql } from "../db.ts";
-import { mustNotExceed } from "../needs.ts";
 import { Refusal } from "../refusal.ts";
 import type { Handlers } from "../rpc.ts";
 import { one } from "./rows.ts";
@@ -21,14 +21,9 @@ const NO_INVITE = "There is no such invitation: it may have been taken back, or 
 export const inviteHandlers: Handlers<typeof inviteMethods> = {
   async "invite.create"({ email, groups, expiresInHours }, { actor, sql, audit }) {
     const { space } = standingOf(actor);
-    const found = await sql<{ id: string; granted: string[] }[]>`
-      select p.id, array(select g.permission from live_grants g where g.principal_id = p.id and g.space_id = p.space_id) as granted
-      from principals p where p.kind = 'g' and p.space_id = ${space.id} and p.id = any(${groups}::uuid[])`;
+    const found = await sql<{ id: string }[]>`
+      select id from principals where kind = 'g' and space_id = ${space.id} and id = any(${groups}::uuid[])`;
     if (found.length < new Set(groups).size) throw new Refusal("NOT_FOUND", "One of these groups is not in this space.");
-    mustNotExceed(
-      actor,
-      found.flatMap(({ granted }) => granted.map(parsePermission)),
-    );
     const id = uuidv7();
     const token = email === undefined ? randomBytes(24).toString("base64url") : null;
     // One that has expired no longer stands in the way of another.
@@ -61,6 +56,41 @@ export const inviteHandlers: Handlers<typeof inviteMethods> = {
   },
 };
 
+interface Accepted {
+  id: string;
+  spaceId: string;
+  keyId: string | null;
+  groups: string[];
+}
+
+/** Holds what accepting an invitation will refer to, in the order in which it is deleted: whoever deletes it waits, or is waited for. */
+async function hold(sql: Sql, which: ReturnType<typeof open>): Promise<void> {
+  await sql`select from spaces where id = (select i.space_id from invites i where ${which}) for key share`;
+  await sql`select from api_keys where id = (select i.key_id from invites i where ${which}) for key share`;
+  await sql`
+    select from principals where id in (select ig.group_id from invite_groups ig join invites i on i.id = ig.invite_id where ${which})
+    order by id for key share`;
+}
+
+/**
+ * An invitation that a key made lets in nobody who would then hold what the key may not do.
+ * @throws Refusal FORBIDDEN
+ */
+async function mustCover(sql: Sql, userId: string, { keyId, spaceId, groups }: Accepted): Promise<void> {
+  if (keyId === null) return;
+  const [row] = await sql<{ held: string[] }[]>`
+    select held(${spaceId}, ${userId}, false)
+      || array(select permission from live_grants where space_id = ${spaceId} and principal_id = any(${groups}::uuid[])) as held`;
+  if (await keyCovers(sql, keyId, spaceId, (row?.held ?? []).map(parsePermission))) return;
+  throw new Refusal(
+    "FORBIDDEN",
+    "A key made this invitation, and may not let in somebody whom more awaits than it may do itself. Ask for one from a person.",
+    {
+      reason: "exceeds",
+    },
+  );
+}
+
 export const invitedHandlers: Handlers<typeof invitedMethods> = {
   async "invite.pending"(_input, { actor, sql }) {
     const invites = await sql<PendingInvite[]>`
@@ -73,13 +103,15 @@ export const invitedHandlers: Handlers<typeof invitedMethods> = {
   async "invite.accept"({ id, token }, { actor, sql, audit }) {
     const me = actor.principal.id;
     const which = token === undefined ? sql`i.id = ${id as string} and ${toMe(sql, me)}` : sql`i.token_hash = ${hash(token)}`;
+    await hold(sql, which);
     // Gone in the same statement: an invitation is accepted once, and not after it was taken back.
     const invite = one(
-      await sql<{ id: string; spaceId: string; keyId: string | null; groups: string[] }[]>`
+      await sql<Accepted[]>`
         delete from invites i where ${which} and ${open(sql)}
         returning i.id, i.space_id, i.key_id, array(select group_id from invite_groups where invite_id = i.id) as groups`,
       NO_INVITE,
     );
+    await mustCover(sql, me, invite);
     await sql`
       insert into members (space_id, principal_id, key_id) values (${invite.spaceId}, ${me}, ${invite.keyId})
       on conflict (space_id, principal_id) do update set key_id = excluded.key_id

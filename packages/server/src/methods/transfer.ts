@@ -19,6 +19,9 @@ async function speaksFor(sql: Sql, actor: Actor, ownerId: string): Promise<boole
   return row?.yes ?? false;
 }
 
+/** An offer stands while whoever made it manages the agent still. */
+const standing = (sql: Sql) => sql`a.owner_id in (select managed_owners(f.offered_by))`;
+
 const NO_OFFER = "No such agent is offered. `me agent offers` shows those that are.";
 
 export const transferHandlers: Handlers<typeof transferMethods> = {
@@ -27,8 +30,8 @@ export const transferHandlers: Handlers<typeof transferMethods> = {
       await sql<PrincipalRef[]>`select id, kind, name from principals where id = ${to} and can_own`,
       "There is no such user or group.",
     );
-    // Until it is done the agent is nobody else's to delete or give away.
-    one(await sql`select from principals where id = ${id} for update`);
+    // Until it is done the agent is nobody else's to delete or give away; and it may have been given away by now.
+    one(await sql`select from principals where id = ${id} and owner_id in (${managedOwners(sql, actor)}) for update`);
     const accepted = await speaksFor(sql, actor, to);
     if (accepted) await handOver(sql, id, to);
     else
@@ -48,15 +51,18 @@ export const transferHandlers: Handlers<typeof transferMethods> = {
       join principals a on a.id = f.agent_id
       join principals t on t.id = f.to_id
       join principals b on b.id = f.offered_by
-      where f.to_id in (${managedOwners(sql, actor)}) order by f.created_at`;
+      where f.to_id in (${managedOwners(sql, actor)}) and ${standing(sql)} order by f.created_at`;
     return { offers: [...offers] };
   },
 
   async "agent.accept"({ id }, { actor, sql, audit }) {
+    // The new owner is held before the agent, and the agent before its offer: in the order in which they are deleted.
+    await sql`select from principals where id = (select to_id from agent_offers where agent_id = ${id}) for key share`;
+    await sql`select from principals where id = ${id} for update`;
     const offer = one(
       await sql<{ toId: string }[]>`
         select f.to_id from agent_offers f join principals a on a.id = f.agent_id
-        where f.agent_id = ${id} and f.to_id in (${managedOwners(sql, actor)}) for update`,
+        where f.agent_id = ${id} and f.to_id in (${managedOwners(sql, actor)}) and ${standing(sql)}`,
       NO_OFFER,
     );
     await handOver(sql, id, offer.toId);

@@ -8,6 +8,7 @@ create unique index group_name on principals (space_id, lower(name)) where kind 
 -- What a key makes is tied to it (key_id): it goes when the key is revoked, and counts for nothing
 -- once the key has expired. What a person makes, signed in, is tied to nothing.
 alter table members add column key_id uuid references api_keys (id) on delete cascade;
+alter table members add constraint admin_lasts check (not admin or key_id is null);
 
 create table group_members (
   group_id uuid not null references principals (id) on delete cascade,
@@ -15,7 +16,8 @@ create table group_members (
   admin boolean not null default false,
   key_id uuid references api_keys (id) on delete cascade,
   created_at timestamptz not null default now(),
-  primary key (group_id, principal_id)
+  primary key (group_id, principal_id),
+  constraint group_admin_lasts check (not admin or key_id is null)
 );
 create index on group_members (principal_id);
 
@@ -41,42 +43,49 @@ create view live_members as select * from members where key_lives(key_id);
 create view live_group_members as select * from group_members where key_lives(key_id);
 create view live_grants as select * from grants where key_lives(key_id);
 
--- Who leaves a space loses all they had there, so that nothing comes back with them by surprise.
+-- Who leaves a space loses all they had there, so that nothing comes back with them by surprise: the
+-- invitations they made as well, or one of them would be their way back.
 create function leave_takes_everything() returns trigger language plpgsql as $$
 begin
+  perform from spaces where id = old.space_id;
+  if not found then return null; end if; -- it goes with all that is in it
+  -- Whatever is being given to them at this moment refers to them: wait until it is there, and take it too.
+  perform from principals where id = old.principal_id for update;
   delete from grants where space_id = old.space_id and principal_id = old.principal_id;
   delete from group_members gm using principals g
     where g.id = gm.group_id and g.space_id = old.space_id and gm.principal_id = old.principal_id;
+  delete from invites where space_id = old.space_id and invited_by = old.principal_id;
   return null;
 end $$;
 create trigger leave_takes_everything after delete on members for each row execute function leave_takes_everything();
 
 -- What a principal holds in a space, given that it is a member there: its own grants, those of its
 -- groups, everything for an admin; to read the groups it is in, and to administer those it is admin of.
-create function held(space uuid, holder uuid, is_admin boolean) returns text[] language sql stable as $$
+-- What it holds lastingly is that without what keys have made: only of this can it make more.
+create function held(space uuid, holder uuid, is_admin boolean, lasting boolean default false) returns text[] language sql stable as $$
   select array(
     select 'admin' where is_admin
-    union select permission from live_grants where space_id = space and principal_id = holder
+    union select permission from live_grants where space_id = space and principal_id = holder and not (lasting and key_id is not null)
     union select g.permission
       from live_group_members gm
       join principals p on p.id = gm.group_id and p.space_id = space
       join live_grants g on g.principal_id = p.id and g.space_id = space
-      where gm.principal_id = holder
+      where gm.principal_id = holder and not (lasting and (gm.key_id is not null or g.key_id is not null))
     union select case when gm.admin then 'admin' else 'read' end || ':groups:' || gm.group_id
       from live_group_members gm join principals p on p.id = gm.group_id and p.space_id = space
-      where gm.principal_id = holder
+      where gm.principal_id = holder and not (lasting and gm.key_id is not null)
     union select 'read:groups:' || p.id from principals p where p.id = holder and p.kind = 'g'
     order by 1)
 $$;
 
 -- The owners whose agents a user may manage in person: the user, and the groups they administer in
--- spaces they are in.
+-- spaces they are in, but for those where a key has put them: a key they make for an agent outlives it.
 create function managed_owners(manager uuid) returns setof uuid language sql stable as $$
   select manager
   union
   select gm.group_id from live_group_members gm
     join principals g on g.id = gm.group_id
-    join live_members m on m.space_id = g.space_id and m.principal_id = gm.principal_id
+    join members m on m.space_id = g.space_id and m.principal_id = gm.principal_id and m.key_id is null
     where gm.principal_id = manager and gm.admin
 $$;
 

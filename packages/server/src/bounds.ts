@@ -1,0 +1,109 @@
+import { formatPermission, judge, type Permission, parsePermission } from "@gatehouse/protocol";
+import type { Actor, Standing } from "./actor.ts";
+import type { Sql } from "./db.ts";
+import { type Decision, denied, type Judging, type Need } from "./rules.ts";
+import { readStanding } from "./standing.ts";
+
+/** What a call would give somebody, of all there is to give or of what lasts alone. */
+type Gives<Input> = (input: Input, at: Judging, lasting: boolean) => Promise<readonly Permission[]>;
+type Judge<Input> = (input: Input, at: Judging) => Promise<Decision>;
+
+const asNeed = <Input>(need: Need<Input>, text: string, decide: Judge<Input>): Need<Input> => ({
+  ...need,
+  text: `${need.text}; ${text}`,
+  decide,
+  async check(input, at) {
+    const decision = await decide(input, at);
+    if (!decision.allowed) throw await denied(decision, at);
+  },
+});
+
+const decisionOf = async <Input>(need: Need<Input>, input: Input, at: Judging): Promise<Decision> => {
+  if (!need.decide) throw new Error("only a need that is a permission can be bounded");
+  return need.decide(input, at);
+};
+
+/**
+ * Bounds the need of a method that makes authority, so that what it makes neither exceeds its maker nor outlives
+ * them: the caller may do themselves what they give, and they may do so by what lasts. What a key has given them
+ * goes when the key goes, and what they made of it would stay.
+ */
+export function making<Input>(need: Need<Input>, gives: Gives<Input> = async () => []): Need<Input> {
+  return asNeed(need, "by what no key has given the caller, who must hold what they give", async (input, at) => {
+    const decision = await decisionOf(need, input, at);
+    if (!decision.allowed) return decision;
+    const over = exceeding(at.actor, await gives(input, at, false));
+    if (over.length > 0) return { ...decision, allowed: false, needed: over, why: exceeds(over) };
+
+    const standing = await lastingStanding(at);
+    const there = { ...at, actor: { ...at.actor, standing } };
+    const lasts =
+      standing !== null &&
+      (await decisionOf(need, input, there)).allowed &&
+      exceeding(there.actor, await gives(input, there, true)).length === 0;
+    return lasts ? decision : { ...decision, allowed: false, why: BORROWED };
+  });
+}
+
+/** Bounds the need of a method that takes somebody away: not by those below them. */
+export function sparingAdmins<Input>(need: Need<Input>, pick: (input: Input) => string): Need<Input> {
+  return asNeed(need, "an admin goes only by an admin", async (input, at) => {
+    const decision = await decisionOf(need, input, at);
+    if (!decision.allowed) return decision;
+    const [target] = await at.sql`
+      select from live_members where space_id = ${spaceId(at.actor)} and principal_id = ${pick(input)} and admin`;
+    const needed: Permission[] = [{ action: "admin" }];
+    return target ? { ...judge(at.actor.standing?.layers ?? [], needed), needed } : decision;
+  });
+}
+
+/** What awaits a principal for when they are on the roster. A person lets in whoever was prepared; a key, whom it does not exceed. */
+export const awaiting =
+  <Input>(pick: (input: Input) => string): Gives<Input> =>
+  async (input, { actor, sql }, lasting) => {
+    if (actor.credential.via === "session") return [];
+    const [row] = await sql<{ held: string[] }[]>`select held(${spaceId(actor)}, ${pick(input)}, false, ${lasting}) as held`;
+    return (row?.held ?? []).map(parsePermission);
+  };
+
+/** What being in groups gives; to put somebody into one is for those who may administer it. */
+export const inGroups =
+  <Input>(pick: (input: Input) => readonly string[]): Gives<Input> =>
+  async (input, { actor, sql }, lasting) => {
+    const groups = pick(input);
+    const granted = await sql<{ permission: string }[]>`
+      select permission from live_grants
+      where principal_id = any(${[...groups]}::uuid[]) and space_id = ${spaceId(actor)} and not (${lasting} and key_id is not null)`;
+    const over = groups.map((path): Permission => ({ action: "admin", type: "groups", path }));
+    return [...over, ...granted.map(({ permission }) => parsePermission(permission))];
+  };
+
+const spaceId = ({ standing }: Actor): string | null => standing?.space.id ?? null;
+
+/** Where the caller would stand without what keys have made. */
+const lastingStanding = async ({ actor, sql }: Judging): Promise<Standing | null> =>
+  actor.standing ? readStanding(sql, { id: actor.standing.space.id }, actor, { lasting: true }) : null;
+
+/** The permissions that an actor does not have themselves. */
+const exceeding = ({ standing }: Pick<Actor, "standing">, permissions: readonly Permission[]): Permission[] =>
+  permissions.filter((permission) => !judge(standing?.layers ?? [], [permission]).allowed);
+
+const BORROWED: Decision["why"] = {
+  reason: "borrowed",
+  text: "what a key has given you is yours to use, and not to pass on. A person can confirm it: by giving you the same once more",
+};
+
+const exceeds = (over: readonly Permission[]): Decision["why"] => ({
+  reason: "exceeds",
+  text: `you can't give what you may not do yourself: ${over.map(formatPermission).join(", ")}`,
+});
+
+/** Whether a key could still give this itself: for what is made of an invitation long after the key made it. */
+export async function keyCovers(sql: Sql, keyId: string, space: string, permissions: readonly Permission[]): Promise<boolean> {
+  const [key] = await sql<{ id: string; ceiling: string[] | null }[]>`
+    select principal_id as id, ceiling from api_keys where id = ${keyId}`;
+  if (!key) return false;
+  const holder = { principal: { id: key.id }, credential: { ceiling: key.ceiling?.map(parsePermission) ?? null } };
+  const standing = await readStanding(sql, { id: space }, holder);
+  return standing !== null && exceeding({ standing }, permissions).length === 0;
+}
