@@ -5,23 +5,28 @@ import { paged } from "./rows.ts";
 
 export const auditHandlers: Handlers<typeof auditMethods> = {
   async "audit.list"({ actor: actorId, method, outcome, since, after, limit }, { actor, sql }) {
+    const { space } = standingOf(actor);
+    // Newest first, by place: an id is made before its entry is committed, and may come late.
+    const placeOf = (id: string) => sql`(
+      select place from audit where id = ${id} and space_id = ${space.id}
+      union all select place from audit_denials where id = ${id} and space_id = ${space.id})`;
     const entries = await sql<AuditEntry[]>`
       select id, at, json_build_object('id', actor_id, 'kind', actor_kind, 'name', actor_name) as actor,
              via, credential_id, owner_id as on_behalf_of, method, target, outcome, reason, count, request_id, trace_id
       from (
-        select id, space_id, at, actor_id, actor_kind, actor_name, via, credential_id, owner_id, method, target, outcome,
+        select id, place, space_id, at, actor_id, actor_kind, actor_name, via, credential_id, owner_id, method, target, outcome,
                null as reason, 1 as count, request_id, trace_id from audit
         union all
-        select id, space_id, minute, actor_id, actor_kind, actor_name, via, credential_id, owner_id, method, null, 'FORBIDDEN',
+        select id, place, space_id, minute, actor_id, actor_kind, actor_name, via, credential_id, owner_id, method, null, 'FORBIDDEN',
                reason, count, request_id, trace_id from audit_denials
       ) as record
-      where space_id = ${standingOf(actor).space.id}
+      where space_id = ${space.id}
         ${actorId === undefined ? sql`` : sql`and actor_id = ${actorId}`}
         ${method === undefined ? sql`` : sql`and method = ${method}`}
         ${outcome === undefined ? sql`` : sql`and outcome = ${outcome}`}
-        ${since === undefined ? sql`` : sql`and id > ${since}`}
-        ${after === undefined ? sql`` : sql`and id < ${after}`}
-      order by id desc limit ${limit + 1}`;
+        ${since === undefined ? sql`` : sql`and place > coalesce(${placeOf(since)}, 0)`}
+        ${after === undefined ? sql`` : sql`and place < ${placeOf(after)}`}
+      order by place desc limit ${limit + 1}`;
     const { rows, next } = paged(entries, limit);
     return { entries: rows, next };
   },

@@ -39,9 +39,13 @@ create index on group_members (key_id) where key_id is not null;
 create function key_lives(id uuid) returns boolean language sql stable as $$
   select id is null or exists (select from api_keys k where k.id = $1 and (k.expires_at is null or k.expires_at > now()))
 $$;
-create view live_members as select * from members where key_lives(key_id);
-create view live_group_members as select * from group_members where key_lives(key_id);
-create view live_grants as select * from grants where key_lives(key_id);
+-- Joined to the keys, and not by key_lives(), which would be called for every row.
+create view live_members as
+  select t.* from members t left join api_keys k on k.id = t.key_id where k.expires_at is null or k.expires_at > now();
+create view live_group_members as
+  select t.* from group_members t left join api_keys k on k.id = t.key_id where k.expires_at is null or k.expires_at > now();
+create view live_grants as
+  select t.* from grants t left join api_keys k on k.id = t.key_id where k.expires_at is null or k.expires_at > now();
 
 -- Who leaves a space loses all they had there, so that nothing comes back with them by surprise: the
 -- invitations they made as well, or one of them would be their way back.
@@ -62,18 +66,19 @@ create trigger leave_takes_everything after delete on members for each row execu
 -- What a principal holds in a space, given that it is a member there: its own grants, those of its
 -- groups, everything for an admin; to read the groups it is in, and to administer those it is admin of.
 -- What it holds lastingly is that without what keys have made: only of this can it make more.
+-- It reads by index, from the holder on, however the planner guesses: grants are looked up by an array of holders, and
+-- "offset 0" keeps the groups from being joined to all there are. What others hold is never read.
 create function held(space uuid, holder uuid, is_admin boolean, lasting boolean default false) returns text[] language sql stable as $$
+  with mine as materialized (
+    select gm.group_id, gm.admin from live_group_members gm
+    where gm.principal_id = holder and not (lasting and gm.key_id is not null)
+      and exists (select from principals p where p.id = gm.group_id and p.space_id = space offset 0))
   select array(
     select 'admin' where is_admin
-    union select permission from live_grants where space_id = space and principal_id = holder and not (lasting and key_id is not null)
-    union select g.permission
-      from live_group_members gm
-      join principals p on p.id = gm.group_id and p.space_id = space
-      join live_grants g on g.principal_id = p.id and g.space_id = space
-      where gm.principal_id = holder and not (lasting and (gm.key_id is not null or g.key_id is not null))
-    union select case when gm.admin then 'admin' else 'read' end || ':groups:' || gm.group_id
-      from live_group_members gm join principals p on p.id = gm.group_id and p.space_id = space
-      where gm.principal_id = holder and not (lasting and gm.key_id is not null)
+    union select permission from live_grants
+      where space_id = space and principal_id = any(array(select holder union all select group_id from mine))
+        and not (lasting and key_id is not null)
+    union select case when admin then 'admin' else 'read' end || ':groups:' || group_id from mine
     union select 'read:groups:' || p.id from principals p where p.id = holder and p.kind = 'g'
     order by 1)
 $$;
@@ -121,6 +126,7 @@ create index on agent_offers (to_id);
 -- The record of changes: rows are added, and never changed.
 create table audit (
   id uuid7 primary key,
+  place bigint not null,
   at timestamptz not null default now(),
   space_id uuid,
   actor_id uuid not null,
@@ -135,7 +141,7 @@ create table audit (
   request_id text not null,
   trace_id text
 );
-create index on audit (space_id, id);
+create index on audit (space_id, place);
 create function append_only() returns trigger language plpgsql as $$
 begin
   raise exception 'the audit record is append-only' using errcode = 'insufficient_privilege';
@@ -146,6 +152,7 @@ revoke update, delete, truncate on audit from current_user;
 -- Denials, one row for each actor, credential, method and minute: repeating one fills no disk.
 create table audit_denials (
   id uuid7 primary key,
+  place bigint not null,
   minute timestamptz not null,
   space_id uuid,
   actor_id uuid not null,
@@ -161,4 +168,23 @@ create table audit_denials (
   trace_id text,
   unique nulls not distinct (actor_id, credential_id, method, space_id, minute)
 );
-create index on audit_denials (space_id, id);
+create index on audit_denials (space_id, place);
+create trigger append_only before delete or truncate on audit_denials for each statement execute function append_only();
+create trigger only_counted before update on audit_denials for each row
+  when (new.count <= old.count or to_jsonb(new) - 'count' <> to_jsonb(old) - 'count') execute function append_only();
+revoke update, delete, truncate on audit_denials from current_user;
+grant update (count) on audit_denials to current_user;
+
+-- An entry takes its place in the record of a space when all before it are committed: the lock is held until its own
+-- commit. So whoever has read up to a place has missed nothing before it. What is checked at commit is checked before
+-- the lock is taken: who holds it waits for nobody.
+create sequence audit_place;
+create function take_place() returns trigger language plpgsql as $$
+begin
+  set constraints all immediate;
+  perform pg_advisory_xact_lock(7070002, hashtext(new.space_id::text));
+  new.place := nextval('audit_place');
+  return new;
+end $$;
+create trigger take_place before insert on audit for each row execute function take_place();
+create trigger take_place before insert on audit_denials for each row execute function take_place();
