@@ -22,7 +22,7 @@ test("an agent, from its making to its end, by name and by id", async () => {
   expect(await meJson(home, ["agent", "list"])).toEqual(await resultOf("agent.list"));
   expect(await meJson(home, ["agent", "spaces", "Support bot"])).toEqual({ spaces: [] });
   expect(await meJson(home, ["agent", "rename", "Support bot", "Helper"])).toEqual({ id: made.id, name: "Helper" });
-  expect((await me(home, ["agent", "list"])).stdout).toMatch(new RegExp(`^Name +Id +Created\nHelper +${made.id} +\\d{4}-`));
+  expect((await me(home, ["agent", "list"])).stdout).toMatch(new RegExp(`^Name +Owner +Id +Created\nHelper +Ada +${made.id} +\\d{4}-`));
 
   const unsaid = await me(home, ["agent", "delete", "Helper"]);
   expect(unsaid).toEqual({ code: 2, stdout: "", stderr: expect.stringContaining("Add --yes to say so.") });
