@@ -97,10 +97,10 @@ const narrower = (a: Permission, b: Permission): boolean => covers({ ...b, actio
 
 /** What all layers together allow, without repeating what is covered already. */
 export function effective(layers: readonly Layer[]): Permission[] {
-  const [first, ...rest] = layers.map(({ permissions }) => permissions);
-  const met = rest.reduce<readonly Permission[]>(
-    (held, layer) => held.flatMap((a) => layer.flatMap((b) => intersect(a, b) ?? [])),
-    first ?? [],
-  );
-  return met.filter((a, i) => !met.some((b, j) => i !== j && covers(b, a) && (!covers(a, b) || j < i)));
+  const [first, ...rest] = layers.map(({ permissions }) => terse(permissions));
+  return rest.reduce((held, layer) => terse(held.flatMap((a) => layer.flatMap((b) => intersect(a, b) ?? []))), first ?? []);
 }
+
+/** Without what others among them cover: so that layers of thousands do not multiply. */
+const terse = (held: readonly Permission[]): Permission[] =>
+  held.filter((a, i) => !held.some((b, j) => i !== j && covers(b, a) && (!covers(a, b) || j < i)));
