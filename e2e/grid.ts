@@ -10,9 +10,12 @@ export interface Cell {
 
 export const OK: Cell = { short: "ok", full: "HTTP 200, a result" };
 
-export const refused = (status: number, code: keyof typeof errors, reason?: string): Cell => ({
-  short: reason ?? (status === 200 ? code : String(status)),
-  full: `HTTP ${status}, error ${errors[code].number} ${code}${reason ? `, reason ${reason}` : ""}`,
+/** A permission was missing: in which layer of the caller's authority. */
+const lacking: Record<string, string> = { grants: "not granted", owner: "owner lacks", ceiling: "over ceiling" };
+
+export const refused = (status: number, code: keyof typeof errors, reason?: string, layer?: string): Cell => ({
+  short: lacking[layer ?? ""] ?? reason ?? (status === 200 ? code : String(status)),
+  full: `HTTP ${status}, error ${errors[code].number} ${code}${reason ? `, reason ${reason}` : ""}${layer ? `, layer ${layer}` : ""}`,
 });
 
 /** Calls a method. @returns its outcome as a cell, and the body without what names this one request */
@@ -27,7 +30,7 @@ export async function callForCell(
   if (!("error" in answer)) return { cell: { short: "ok", full: `HTTP ${status}, a result` }, text };
   const { code, data } = answer.error;
   expect(code, "the number and the name of an error").toBe(errors[data.code].number);
-  return { cell: refused(status, data.code, data.reason), text: text.replaceAll(data.requestId, "REQUEST") };
+  return { cell: refused(status, data.code, data.reason, data.layer), text: text.replaceAll(data.requestId, "REQUEST") };
 }
 
 /** A Markdown table whose columns line up. */

@@ -1,0 +1,103 @@
+import type { RpcResponse } from "@gatehouse/protocol";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Cell, callForCell, grid, legend, refused } from "./grid.ts";
+import { startTestServer, type TestServer } from "./harness.ts";
+import { type Position, userPositions } from "./positions.ts";
+import { come, inSpace, type Means, means } from "./space-callers.ts";
+import { type SpaceRow, spaceRows, validSpaceParams } from "./space-params.ts";
+import { neededFor, predict } from "./space-policy.ts";
+import { makeSpaceWorld, type SpaceWorld } from "./space-world.ts";
+
+let server: TestServer;
+let world: SpaceWorld;
+beforeAll(async () => {
+  server = await startTestServer();
+  world = await makeSpaceWorld(server);
+});
+afterAll(() => server.close());
+
+/** Params about fresh things, and what the row needs of them. */
+async function prepare({ method, whom }: SpaceRow, position: Position) {
+  const self = { bob: world.bob.id, bot: world.bot, shared: world.shared }[position.holder];
+  const id = whom === "self" ? self : whom === "own agent" ? await world.newAgentOfBob() : undefined;
+  const params = await validSpaceParams(method, world, { whom: id, intoGroup: whom === "into a group" });
+  const group = typeof params.group === "string" ? params.group : await world.newGroup();
+  return { params, about: { needed: await neededFor(method, params, server), group } };
+}
+
+/** Asks whether, and why, in one request. @returns what was answered, or the data of the error */
+async function explained(headers: Record<string, string>, question: object) {
+  const calls = ["access.explain", "access.check"].map((method, id) => ({ jsonrpc: "2.0", id, method, params: question }));
+  const { text } = await server.post(JSON.stringify(calls), headers);
+  return (JSON.parse(text) as RpcResponse[]).map((answer) => ("result" in answer ? answer.result : answer.error.data));
+}
+
+/** One real call; its answer must be what the policy says, and what the server itself says of it when it is asked. */
+async function cellOf(row: SpaceRow, title: string, position: Position, by: Means): Promise<Cell> {
+  const { params, about } = await prepare(row, position);
+  // Whoever leaves a group is in it.
+  const at: Position = row.whom === "self" && params.group && !position.group ? { ...position, group: "member" } : position;
+  const { headers, actor } = await come(at, by, about, world);
+  const wanted = await predict(row.method, params, actor, server);
+
+  const question = { method: row.method, params };
+  const toCaller = await explained(headers, question);
+  // Of somebody else an admin learns what they may do by a credential without limits.
+  const unlimited = by.via !== "pat" && by.ceiling === undefined;
+  const aboutCaller = { principal: actor.principal.id, ...question };
+  const toAdmin = unlimited ? await explained(inSpace(world, world.ada.session), aboutCaller) : [];
+  const { cell } = await callForCell(server, headers, row.method, params);
+
+  expect(cell, title).toEqual(wanted.cell);
+  if (!actor.standing) {
+    for (const said of toCaller) expect(said, title).toMatchObject({ code: "NOT_FOUND", reason: "stranger" });
+    for (const said of toAdmin) expect(said, title).toMatchObject({ code: "NOT_FOUND" });
+    return cell;
+  }
+  const layers = wanted.explained.layers.map((said) => expect.objectContaining(said));
+  const answers = [expect.objectContaining({ ...wanted.explained, layers }), { allowed: wanted.explained.allowed }];
+  if (actor.standing.ownerPresent) expect(toCaller, title).toEqual(answers);
+  else for (const said of toCaller) expect(said, title).toMatchObject({ code: "FORBIDDEN", reason: "owner-left" });
+  if (unlimited) expect(toAdmin, title).toEqual(answers);
+  return cell;
+}
+
+const MINUTES = 60_000;
+
+test("each call of the space RPC is answered, and explained, as the policy says and as it is written down", {
+  timeout: 10 * MINUTES,
+}, async () => {
+  const tables = new Map([...means.map(({ title }) => title), "nobody"].map((title) => [title, new Map<string, Map<string, Cell>>()]));
+  for (const row of spaceRows) {
+    for (const by of means) {
+      const line = new Map<string, Cell>();
+      for (const [name, position] of Object.entries(by.positions))
+        line.set(name, await cellOf(row, `${row.title}: ${by.title}, ${name}`, position, by));
+      tables.get(by.title)?.set(row.title, line);
+    }
+    const { params } = await prepare(row, userPositions.member as Position);
+    const { cell } = await callForCell(server, inSpace(world), row.method, params);
+    expect(cell, `${row.title} without a credential`).toEqual(refused(401, "UNAUTHENTICATED"));
+    tables.get("nobody")?.set(row.title, new Map([["nobody", cell]]));
+  }
+
+  const table = (title: string, columns: string[]) => grid(tables.get(title) ?? new Map(), columns);
+  const everything = [...tables].flatMap(([title, rows]) => [...rows].map(([row, line]) => [`${title} ${row}`, line] as const));
+  const text = `# What each method of the space RPC answers, by where the caller stands
+
+Written by e2e/space-matrix.test.ts, from real calls with valid params about fresh things.
+"Granted" is granted exactly what the row of the policy needs for those params; "aside", the same of another path.
+"Self" and "own agent" are calls about the caller, or about an agent of the user's; "into a group", one that puts somebody into one.
+
+${means.map(({ title, positions }) => `## ${title}\n\n${table(title, Object.keys(positions))}`).join("\n\n")}
+
+## Without a credential
+
+${table("nobody", ["nobody"])}
+
+## Legend
+
+${legend(new Map(everything))}
+`;
+  await expect(text).toMatchFileSnapshot("./space-matrix.snapshot.md");
+});

@@ -1,0 +1,54 @@
+import { formatPermission, type Permission, parsePermission } from "@gatehouse/protocol";
+import { spacePolicy } from "@gatehouse/server";
+import type { Actor } from "../packages/server/src/actor.ts";
+import type { Decision, Rule } from "../packages/server/src/rules.ts";
+import { type Cell, OK, refused } from "./grid.ts";
+import type { TestServer } from "./harness.ts";
+import type { SpaceMethod } from "./space-params.ts";
+
+const ruleOf = (method: SpaceMethod) => spacePolicy[method] as unknown as Rule<unknown>;
+
+/** What a row of the space's policy says to an actor: the cell, and what an explanation of it has to say. */
+export interface Predicted {
+  cell: Cell;
+  explained: { allowed: boolean; needed: string[]; layers: { layer: string; allows: boolean; by: string | null }[]; reason: unknown };
+}
+
+/** What the policy says before the params are read; undefined where it depends on them. */
+export function predictBefore(method: SpaceMethod, actor: Actor): Predicted | undefined {
+  const [who, need] = ruleOf(method);
+  const no = (cell: Cell, reason: string): Predicted => ({ cell, explained: { allowed: false, needed: [], layers: [], reason } });
+  if (actor.standing === null) return no(refused(200, "NOT_FOUND", "stranger"), "");
+  const denial = who.refuses(actor);
+  if (denial) return no(refused(200, "FORBIDDEN", denial.reason), `${denial.reason}: ${denial.why}`);
+  const outlook = need?.outlook?.(actor);
+  return outlook?.allowed === false ? fromDecision(outlook) : undefined;
+}
+
+/** What the policy says to a call with valid params. */
+export async function predict(method: SpaceMethod, params: object, actor: Actor, { sql }: TestServer): Promise<Predicted> {
+  const before = predictBefore(method, actor);
+  if (before) return before;
+  const [, need] = ruleOf(method);
+  return fromDecision((await need?.decide?.(params, { actor, sql })) ?? { allowed: true, layers: [], needed: [] });
+}
+
+function fromDecision({ allowed, layers, needed: any, why }: Decision): Predicted {
+  const needed = any.map(formatPermission);
+  if (allowed) return { cell: OK, explained: { allowed, layers, needed, reason: null } };
+  const layer = layers.find((said) => !said.allows)?.layer ?? "grants";
+  return why
+    ? { cell: refused(200, "FORBIDDEN", why.reason), explained: { allowed, layers, needed, reason: `${why.reason}: ${why.text}` } }
+    : { cell: refused(200, "FORBIDDEN", "permission", layer), explained: { allowed, layers, needed, reason: `${layer} lacks it` } };
+}
+
+const nobody: Actor = {
+  principal: { id: "", kind: "a", name: "", email: null },
+  owner: null,
+  credential: { via: "agent_key", id: "", expiresAt: null, ceiling: [parsePermission("read")] },
+};
+
+/** The first permission that would meet a row's need, its path from the params; undefined where it asks for none. */
+export async function neededFor(method: SpaceMethod, params: object, { sql }: TestServer): Promise<Permission | undefined> {
+  return (await ruleOf(method)[1]?.decide?.(params, { actor: nobody, sql }))?.needed[0];
+}
