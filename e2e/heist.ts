@@ -1,0 +1,91 @@
+import type { TestServer, TestUser } from "./harness.ts";
+
+/** What differs between the worlds in which a credential is stolen. */
+export interface Plan {
+  /** Which credential it is: of the victim, or of an agent of theirs; limited or not. */
+  stolen: "pat" | "agent key" | "pat, ceiling" | "agent key, ceiling";
+  victimIsAdmin: boolean;
+  /** What the victim and their agent were granted besides. */
+  granted: string[];
+  ceiling: string[];
+  /** Whether the accomplice is a member from the first, or somebody who was prepared to be one. */
+  accompliceIsMember: boolean;
+  accompliceAdministers: boolean;
+}
+
+/** Those who are there in every plan. */
+export interface Cast {
+  boss: TestUser;
+  victim: TestUser;
+  accomplice: TestUser;
+}
+
+export type Heist = Awaited<ReturnType<typeof prepare>>;
+
+/** Two spaces of the boss, with groups and agents; the victim's credential, stolen; and an accomplice with an agent and keys of their own. */
+export async function prepare(server: TestServer, { boss, victim, accomplice }: Cast, plan: Plan) {
+  const must = async (session: string, method: string, params: object, space?: string) => {
+    const { result, error } = await server.call(session, method, params, space);
+    if (!result) throw new Error(`${method}: ${error?.message}`);
+    return result;
+  };
+  const makeSpace = async (name: string) => (await must(boss.session, "space.create", { name })) as { id: string; slug: string };
+  const [here, there] = [await makeSpace("here"), await makeSpace("there")];
+  const asBoss = (method: string, params: object, space = here) => must(boss.session, method, params, space.slug);
+  const makeAgent = async ({ session }: TestUser): Promise<string> =>
+    (await must(session, "agent.create", { name: `agent of ${here.slug}` })).id;
+  const makeKey = (user: TestUser, rest: object): Promise<{ id: string; key: string }> =>
+    must(user.session, "apiKey.create", { name: `k-${crypto.randomUUID()}`.slice(0, 30), ...rest });
+
+  for (const space of [here, there]) await asBoss("principal.add", { principal: victim.id }, space);
+  if (plan.victimIsAdmin) await asBoss("principal.setAdmin", { principal: victim.id, admin: true });
+
+  const group = async (name: string): Promise<string> => (await asBoss("group.create", { name })).id;
+  const [strong, weak] = [await group("strong"), await group("weak")];
+  for (const permission of ["admin:docs", "read:audit"]) await asBoss("access.grant", { principal: strong, permission });
+  await asBoss("group.addMember", { group: strong, member: boss.id });
+  await asBoss("group.setMemberAdmin", { group: strong, member: boss.id, admin: true });
+
+  const [bot, shared, decoy] = [await makeAgent(victim), await makeAgent(boss), await makeAgent(accomplice)];
+  await must(boss.session, "agent.transfer", { id: shared, to: strong });
+  for (const principal of [bot, shared]) await asBoss("principal.add", { principal });
+  for (const principal of [bot, victim.id]) for (const permission of plan.granted) await asBoss("access.grant", { principal, permission });
+  await asBoss("access.grant", { principal: shared, permission: "admin" });
+
+  // What awaits the accomplice: none of it counts while they are not on the roster.
+  if (plan.accompliceIsMember) await asBoss("principal.add", { principal: accomplice.id });
+  else await asBoss("access.grant", { principal: accomplice.id, permission: "admin:tasks" });
+  if (plan.accompliceAdministers && !plan.accompliceIsMember) {
+    await asBoss("group.addMember", { group: strong, member: accomplice.id });
+    await asBoss("group.setMemberAdmin", { group: strong, member: accomplice.id, admin: true });
+  }
+
+  const stolen = await makeKey(victim, {
+    ...(plan.stolen.startsWith("agent key") && { agent: bot }),
+    ...(plan.stolen.endsWith("ceiling") && { ceiling: plan.ceiling }),
+  });
+  return {
+    plan,
+    spaces: [here, there],
+    groups: { strong, weak } as Record<string, string>,
+    /** Everybody who can be named. */
+    principals: { boss: boss.id, victim: victim.id, accomplice: accomplice.id, bot, shared, decoy } as Record<string, string>,
+    /** Those whose owner is to stay. */
+    agents: [bot, shared],
+    stolen,
+    stolenFrom: plan.stolen.startsWith("agent key") ? bot : victim.id,
+    /** By what calls are made: the stolen credential, and all that the accomplice has of their own. */
+    credentials: {
+      thief: stolen.key,
+      accomplice: accomplice.session,
+      "accomplice's pat": (await makeKey(accomplice, {})).key,
+      "accomplice's agent": (await makeKey(accomplice, { agent: decoy })).key,
+    } as Record<string, string>,
+    /** Filled by what calls answer. */
+    invites: [] as string[],
+    tokens: [] as string[],
+    keys: [stolen.id],
+    revoke: () => must(victim.session, "apiKey.delete", { id: stolen.id }),
+    expire: () => server.sql`update api_keys set expires_at = now() - interval '1 second' where id = ${stolen.id}`,
+  };
+}
