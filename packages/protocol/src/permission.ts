@@ -98,9 +98,37 @@ const narrower = (a: Permission, b: Permission): boolean => covers({ ...b, actio
 /** What all layers together allow, without repeating what is covered already. */
 export function effective(layers: readonly Layer[]): Permission[] {
   const [first, ...rest] = layers.map(({ permissions }) => terse(permissions));
-  return rest.reduce((held, layer) => terse(held.flatMap((a) => layer.flatMap((b) => intersect(a, b) ?? []))), first ?? []);
+  return rest.reduce((held, layer) => terse([...within(held, layer), ...within(layer, held)]), first ?? []);
 }
 
-/** Without what others among them cover: so that layers of thousands do not multiply. */
-const terse = (held: readonly Permission[]): Permission[] =>
-  held.filter((a, i) => !held.some((b, j) => i !== j && covers(b, a) && (!covers(a, b) || j < i)));
+/** Without what others among them cover. */
+function terse(held: readonly Permission[]): Permission[] {
+  const strongest = byReach(held);
+  return [...strongest.values()].filter((one) => !above(one, strongest).some((other) => other !== one && covers(other, one)));
+}
+
+/** What each of some allows together with those of a layer that reach as far, or farther. */
+function within(some: readonly Permission[], layer: readonly Permission[]): Permission[] {
+  const strongest = byReach(layer);
+  return some.flatMap((one) => above(one, strongest).flatMap((other) => intersect(one, other) ?? []));
+}
+
+// A layer may hold thousands: they are looked up by what they reach, as comparing each to each would take seconds.
+const reachOf = ({ type, path }: Pick<Permission, "type" | "path">): string => [type, path].filter((part) => part !== undefined).join(":");
+
+/** The strongest permission for each type and path that some of them are for. */
+function byReach(held: readonly Permission[]): ReadonlyMap<string, Permission> {
+  const strongest = new Map<string, Permission>();
+  for (const one of held) {
+    const known = strongest.get(reachOf(one));
+    if (!known || !covers(known, one)) strongest.set(reachOf(one), one);
+  }
+  return strongest;
+}
+
+/** Those that reach as far as a permission, or farther: everything, its type, its path and each path above. */
+function above({ type, path }: Permission, strongest: ReadonlyMap<string, Permission>): Permission[] {
+  const paths = path?.split("/").map((_, depth, segments) => segments.slice(0, depth + 1).join("/")) ?? [];
+  const reaches = ["", ...(type === undefined ? [] : [reachOf({ type }), ...paths.map((path) => reachOf({ type, path }))])];
+  return reaches.flatMap((reach) => strongest.get(reach) ?? []);
+}

@@ -1,0 +1,110 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Crowd, makeCrowd } from "../bench/crowd.ts";
+import { hashKey, hintOfKey, makeKey } from "../packages/server/src/key.ts";
+import { readStanding } from "../packages/server/src/standing.ts";
+import { makeDatabase, startTestServer, type TestServer } from "./harness.ts";
+import { tapWire } from "./wire.ts";
+
+const GROUPS = 1000;
+const GRANTS = 100_000;
+
+let wire: Awaited<ReturnType<typeof tapWire>>;
+let server: TestServer;
+let crowd: Crowd;
+let agent: string;
+const keys: Record<"member" | "agent", string> = { member: makeKey("pat"), agent: makeKey("agent_key") };
+beforeAll(async () => {
+  wire = await tapWire(await makeDatabase());
+  server = await startTestServer({ DATABASE_URL: wire.url });
+  const { sql } = server;
+  crowd = await makeCrowd(sql, { groups: GROUPS, grants: GRANTS });
+  const { space, member } = crowd;
+  const [made] = await sql<{ id: string }[]>`
+    insert into principals (id, kind, name, owner_id) values (uuidv7(), 'a', 'bot', ${member}) returning id`;
+  agent = made?.id as string;
+  await sql`insert into members (space_id, principal_id) values (${space.id}, ${agent})`;
+  await sql`insert into grants (id, space_id, principal_id, permission) values (uuidv7(), ${space.id}, ${agent}, 'read')`;
+  for (const [of, id] of [
+    ["member", member],
+    ["agent", agent],
+  ] as const)
+    await sql`
+      insert into api_keys (id, principal_id, name, hash, hint)
+      values (uuidv7(), ${id}, ${of}, ${hashKey(keys[of])}, ${hintOfKey(keys[of])})`;
+}, 120_000);
+afterAll(async () => {
+  await server.close();
+  await wire.close();
+});
+
+test.each(["member", "agent"] as const)(
+  "the authority of the %s takes one round trip, besides the one that tells who calls",
+  async (of) => {
+    const whoami = () => server.call(keys[of], "whoami");
+    const effective = () => server.call(keys[of], "access.effective", {}, crowd.space.slug);
+    const whole = await effective();
+    expect(whole.result.permissions.length).toBeGreaterThanOrEqual(GROUPS);
+    // Every connection of the pool has prepared its queries once.
+    await Promise.all(Array.from({ length: 60 }, (_, i) => (i % 2 ? whoami() : effective())));
+    expect(await wire.during(whoami)).toBe(1);
+    expect(await wire.during(effective)).toBe(2);
+  },
+);
+
+interface Touched {
+  name: string;
+  scans: number;
+  rows: number;
+}
+
+/** What reading somebody's standing reads of each table: how often all of it, and how many rows. */
+async function touched(principal: string, space: { slug: string } | { id: string }): Promise<Map<string, Touched>> {
+  const actor = { principal: { id: principal }, credential: { ceiling: null } };
+  return server.sql.begin(async (tx) => {
+    const counts = async () => [
+      ...(await tx<Touched[]>`
+        select relname as name, seq_scan::int as scans, (seq_tup_read + idx_tup_fetch)::int as rows
+        from pg_stat_xact_user_tables where schemaname = 'public' and seq_tup_read + idx_tup_fetch is not null order by 1`),
+    ];
+    // As often as it takes Postgres to settle for a plan that does for anybody.
+    for (let i = 0; i < 10; i++) await readStanding(tx, space, actor);
+    const before = new Map((await counts()).map((row) => [row.name, row]));
+    await readStanding(tx, space, actor);
+    return new Map(
+      (await counts()).map(({ name, scans, rows }) => {
+        const { scans: s = 0, rows: r = 0 } = before.get(name) ?? {};
+        return [name, { name, scans: scans - s, rows: rows - r }];
+      }),
+    );
+  });
+}
+
+test("it is read by index: of what others hold, nothing is read", async () => {
+  const { space, member } = crowd;
+  const [{ grants, principals }] = (await server.sql<{ grants: number; principals: number }[]>`
+    select (select count(*)::int from grants) as grants, (select count(*)::int from principals) as principals`) as unknown as [
+    { grants: number; principals: number },
+  ];
+  expect(grants).toBeGreaterThanOrEqual(GRANTS + GROUPS);
+  // The agent's authority is its owner's as well: that many groups, and itself.
+  for (const [principal, own] of [
+    [member, GROUPS],
+    [agent, GROUPS + 1],
+  ] as const)
+    for (const by of [{ slug: space.slug }, { id: space.id }]) {
+      const read = await touched(principal, by);
+      for (const table of ["grants", "group_members", "principals", "members"]) expect(read.get(table)?.scans, table).toBe(0);
+      expect(read.get("grants")?.rows).toBe(own);
+      expect(read.get("group_members")?.rows).toBe(GROUPS);
+      expect(read.get("principals")?.rows).toBeLessThan(GROUPS + 10);
+      expect(principals).toBeGreaterThan(GROUPS + 1000);
+    }
+});
+
+test("for a stranger, and for a space that is none, next to nothing is read", async () => {
+  const stranger = await server.user("Stranger");
+  for (const by of [{ slug: crowd.space.slug }, { id: crowd.space.id }, { slug: "aaaaaaaaaaaa" }]) {
+    const read = await touched(stranger.id, by);
+    for (const table of ["grants", "group_members", "members"]) expect(read.get(table)).toEqual({ name: table, scans: 0, rows: 0 });
+  }
+});
