@@ -15,6 +15,9 @@ interface Row {
   ownerHeld: string[] | null;
 }
 
+/** Looked for on the roster where there is no space: a stranger's answer takes the same time. */
+const NO_SPACE = "00000000-0000-0000-0000-000000000000";
+
 /**
  * Reads where a principal stands in a space, in one round trip. It costs the same whether the space
  * exists or not, and whatever other members were granted.
@@ -30,12 +33,13 @@ export async function readStanding(
 ): Promise<Standing | null> {
   const [row] = await sql<Row[]>`
     select s.id, s.slug, s.name, s.created_at, m.admin, p.kind,
-           held(s.id, p.id, m.admin, ${lasting}) as held,
+           case when m.admin is not null then held(s.id, p.id, m.admin, ${lasting}) end as held,
            p.kind <> 'a' or om.principal_id is not null or coalesce(o.space_id = s.id, false) as owner_present,
-           case when p.kind = 'a' then held(s.id, o.id, coalesce(om.admin, false), ${lasting}) end as owner_held
+           case when m.admin is not null and p.kind = 'a' then held(s.id, o.id, coalesce(om.admin, false), ${lasting}) end as owner_held
     from principals p
-    left join spaces s on ${"slug" in space ? sql`s.slug = ${space.slug}` : sql`s.id = ${space.id}`}
-    left join live_members m on m.space_id = s.id and m.principal_id = p.id and not (${lasting} and m.key_id is not null)
+    left join live_members m on m.principal_id = p.id and not (${lasting} and m.key_id is not null)
+      and m.space_id = coalesce(${"slug" in space ? sql`(select id from spaces where slug = ${space.slug})` : sql`${space.id}::uuid`}, ${NO_SPACE})
+    left join spaces s on s.id = m.space_id
     left join principals o on o.id = p.owner_id
     left join live_members om on om.space_id = s.id and om.principal_id = o.id and not (${lasting} and om.key_id is not null)
     where p.id = ${actor.principal.id}`;

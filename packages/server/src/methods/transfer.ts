@@ -26,8 +26,12 @@ const NO_OFFER = "No such agent is offered. `me agent offers` shows those that a
 
 export const transferHandlers: Handlers<typeof transferMethods> = {
   async "agent.transfer"({ id, to }, { actor, sql, audit }) {
+    // A group is one of a space that the caller is in: of others nobody learns so much as a name.
     const owner = one(
-      await sql<PrincipalRef[]>`select id, kind, name from principals where id = ${to} and can_own`,
+      await sql<PrincipalRef[]>`
+        select id, kind, name from principals
+        where id = ${to} and can_own
+          and (kind <> 'g' or space_id in (select space_id from live_members where principal_id = ${actor.principal.id}))`,
       "There is no such user or group.",
     );
     // Until it is done the agent is nobody else's to delete or give away; and it may have been given away by now.
