@@ -1,23 +1,24 @@
 /**
- * What the door costs: `whoami` by an agent key, beside a bare server that runs one query and
- * checks nothing. Both on one machine and one database, turn by turn; the result is a ratio.
+ * What the doors cost: `whoami` by an agent key, beside a bare server that runs one query and
+ * checks nothing; and `space.get` by the same key in a space, which reads where the caller stands
+ * in a second query. All on one machine and one database, turn by turn; the results are ratios.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createUserClient } from "@gatehouse/client";
+import { createSpaceClient, createUserClient } from "@gatehouse/client";
 import autocannon from "autocannon";
 
 const ROUNDS = 5;
 const SECONDS = 3;
 const CONNECTIONS = 16;
-const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "whoami" });
 
 /** Requests a second that a server answers. @throws Error unless it answers all of them with 200 */
-async function throughput(url: string, key: string): Promise<number> {
-  const headers = { "content-type": "application/json", authorization: `Bearer ${key}` };
+async function throughput(url: string, key: string, method = "whoami", space?: string): Promise<number> {
+  const headers = { "content-type": "application/json", authorization: `Bearer ${key}`, ...(space && { "x-me-space": space }) };
+  const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method });
   const { requests, non2xx, errors } = await autocannon({
     url,
     method: "POST",
@@ -65,13 +66,22 @@ try {
   const owner = createUserClient({ server: gatehouse.url, credential: servers[gatehouse.url].token });
   const agent = await owner.agent.create({ name: "bench" });
   const { key } = await owner.apiKey.create({ name: "bench", agent: agent.id });
-  const rounds: { door: number; bare: number }[] = [];
+  const { slug } = await owner.space.create({ name: "bench" });
+  const inside = createSpaceClient({ server: gatehouse.url, credential: servers[gatehouse.url].token, space: slug });
+  await inside.principal.add({ principal: agent.id });
+  await inside.access.grant({ principal: agent.id, permission: "write:tasks" });
+  const rounds: { bare: number; door: number; space: number }[] = [];
   for (let round = 0; round < ROUNDS; round++)
-    rounds.push({ bare: await throughput(bare.url, key), door: await throughput(`${gatehouse.url}/api/v1/user/rpc`, key) });
-  const [door, least] = [median(rounds.map((round) => round.door)), median(rounds.map((round) => round.bare))];
+    rounds.push({
+      bare: await throughput(bare.url, key),
+      door: await throughput(`${gatehouse.url}/api/v1/user/rpc`, key),
+      space: await throughput(`${gatehouse.url}/api/v1/space/rpc`, key, "space.get", slug),
+    });
+  const of = (what: "bare" | "door" | "space") => median(rounds.map((round) => round[what]));
   console.log(
-    `whoami by agent key: ${Math.round((door / least) * 100)} % of the requests a second of the bare server (medians of ${ROUNDS} rounds)`,
+    `whoami by agent key: ${Math.round((of("door") / of("bare")) * 100)} % of the requests a second of the bare server (medians of ${ROUNDS} rounds)`,
   );
+  console.log(`space.get by the same key: ${Math.round((of("space") / of("door")) * 100)} % of the requests a second of whoami`);
 } finally {
   bare.child.kill();
   gatehouse.child.kill();
