@@ -2,7 +2,7 @@ import { type Explanation, formatPermission, MAX_BATCH, PermissionText, principa
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { callOf, type House, refuse } from "./house.ts";
-import { Refusal } from "./refusal.ts";
+import { Refusal, toRefusal } from "./refusal.ts";
 import { answer } from "./rpc.ts";
 
 /** The entities of an AuthZEN 1.0 request that are read; properties and context are accepted, and mean nothing here. */
@@ -71,8 +71,9 @@ async function inDoor(
   try {
     return reply.send(await run(readJson(request.body as Uint8Array)));
   } catch (thrown) {
-    if (thrown instanceof Refusal) return refuse(house, request, reply, thrown);
-    throw thrown;
+    // Credential first: without one nobody learns so much as that their question could not be read.
+    const unknown = await house.doors.space.authenticate(request.headers).then(() => undefined, toRefusal);
+    return refuse(house, request, reply, unknown ?? toRefusal(thrown));
   }
 }
 
