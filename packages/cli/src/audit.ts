@@ -5,6 +5,7 @@ import type { Command } from "commander";
 import { addCommand } from "./command.ts";
 import { CliError } from "./exit.ts";
 import { allSafe, json, note, table } from "./output.ts";
+import { everyPage } from "./pages.ts";
 import { idOf, withNames } from "./principal.ts";
 
 interface Options {
@@ -67,7 +68,13 @@ async function followFrom(
     for (const line of shown) process.stdout.write(`${line}\n`);
     since = entries.at(-1)?.id ?? since;
     if ((await Promise.race([stopped, new Promise((resolve) => setTimeout(resolve, POLL_MS))])) === "stopped") return;
-    entries = (await client.audit.list({ ...filter, since, limit: 1000 })).entries.toReversed();
+    const asked = { ...filter, since };
+    entries = (
+      await everyPage(
+        (page) => client.audit.list({ ...asked, ...page }),
+        (answer) => answer.entries,
+      )
+    ).toReversed();
   }
 }
 
