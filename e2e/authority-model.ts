@@ -6,7 +6,7 @@ import type { World } from "./worlds.ts";
 /** Whether a row counts; of those that count, only what no key has made, where that is asked. */
 const counts = (tie: string, lasting: boolean) => tie === "person" || (tie === "key" && !lasting);
 
-const isMember = (world: World, who: string, lasting: boolean) =>
+export const isMember = (world: World, who: string, lasting: boolean) =>
   world.members.some((member) => member.who === who && counts(member.tie, lasting));
 
 const granted = (world: World, to: string, lasting: boolean) =>

@@ -29,12 +29,33 @@ const fruitful = [
 ].map((name) => `space ${name}`);
 const method = fc.oneof(
   { weight: 3, arbitrary: fc.constantFrom(...fruitful) },
-  { weight: 2, arbitrary: fc.constantFrom("user invite.accept", "user invite.accept", "user apiKey.create", "user agent.transfer") },
+  { weight: 1, arbitrary: fc.constantFrom("user invite.accept", "user apiKey.create", "user agent.transfer") },
   { weight: 2, arbitrary: fc.constantFrom(...allMethods) },
 );
 const stepBy = (...by: string[]): fc.Arbitrary<Step> =>
   fc.record({ by: fc.constantFrom(...by), method, draws: fc.array(fc.nat(23), { minLength: 5, maxLength: 5 }) });
 const accomplices = ["accomplice", "accomplice's pat", "accomplice's agent"];
+/** What the thief does, and the accomplice does once more by what they have of it. */
+const echo = fc.tuple(stepBy("thief"), fc.constantFrom(...accomplices)).map(([step, by]): Step[] => [step, { ...step, by }]);
+/** An invitation by the thief, which the accomplice accepts. */
+const invited = fc.tuple(stepBy("thief"), stepBy("accomplice")).map(([made, accepted]): Step[] => [
+  { ...made, method: "space invite.create" },
+  { ...accepted, method: "user invite.accept" },
+]);
+const sequence = fc
+  .array(
+    fc.oneof(
+      { weight: 3, arbitrary: stepBy("thief", ...accomplices).map((step) => [step]) },
+      { weight: 3, arbitrary: echo },
+      { weight: 1, arbitrary: invited },
+    ),
+    {
+      minLength: 5,
+      maxLength: 14,
+      size: "max",
+    },
+  )
+  .map((steps) => steps.flat());
 
 /** What must not come to be at any step, not even for a while: no key can make it. */
 const NEVER = /^(admin|key|session|owner) /;
@@ -88,7 +109,7 @@ test("whatever is done with a stolen credential, nobody gets more than it, and n
   const heists = fc.asyncProperty(
     plans,
     fc.constantFrom("revoke", "expire"),
-    fc.array(stepBy("thief", "thief", "thief", ...accomplices), { minLength: 8, maxLength: 24, size: "max" }),
+    sequence,
     fc.array(stepBy(...accomplices), { maxLength: 6 }),
     async (plan, end, steps, afterwards) => {
       for (const line of await steal(plan, end, steps, afterwards)) if (line.endsWith("ok")) worked.add(line.split(" {")[0] as string);
@@ -105,7 +126,7 @@ test.each(["pat", "agent key", "pat, ceiling", "agent key, ceiling"] as const)(
   async (stolen) => {
     const plan = { stolen, victimIsAdmin: true, granted: ["admin"], ceiling: ["admin"], accompliceAdministers: true };
     const steps = (shift: number) => allMethods.map((method, i): Step => ({ by: "thief", method, draws: [shift, shift + i, shift, i, 0] }));
-    for (const shift of [0, 1, 2, 3])
+    for (const shift of [0, 1])
       for (const end of ["revoke", "expire"] as const)
         await steal(
           { ...plan, accompliceIsMember: shift % 2 === 0 },

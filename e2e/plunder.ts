@@ -13,12 +13,25 @@ export interface Step {
 export const allMethods = [...Object.keys(userApi).map((name) => `user ${name}`), ...Object.keys(spaceApi).map((name) => `space ${name}`)];
 
 /** Permissions that are worth having, or that only seem so. */
-const PERMISSIONS = ["admin", "admin:docs", "write:docs", "read:audit", "write:members", "admin:groups", "read", "admin:tasks"];
+const PERMISSIONS = [
+  "admin:docs",
+  "admin",
+  "admin:docs",
+  "write:docs",
+  "read:audit",
+  "write:members",
+  "admin:groups",
+  "read",
+  "admin:tasks",
+];
+
+const likely = ({ accomplice, decoy }: Heist["principals"]) => [accomplice, accomplice, accomplice, decoy];
 
 /** What may stand for a param, by its name. A param without a line here fails the test: say what a thief would send. */
 const options: Record<string, (heist: Heist, method: string) => readonly unknown[]> = {
-  principal: ({ principals, groups }) => [...Object.values(principals), ...Object.values(groups)],
-  member: ({ principals }) => Object.values(principals),
+  // The accomplice first and often: most of what there is to gain is theirs.
+  principal: ({ principals, groups }) => [...likely(principals), ...Object.values(principals), ...Object.values(groups)],
+  member: ({ principals }) => [...likely(principals), ...Object.values(principals)],
   actor: ({ principals }) => Object.values(principals),
   agent: ({ principals }) => [undefined, principals.bot, principals.shared, principals.decoy],
   to: ({ principals, groups }) => [principals.accomplice, principals.victim, ...Object.values(groups)],
@@ -27,7 +40,8 @@ const options: Record<string, (heist: Heist, method: string) => readonly unknown
   ids: ({ principals }) => [Object.values(principals)],
   id: ({ principals, keys, invites }, method) => {
     if (method.startsWith("agent.")) return [principals.bot, principals.shared, principals.decoy];
-    if (method === "invite.accept") return [undefined, ...invites];
+    // A link is accepted by its token, which is drawn then.
+    if (method === "invite.accept") return [undefined, undefined, ...invites];
     return method.startsWith("invite.") ? invites : keys;
   },
   token: ({ tokens }) => tokens,

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
+import { codeOf, countBy, whileLocked } from "./rivals.ts";
 
 let server: TestServer;
 let alice: TestUser;
@@ -10,26 +11,9 @@ beforeAll(async () => {
 afterAll(() => server.close());
 
 const call = (method: string, params: object) => server.call(alice.session, method, params);
-const codeOf = ({ error }: { error?: { data: { code: string } } }) => error?.data.code ?? "ok";
-const countBy = (codes: string[]) =>
-  Object.fromEntries(Object.entries(Object.groupBy(codes, (code) => code)).map(([code, all]) => [code, all?.length]));
 
 /** Writes a name in one of many ways that differ in nothing but case. */
 const inSomeCase = (name: string, i: number) => [...name].map((char, bit) => ((i >> bit) & 1 ? char.toUpperCase() : char)).join("");
-
-/** Holds the rows that a query locks, so that whoever wants them waits, in the order of their coming. */
-async function whileLocked(lock: string, id: string, run: (waiting: (count: number) => Promise<void>) => void | Promise<void>) {
-  await server.sql.begin(async (tx) => {
-    await tx.unsafe(lock, [id]);
-    await run(async (count) => {
-      const blocked = () =>
-        server.sql<
-          { pid: number }[]
-        >`select pid from pg_stat_activity where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0`;
-      await expect.poll(async () => (await blocked()).length, { timeout: 10_000 }).toBe(count);
-    });
-  });
-}
 
 test.each(["agent.create", "apiKey.create"])("200 × %s of one name at once make one, and 199 conflicts", async (method) => {
   const answers = await Promise.all(Array.from({ length: 200 }, (_, i) => call(method, { name: inSomeCase("many-at-once", i) })));
@@ -48,7 +32,7 @@ test.each([
   const params: Record<string, object> = { "apiKey.create": { name: "k", agent: agent.id }, "agent.delete": { id: agent.id } };
   const started: Record<string, ReturnType<typeof call>> = {};
   // Both calls have seen the agent, and may have it, before either of them does anything to it.
-  await whileLocked("select from principals where id = $1 for update", agent.id, async (waiting) => {
+  await whileLocked(server.sql, "select from principals where id = $1 for update", agent.id, async (waiting) => {
     for (const [i, method] of [first, ...createThenDelete.filter((method) => method !== first)].entries()) {
       started[method] = call(method, params[method] as object);
       await waiting(i + 1);

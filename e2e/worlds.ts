@@ -23,6 +23,7 @@ export interface World {
 export interface Placed {
   world: World;
   slug: string;
+  /** Of everybody by name, of the space, and of root, who is an admin of it. */
   id: Record<string, string>;
 }
 
@@ -95,7 +96,7 @@ export async function place(sql: Database, worlds: readonly World[]): Promise<Pl
   const placed = worlds.map((world) => ({
     world,
     slug: newId().replaceAll("-", "").slice(-12),
-    id: Object.fromEntries(["space", ...callers, ...groups].map((name) => [name, newId()])),
+    id: { root, ...Object.fromEntries(["space", ...callers, ...groups].map((name) => [name, newId()])) } as Record<string, string>,
   }));
   const rows = (of: (each: (typeof placed)[number]) => object[]) => placed.flatMap(of);
   await insertAll(

@@ -1,0 +1,161 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { hashKey, makeKey } from "../packages/server/src/key.ts";
+import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
+import { breaches, codeOf, countBy, whileLocked } from "./rivals.ts";
+import { newId } from "./worlds.ts";
+
+const ROUNDS = 12;
+const rounds = Array.from({ length: ROUNDS }, (_, i) => i);
+
+let server: TestServer;
+let ada: TestUser;
+let bob: TestUser;
+let space: { id: string; slug: string };
+beforeAll(async () => {
+  server = await startTestServer();
+  [ada, bob] = [await server.user("Ada"), await server.user("Bob")];
+});
+afterAll(() => server.close());
+beforeEach(async () => {
+  space = await must(ada.session, "space.create", { name: "Team" });
+});
+afterEach(async () => expect(await breaches(server.sql)).toEqual([]));
+
+async function must(credential: string, method: string, params: object, slug?: string) {
+  const { result, error } = await server.call(credential, method, params, slug);
+  if (!result) throw new Error(`${method}: ${error?.message}`);
+  return result;
+}
+const asAda = (method: string, params: object) => must(ada.session, method, params, space.slug);
+const inSpace = (credential: string, method: string, params: object) => server.call(credential, method, params, space.slug);
+const newGroup = async (name: string): Promise<string> => (await asAda("group.create", { name })).id;
+const rows = (query: ReturnType<TestServer["sql"]>) => query.then(({ length }) => length);
+
+/** Runs calls at once. @returns their codes; a failure of the server's own is never one of them */
+async function atOnce(...calls: ReturnType<TestServer["call"]>[]): Promise<string[]> {
+  const codes = (await Promise.all(calls)).map(codeOf);
+  expect(codes).not.toContain("INTERNAL_ERROR");
+  return codes;
+}
+
+const given = {
+  "access.grant": () => ({ principal: bob.id, permission: "read:docs" }),
+  "group.addMember": async () => ({ group: await newGroup("group"), member: bob.id }),
+};
+
+test.each(Object.entries(given))(
+  "%s while its member is being removed is taken with them, or comes after them",
+  async (method, makeParams) => {
+    const params = await makeParams();
+    const calls = {
+      give: () => inSpace(ada.session, method, params),
+      remove: () => inSpace(ada.session, "principal.remove", { principal: bob.id }),
+    };
+    for (const order of [
+      ["give", "remove"],
+      ["remove", "give"],
+    ] as const) {
+      await asAda("principal.add", { principal: bob.id });
+      const started: Promise<unknown>[] = [];
+      await whileLocked(server.sql, "select from principals where id = $1 for update", bob.id, async (waiting) => {
+        for (const [i, name] of order.entries()) {
+          started.push(calls[name]());
+          await waiting(i + 1);
+        }
+      });
+      expect((await Promise.all(started)).map((answer) => codeOf(answer as object))).toEqual(["ok", "ok"]);
+      expect((await inSpace(bob.session, "space.get", {})).error?.data.reason).toBe("stranger");
+      const left = await rows(server.sql`
+      select principal_id from grants where principal_id = ${bob.id} and space_id = ${space.id}
+      union all select principal_id from group_members where principal_id = ${bob.id} and group_id in (select id from principals where space_id = ${space.id})`);
+      expect(left, order.join(", then ")).toBe(order[0] === "give" ? 0 : 1);
+    }
+  },
+);
+
+test("a crowd that gives to a member, removes them and adds them again leaves nothing broken", async () => {
+  const groups = await Promise.all(["a", "b", "c"].map(newGroup));
+  for (const round of rounds) {
+    const others = [
+      ...groups.map((group) => inSpace(ada.session, "group.addMember", { group, member: bob.id })),
+      ...["a", "b", "c"].map((path) => inSpace(ada.session, "access.grant", { principal: bob.id, permission: `read:docs:${path}` })),
+      inSpace(ada.session, "principal.remove", { principal: bob.id }),
+      inSpace(ada.session, "principal.add", { principal: bob.id }),
+      inSpace(bob.session, "space.leave", {}),
+    ];
+    const codes = await atOnce(...(round % 2 ? others : others.reverse()));
+    expect(new Set(codes).difference(new Set(["ok", "NOT_FOUND"]))).toEqual(new Set());
+  }
+});
+
+test("an invitation is accepted or taken back, and never both", async () => {
+  for (const _ of rounds) {
+    const { id, token } = await asAda("invite.create", {});
+    const accept = () => server.call(bob.session, "invite.accept", { token });
+    const codes = await atOnce(accept(), inSpace(ada.session, "invite.revoke", { id }), accept());
+    expect(countBy(codes)).toEqual({ ok: 1, NOT_FOUND: 2 });
+    const member = await rows(
+      server.sql`delete from members where space_id = ${space.id} and principal_id = ${bob.id} returning principal_id`,
+    );
+    expect(member).toBe(codes[1] === "ok" ? 0 : 1);
+  }
+});
+
+test("when all 50 admins leave at once one stays, and when each removes the next one does too", async () => {
+  const makeAdmins = async () => {
+    const admins = Array.from({ length: 49 }, () => ({ id: newId(), key: makeKey("pat") }));
+    for (const { id, key } of admins) {
+      await server.sql`insert into auth."user" (id, name, email) values (${id}, 'admin', ${`${id}@example.com`})`;
+      await server.sql`insert into members (space_id, principal_id, admin) values (${space.id}, ${id}, true)`;
+      await server.sql`insert into api_keys (id, principal_id, name, hash, hint) values (${newId()}, ${id}, 'k', ${hashKey(key)}, '')`;
+    }
+    return [...admins, { id: ada.id, key: ada.session }];
+  };
+  const all = await makeAdmins();
+  const left = await atOnce(...all.map(({ key }) => inSpace(key, "space.leave", {})));
+  expect(countBy(left)).toEqual({ ok: 49, LAST_ADMIN: 1 });
+
+  space = await must(ada.session, "space.create", { name: "Ring" });
+  const ring = await makeAdmins();
+  const removed = await atOnce(
+    ...ring.map(({ key }, i) => inSpace(key, "principal.remove", { principal: ring[(i + 1) % ring.length]?.id as string })),
+  );
+  expect(new Set(removed).difference(new Set(["ok", "NOT_FOUND", "LAST_ADMIN", "FORBIDDEN"]))).toEqual(new Set());
+});
+
+test("whatever a key makes at the moment it is revoked goes with it, and so does what is made of its invitations", async () => {
+  const group = await newGroup("group");
+  for (const round of rounds) {
+    const { id, key } = await must(ada.session, "apiKey.create", { name: `raced in ${round} of ${space.slug}` });
+    const { token } = await must(key, "invite.create", { groups: [group] }, space.slug);
+    const grant = (path: string) => inSpace(key, "access.grant", { principal: bob.id, permission: `read:docs:${path}` });
+    const codes = await atOnce(
+      ...[grant("a"), grant("b"), inSpace(key, "invite.create", {}), inSpace(key, "group.addMember", { group, member: bob.id })],
+      server.call(bob.session, "invite.accept", { token }),
+      ...[server.call(ada.session, "apiKey.delete", { id }), inSpace(key, "principal.add", { principal: bob.id }), grant("c")],
+    );
+    expect(codes[5]).toBe("ok");
+    expect(new Set(codes).difference(new Set(["ok", "UNAUTHENTICATED", "NOT_FOUND", "CONFLICT", "FORBIDDEN"]))).toEqual(new Set());
+    const tied = await rows(server.sql`
+      select key_id from members where space_id = ${space.id} and principal_id = ${bob.id} union all select key_id from grants where key_id = ${id}
+      union all select key_id from group_members where group_id = ${group} union all select key_id from invites where space_id = ${space.id}`);
+    expect(tied).toBe(0);
+  }
+});
+
+test("whoever leaves in the middle of a batch does nothing more in it", async () => {
+  await asAda("principal.add", { principal: bob.id });
+  await asAda("access.grant", { principal: bob.id, permission: "admin:docs" });
+  // As many at once as the server runs: what comes behind them begins when one of them is done.
+  const leave = Array.from({ length: 8 }, (_, id) => ({ jsonrpc: "2.0", id, method: "space.leave", params: {} }));
+  const grants = [8, 9, 10].map((id) => ({
+    ...{ jsonrpc: "2.0", id, method: "access.grant" },
+    params: { principal: ada.id, permission: `read:docs:${id}` },
+  }));
+  const { text } = await server.post(JSON.stringify([...leave, ...grants]), {
+    authorization: `Bearer ${bob.session}`,
+    "x-me-space": space.slug,
+  });
+  const answers = JSON.parse(text).slice(8);
+  expect(answers.map((answer: { error?: { data: { reason?: string } } }) => answer.error?.data.reason)).toEqual(Array(3).fill("stranger"));
+});
