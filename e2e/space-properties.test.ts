@@ -31,7 +31,7 @@ async function forWorlds(atLeast: number, check: (placed: Placed[]) => Promise<u
 }
 
 /** Throws what failed as it is, without the whole batch. */
-const asyncReporter = async ({ failed, errorInstance }: fc.RunDetails<unknown>) => {
+const asyncReporter = async ({ failed, errorInstance }: { failed: boolean; errorInstance?: unknown }) => {
   if (failed) throw errorInstance;
 };
 
