@@ -68,7 +68,7 @@ test("me policy is the policy, and needs no server", async () => {
   const nowhere = await makeHome();
   expect(await meJson(nowhere, ["policy"])).toEqual({ methods: policyTable() });
   const rows = (await me(nowhere, ["policy"])).stdout.trim().split("\n");
-  expect(rows.slice(1).map((row) => row.split(" ")[0])).toEqual(policyTable().map(({ method }) => method));
+  expect(rows.slice(1).map((row) => row.split(/ +/).slice(0, 2))).toEqual(policyTable().map(({ door, method }) => [door, method]));
   const forAgents = await meJson(nowhere, ["policy", "--as", "agent"]);
   expect(forAgents).toEqual({ methods: policyTable().filter(({ admits }) => admits.agent) });
   expect(forAgents.methods.length).toBeLessThan(rows.length - 1);

@@ -7,7 +7,7 @@ export type SpaceMethod = keyof SpaceApi;
 export const spaceMethods = Object.keys(spaceApi) as SpaceMethod[];
 
 /** What a call is about, where the rules tell that apart. */
-export type Whom = "others" | "self" | "own agent" | "into a group";
+type Whom = "others" | "self" | "own agent" | "into a group";
 
 /** A method, and what the call is about: once for each relation that its row names, and once more where it can put somebody into groups. */
 export interface SpaceRow {

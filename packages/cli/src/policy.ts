@@ -14,7 +14,8 @@ export function addPolicy(program: Command): void {
     show: ({ methods }) =>
       table(
         ["Door", "Method", "Who", "Needs", ...Object.keys(callers)],
-        methods.map(({ method, who, needs, admits }) => [
+        methods.map(({ door, method, who, needs, admits }) => [
+          door,
           method,
           who,
           needs ?? "",
