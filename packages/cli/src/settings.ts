@@ -13,6 +13,7 @@ const Environment = z.object({
   ME_API_KEY: z.string().optional(),
   ME_SPACE: z.string().optional(),
   XDG_CONFIG_HOME: z.string().optional(),
+  npm_lifecycle_event: z.string().optional(),
   OTEL_EXPORTER_OTLP_ENDPOINT: z.string().optional(),
   OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: z.string().optional(),
   OTEL_SDK_DISABLED: z.string().optional(),
@@ -27,6 +28,8 @@ export interface Settings {
   /** Folder of the credential store. */
   configDir: string;
   traced: boolean;
+  /** Whether the script `start` of package.json runs us, rather than a person or a service manager. */
+  startedByScript: boolean;
 }
 
 /**
@@ -45,6 +48,7 @@ export function readSettings(options: { server?: string | undefined }, env: Reco
     apiKey: data.ME_API_KEY,
     space: data.ME_SPACE,
     configDir: join(data.XDG_CONFIG_HOME ?? join(homedir(), ".config"), "gatehouse"),
+    startedByScript: data.npm_lifecycle_event === "start",
     traced:
       data.OTEL_SDK_DISABLED !== "true" && (data.OTEL_EXPORTER_OTLP_ENDPOINT ?? data.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) !== undefined,
   };

@@ -61,7 +61,7 @@ export const apiKeyMethods = {
       overlapHours: z.number().int().min(0).max(MAX_OVERLAP_HOURS).default(24).describe("hours; 0 = the old secret dies now"),
     }),
     result: z.strictObject({ id: Id, key: Secret, previousExpiresAt: Timestamp.nullable() }),
-    errors: ["NOT_FOUND"],
+    errors: ["NOT_FOUND", "CONFLICT"],
   }),
   "apiKey.delete": method({
     summary: "Revokes a key, at once and for good.",

@@ -26,7 +26,7 @@ const MAX_LENGTH = 256;
 /** A permission in its text form, at most 256 characters. */
 export const PermissionText = z
   .string()
-  .max(MAX_LENGTH)
+  .max(MAX_LENGTH, { error: `must have at most ${MAX_LENGTH} characters`, abort: true })
   .regex(GRAMMAR, "must be action[:type[:path]] with action read, write or admin, e.g. write:tasks:support")
   .describe("A permission: action[:type[:path]]");
 

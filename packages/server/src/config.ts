@@ -1,10 +1,20 @@
+import { isIP, isIPv4 } from "node:net";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { z } from "zod";
 
 const XDG_DATA = "$XDG_DATA_HOME/gatehouse, else ~/.local/share/gatehouse";
 
-const url = z.url({ protocol: /^https?$/ }).transform((text) => text.replace(/\/+$/, ""));
+const origin = z
+  .url({ protocol: /^https?$/, error: "must be an origin such as https://gatehouse.example.com" })
+  .transform((text, context) => {
+    const { origin, href } = new URL(text);
+    if (href.replace(/\/$/, "") === origin) return origin;
+    context.addIssue("must be an origin such as https://gatehouse.example.com, with no path behind it");
+    return z.NEVER;
+  });
+/** An address, or a network of them: 10.0.0.0/8. */
+const isAddress = (text: string): boolean => /^[^/]+(\/\d{1,3})?$/.test(text) && isIP(text.split("/")[0] ?? "") !== 0;
 const wholeNumber = (min: number, max: number) =>
   z
     .string()
@@ -19,7 +29,7 @@ const wholeNumber = (min: number, max: number) =>
 export const Settings = z.object({
   HOST: z.string().min(1).default("127.0.0.1").describe("Address to listen on."),
   PORT: wholeNumber(0, 65535).default(7070).describe("TCP port to listen on; 0 takes a free one."),
-  PUBLIC_URL: url
+  PUBLIC_URL: origin
     .optional()
     .describe("How callers reach this server, if not by its address and port: the base of every address it publishes.")
     .meta({ default: "http://HOST:PORT" }),
@@ -32,13 +42,19 @@ export const Settings = z.object({
         .map((origin) => origin.trim())
         .filter(Boolean),
     )
-    .pipe(z.array(z.string().regex(/^https?:\/\/[^/\s]+$/, "must be origins such as https://app.example.com, with commas between")))
+    .pipe(z.array(origin))
     .describe("Web origins, besides the server's own, that may send cookies and read answers (CORS). Commas between them."),
   TRUST_PROXY: z
-    .enum(["true", "false"])
-    .default("false")
-    .transform((text) => text === "true")
-    .describe("Whether to take the caller's address from X-Forwarded-For. Only behind a proxy that sets it."),
+    .string()
+    .default("0")
+    .transform((text) => (/^\d+$/.test(text) ? Number(text) : text.split(",").map((part) => part.trim())))
+    .refine(
+      (value) => (typeof value === "number" ? value <= 10 : value.every(isAddress)),
+      "must be a number of proxies, or their addresses with commas between",
+    )
+    .describe(
+      "How many proxies stand before the server, or their addresses: only so much of X-Forwarded-For is believed. Too many, and callers choose their own address.",
+    ),
   DATABASE_URL: z
     .url({ protocol: /^postgres(ql)?$/, error: "must be a postgres:// address" })
     .optional()
@@ -79,7 +95,8 @@ export interface Config {
   port: number;
   publicUrl: string | undefined;
   allowedOrigins: string[];
-  trustProxy: boolean;
+  /** Proxies before the server: how many, or which. */
+  trustProxy: number | string[];
   /** Absent: the embedded Postgres. */
   databaseUrl: string | undefined;
   dataDir: string;
@@ -129,4 +146,4 @@ export function readConfig(env: Record<string, string | undefined> = process.env
 }
 
 /** Whether only this machine can reach the server. */
-export const isLoopback = (host: string): boolean => host === "localhost" || host === "::1" || /^127\./.test(host);
+export const isLoopback = (host: string): boolean => host === "localhost" || host === "::1" || (isIPv4(host) && host.startsWith("127."));

@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Auth } from "./auth.ts";
+import type { Credentials } from "./authenticate.ts";
 import type { Config } from "./config.ts";
 import { problemOf } from "./problem.ts";
 import type { Refusal } from "./refusal.ts";
@@ -21,9 +22,16 @@ export interface House {
 export const RPC: Record<string, keyof House["doors"]> = { "/api/v1/user/rpc": "user", "/api/v1/space/rpc": "space" };
 export const RESOURCE_METADATA = "/.well-known/oauth-protected-resource";
 
+/** The credentials of a request. With two Authorization headers it is anybody's guess which is meant: neither is. */
+export function presentedBy({ headers, raw }: FastifyRequest): Credentials {
+  const { authorization, cookie, origin } = headers;
+  const twice = raw.rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === "authorization").length > 1;
+  return { authorization: twice ? "" : authorization, cookie, origin };
+}
+
 /** What a request brings to the path of a call, with a body of JSON-RPC. */
 export const callOf = (request: FastifyRequest, body: Uint8Array): DoorRequest => ({
-  presented: request.headers,
+  presented: presentedBy(request),
   space: request.headers["x-me-space"]?.toString(),
   body,
   requestId: request.id,
@@ -47,7 +55,7 @@ export function send(house: House, reply: FastifyReply, { status, body }: DoorRe
   return body === undefined ? reply.send() : reply.type("application/json; charset=utf-8").send(body);
 }
 
-function problem(house: House, reply: FastifyReply, refusal: Refusal, requestId: string): FastifyReply {
+export function problem(house: House, reply: FastifyReply, refusal: Refusal, requestId: string): FastifyReply {
   const body = problemOf(refusal, requestId);
   challenge(house, reply, body.status);
   return reply.code(body.status).type("application/problem+json").send(body);

@@ -27,9 +27,10 @@ const transportErrors: Record<string, ErrorCode> = {
 /** Opens every HTTP door of a house. A door only translates: it has no rule of its own. */
 export async function openDoors(house: House): Promise<FastifyInstance> {
   const { config } = house;
+  const proxies = config.trustProxy;
   const app = Fastify({
     bodyLimit: MAX_BODY_BYTES,
-    trustProxy: config.trustProxy,
+    trustProxy: typeof proxies === "number" ? (_address, hop) => hop < proxies : proxies,
     genReqId: () => uuidv7(),
     forceCloseConnections: "idle",
     logger: false,

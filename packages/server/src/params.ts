@@ -3,6 +3,8 @@ import { Refusal } from "./refusal.ts";
 
 /** Most issues that one answer lists. */
 const MAX_ISSUES = 20;
+/** Longest part of an issue that is told. */
+const MAX_LENGTH = 200;
 
 /**
  * Parses the params of a call with its method's schema: by name, or by position in the schema's order.
@@ -12,7 +14,9 @@ export function parseParams(contract: Method, params: unknown, flaws: readonly s
   if (flaws[0]) throw invalid([{ path: "", message: flaws[0] }]);
   const parsed = contract.params.safeParse(byName(contract, params));
   if (parsed.success) return parsed.data;
-  throw invalid(parsed.error.issues.slice(0, MAX_ISSUES).map(({ path, message }) => ({ path: path.join("."), message })));
+  throw invalid(
+    parsed.error.issues.slice(0, MAX_ISSUES).map(({ path, message }) => ({ path: clipped(path.join(".")), message: clipped(message) })),
+  );
 }
 
 function byName(contract: Method, params: unknown): unknown {
@@ -24,6 +28,9 @@ function byName(contract: Method, params: unknown): unknown {
   // null stands for a param that is left out: there is no other way to skip one by position.
   return Object.fromEntries(params.map((value, i) => [names[i], value ?? undefined]));
 }
+
+/** Names of unknown params are repeated, as far as they could be a slip. */
+const clipped = (text: string): string => (text.length > MAX_LENGTH ? `${text.slice(0, MAX_LENGTH)}…` : text);
 
 function invalid(issues: { path: string; message: string }[]): Refusal {
   const told = issues.map(({ path, message }) => (path ? `${path}: ${message}` : message)).join("; ");

@@ -3,7 +3,7 @@ import { mkdir } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { spaceApi, userApi } from "@gatehouse/protocol";
-import { type Auth, createAuth } from "./auth.ts";
+import { createAuth } from "./auth.ts";
 import { createAuthenticate } from "./authenticate.ts";
 import { type Config, isLoopback } from "./config.ts";
 import { type Database, openDatabase } from "./db.ts";
@@ -16,7 +16,7 @@ import { keptSecret } from "./postgres/place.ts";
 import type { Door } from "./rpc.ts";
 import { enterSpace } from "./standing.ts";
 import { createLog, startTelemetry } from "./telemetry.ts";
-import { ensureLocalOwner, openSession } from "./users.ts";
+import { ensureLocalOwner, forgetOldAttempts, openSession } from "./users.ts";
 
 /** What a server needs is not to be had. The message says what. */
 class StartError extends Error {
@@ -27,8 +27,8 @@ class StartError extends Error {
 export interface Server {
   /** Where it listens. */
   url: string;
-  /** A session of the local owner: on an embedded database and a loopback address alone. */
-  ownerSession: { token: string; expiresAt: string } | undefined;
+  /** Opens a session of the local owner: on an embedded database and a loopback address alone. */
+  signInOwner: (() => Promise<{ token: string; expiresAt: string }>) | undefined;
   /** Answers what is under way, then stops; the embedded Postgres with it. */
   close(): Promise<void>;
 }
@@ -78,6 +78,7 @@ export async function startServer(config: Config): Promise<Server> {
     const database = await openConfiguredDatabase(config);
     started.push(database.close);
     await migrate(database.sql);
+    await forgetOldAttempts(database.sql);
 
     const secret = await secretOf(config);
     const port = config.port || (await freePort(config.host));
@@ -96,9 +97,10 @@ export async function startServer(config: Config): Promise<Server> {
       throw new StartError(`Can't listen on ${config.host}:${port} (${cause.code}). Set PORT or HOST to another.`, { cause });
     });
 
-    const ownerSession = await localOwnerSession(config, database.sql, auth);
+    const owner = config.databaseUrl === undefined && isLoopback(config.host) ? await ensureLocalOwner(database.sql) : undefined;
+    const signInOwner = owner === undefined ? undefined : () => openSession(auth, owner);
     log.info({ url, database: database.place }, "listening");
-    return { url, ownerSession, close };
+    return { url, signInOwner, close };
   } catch (error) {
     await close();
     throw error;
@@ -120,10 +122,4 @@ async function secretOf(config: Config): Promise<string> {
   if (config.secret) return config.secret;
   await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
   return keptSecret(join(config.dataDir, "secret"));
-}
-
-async function localOwnerSession(config: Config, sql: Database, auth: Auth): Promise<Server["ownerSession"]> {
-  if (config.databaseUrl !== undefined || !isLoopback(config.host)) return undefined;
-  const owner = await ensureLocalOwner(sql);
-  return owner === undefined ? undefined : openSession(auth, owner);
 }

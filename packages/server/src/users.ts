@@ -74,3 +74,8 @@ async function insertUser(sql: Sql, email: string, name: string, verified: boole
   await sql`insert into auth."user" (id, email, name, "emailVerified") values (${id}, ${email}, ${name}, ${verified})`;
   return id;
 }
+
+/** Forgets the counts of sign-in attempts that are long over: one row for each address that ever tried. */
+export async function forgetOldAttempts(sql: Sql): Promise<void> {
+  await sql`delete from auth."rateLimit" where "lastRequest" < extract(epoch from now() - interval '1 hour') * 1000`;
+}

@@ -1,7 +1,10 @@
+import { createUserClient } from "@gatehouse/client";
+import type { Server } from "@gatehouse/server";
 import type { Command } from "commander";
 import { addCommand } from "../command.ts";
 import type { Me } from "../me.ts";
 import { note } from "../output.ts";
+import { launcherGone } from "./launcher.ts";
 
 export function addUp(program: Command): void {
   addCommand(program, {
@@ -19,17 +22,15 @@ async function up(me: Me): Promise<void> {
   const config = readConfig();
   note("Starting Gatehouse…");
   // From the first moment on: a signal that comes while things start must not leave half of them behind.
-  const stopped = new Promise<void>((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => resolve());
+  const asked = new Promise<void>((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => resolve());
   });
+  const stopped = Promise.race([asked, launcherGone(me.settings.startedByScript)]);
   const server = await startServer(config);
   try {
-    const { url, ownerSession } = server;
-    if (ownerSession) {
-      await me.store.update((contents) => {
-        contents.current = url;
-        contents.servers[url] = { ...contents.servers[url], ...ownerSession, name: "Local owner" };
-      });
+    const { url } = server;
+    if (server.signInOwner) {
+      await signIn(me, url, server.signInOwner);
       note(`Ready: ${url}\nYou are signed in to it. In another terminal: me whoami`);
     } else note(`Ready: ${url}\nMake an account with: me user create, then sign in with: me login --server ${url}`);
     await stopped;
@@ -39,4 +40,19 @@ async function up(me: Me): Promise<void> {
   }
   // What may still run is an exporter that tries again to send its traces: nothing to wait for.
   process.exit();
+}
+
+/** Leaves a session for this server in the credential store; one that is there and still good, whoever's it is, stays. */
+async function signIn(me: Me, url: string, signInOwner: NonNullable<Server["signInOwner"]>): Promise<void> {
+  const kept = (await me.store.read()).servers[url];
+  const good =
+    kept &&
+    (await createUserClient({ server: url, credential: kept.token })
+      .whoami()
+      .catch(() => undefined));
+  const session = good ? undefined : await signInOwner();
+  await me.store.update((contents) => {
+    contents.current = url;
+    if (session) contents.servers[url] = { ...kept, ...session, name: "Local owner" };
+  });
 }

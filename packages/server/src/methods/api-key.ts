@@ -46,9 +46,10 @@ export const apiKeyHandlers: Handlers<typeof apiKeyMethods> = {
   },
 
   async "apiKey.rotate"({ id, overlapHours }, { sql, audit }) {
-    const [kind] = await sql<{ agent: boolean }[]>`
-      select p.kind = 'a' as agent from api_keys k join principals p on p.id = k.principal_id where k.id = ${id}`;
+    const [kind] = await sql<{ agent: boolean; expired: boolean }[]>`
+      select p.kind = 'a' as agent, coalesce(k.expires_at <= now(), false) as expired from api_keys k join principals p on p.id = k.principal_id where k.id = ${id}`;
     if (!kind) throw new Refusal("NOT_FOUND");
+    if (kind.expired) throw new Refusal("CONFLICT", "This key has expired: a new secret would be as dead. Make a new key.");
     const key = makeKey(kind.agent ? "agent_key" : "pat");
     const row = one(
       await sql<{ previousExpiresAt: string | null }[]>`
