@@ -43,7 +43,7 @@ export const ownerIsThere = (world: World, who: string): boolean => {
 const RANKS = ["read", "write", "admin"];
 
 /** Whether one permission is enough where another is asked for: part by part. */
-export function suffices(held: string, asked: string): boolean {
+function suffices(held: string, asked: string): boolean {
   const [heldAction, heldType, heldPath] = held.split(":");
   const [askedAction, askedType, askedPath] = asked.split(":");
   if (RANKS.indexOf(heldAction as string) < RANKS.indexOf(askedAction as string)) return false;

@@ -5,7 +5,7 @@ import fc from "fast-check";
 type Database = ReturnType<typeof openDatabase>;
 
 /** How a row came about: by a person, by a key that lives, or by one that has expired. */
-export type Tie = "person" | "key" | "dead key";
+type Tie = "person" | "key" | "dead key";
 
 /** A space and what there is in it, by names instead of ids: u… = users, a… = agents, g… = groups. */
 export interface World {
@@ -27,9 +27,9 @@ export interface Placed {
   id: Record<string, string>;
 }
 
-export const users = ["u0", "u1", "u2"];
+const users = ["u0", "u1", "u2"];
 export const agents = ["a0", "a1", "a2"];
-export const groups = ["g0", "g1"];
+const groups = ["g0", "g1"];
 export const callers = [...users, ...agents];
 
 /** A permission; `@g0` stands for the id of g0. Few enough different ones that most have to do with each other. */
