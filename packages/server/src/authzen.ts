@@ -1,9 +1,10 @@
 import { type Explanation, formatPermission, MAX_BATCH, PermissionText, principalKinds, type RpcResponse } from "@gatehouse/protocol";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
-import { callOf, type House, refuse } from "./house.ts";
+import { callOf, type House, presentedBy, refuse } from "./house.ts";
 import { Refusal, toRefusal } from "./refusal.ts";
 import { answer } from "./rpc.ts";
+import { traceRequest } from "./telemetry.ts";
 
 /** The entities of an AuthZEN 1.0 request that are read; properties and context are accepted, and mean nothing here. */
 const entities = {
@@ -68,13 +69,17 @@ async function inDoor(
 ): Promise<FastifyReply> {
   const asked = request.headers["x-request-id"];
   if (typeof asked === "string" && /^[\w.-]{1,128}$/.test(asked)) reply.header("x-request-id", asked); // the specification wants it back
-  try {
-    return reply.send(await run(readJson(request.body as Uint8Array)));
-  } catch (thrown) {
-    // Credential first: without one nobody learns so much as that their question could not be read.
-    const unknown = await house.doors.space.authenticate(request.headers).then(() => undefined, toRefusal);
-    return refuse(house, request, reply, unknown ?? toRefusal(thrown));
-  }
+  await traceRequest({ method: "POST", route: request.routeOptions.url ?? "", headers: request.headers }, async () => {
+    try {
+      reply.send(await run(readJson(request.body as Uint8Array)));
+    } catch (thrown) {
+      // Credential first: without one nobody learns so much as that their question could not be read.
+      const unknown = await house.doors.space.authenticate(presentedBy(request)).then(() => undefined, toRefusal);
+      await refuse(house, request, reply, unknown ?? toRefusal(thrown));
+    }
+    return { status: reply.statusCode };
+  });
+  return reply;
 }
 
 /** Asks all questions in one request to the path of a call. @throws Refusal what the caller was refused with */

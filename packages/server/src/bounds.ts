@@ -8,9 +8,10 @@ import { readStanding } from "./standing.ts";
 type Gives<Input> = (input: Input, at: Judging, lasting: boolean) => Promise<readonly Permission[]>;
 type Judge<Input> = (input: Input, at: Judging) => Promise<Decision>;
 
-const asNeed = <Input>(need: Need<Input>, text: string, decide: Judge<Input>): Need<Input> => ({
+const bounded = <Input>(need: Need<Input>, bound: NonNullable<Need<Input>["bound"]>, decide: Judge<Input>): Need<Input> => ({
   ...need,
-  text: `${need.text}; ${text}`,
+  label: `${need.label}, ${bound.label}`,
+  bound,
   decide,
   async check(input, at) {
     const decision = await decide(input, at);
@@ -29,7 +30,7 @@ const decisionOf = async <Input>(need: Need<Input>, input: Input, at: Judging): 
  * goes when the key goes, and what they made of it would stay.
  */
 export function making<Input>(need: Need<Input>, gives: Gives<Input> = async () => []): Need<Input> {
-  return asNeed(need, "by what no key has given the caller, who must hold what they give", async (input, at) => {
+  return bounded(need, MAKING, async (input, at) => {
     const decision = await decisionOf(need, input, at);
     if (!decision.allowed) return decision;
     const over = exceeding(at.actor, await gives(input, at, false));
@@ -47,7 +48,7 @@ export function making<Input>(need: Need<Input>, gives: Gives<Input> = async () 
 
 /** Bounds the need of a method that takes somebody away: not by those below them. */
 export function sparingAdmins<Input>(need: Need<Input>, pick: (input: Input) => string): Need<Input> {
-  return asNeed(need, "an admin goes only by an admin", async (input, at) => {
+  return bounded(need, SPARING, async (input, at) => {
     const decision = await decisionOf(need, input, at);
     if (!decision.allowed) return decision;
     const [target] = await at.sql`
@@ -56,6 +57,12 @@ export function sparingAdmins<Input>(need: Need<Input>, pick: (input: Input) => 
     return target ? { ...judge(at.actor.standing?.layers ?? [], needed), needed } : decision;
   });
 }
+
+const MAKING = {
+  label: "making",
+  text: "what the call makes does not exceed its maker, nor outlive what made them: the caller may do themselves what they give, and not only by what a key gave them",
+};
+const SPARING = { label: "sparing admins", text: "an admin goes only by an admin" };
 
 /** What awaits a principal for when they are on the roster. A person lets in whoever was prepared; a key, whom it does not exceed. */
 export const awaiting =

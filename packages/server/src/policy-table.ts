@@ -42,7 +42,11 @@ export function policyTable(): PolicyRow[] {
 
 /** What each rule of the policy means, by its label, in the order the policy first uses them. */
 export function ruleTexts(): Record<string, string> {
-  const used = rows().flatMap(({ rule: [who, needs] }) => (needs && !needs.decide ? [who, needs] : [who]));
+  const used = rows().flatMap(({ rule: [who, needs] }) => [
+    who,
+    ...(needs && !needs.decide ? [needs] : []),
+    ...(needs?.bound ? [needs.bound] : []),
+  ]);
   return Object.fromEntries(used.map(({ label, text }) => [label, text]));
 }
 

@@ -18,6 +18,8 @@ export interface Who {
 export interface Need<Input> {
   readonly label: string;
   readonly text: string;
+  /** What the label adds to a need of another kind. */
+  readonly bound?: { label: string; text: string };
   /** For needs that are permissions: whether any params at all could meet it. Decided before the params are read. */
   outlook?(actor: Actor): Decision;
   /** For needs that are permissions: the decision, for those who ask about it. */
