@@ -55,7 +55,7 @@ test("a storm of denials is one line, two across a minute, with a count", async 
   const after = await of(bob.session, DENIED);
   expect(total(after)).toBe(2000);
   expect(after.length).toBeLessThanOrEqual(3);
-  expect(await size(), "bytes on disk").toBeLessThanOrEqual(bytes + 8 * 8192);
+  expect(await size(), "bytes on disk").toBeLessThanOrEqual(bytes + 16 * 8192);
 });
 
 test("the line tells who was refused what, for whom, where and why", async () => {

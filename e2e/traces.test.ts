@@ -135,7 +135,7 @@ test("a batch leaves a span and a line for each of its calls", () => {
 });
 
 test("there is one span for each line, and one line for each span", () => {
-  const calls = lines.filter(({ requestId }) => requestId !== undefined).map(({ requestId, traceId }) => `${requestId} ${traceId}`);
+  const calls = lines.filter(({ method }) => method !== undefined).map(({ requestId, traceId }) => `${requestId} ${traceId}`);
   const traced = spans
     .filter(({ kind, attributes }) => kind === "server" && attributes["rpc.system.name"] === "jsonrpc")
     .map(({ traceId, attributes }) => `${attributes["gatehouse.request.id"]} ${traceId}`);
