@@ -65,6 +65,18 @@ test("a Postgres that outlived everything that watched it is replaced", async ()
   await second.stop();
 });
 
+test("when its Postgres dies, the server says so and ends, for a supervisor to start it again", async () => {
+  const home = await makeHome();
+  const server = await startUp(home);
+  await meJson(home, ["agent", "create", "survivor"]);
+  process.kill(Number((await readFile(join(clusterOf(home), "postmaster.pid"), "utf8")).split("\n")[0]), "SIGKILL");
+  const { code, stderr } = await server.finished;
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/^\{"level":60,.*"msg":"Postgres ended by itself\./m);
+  await (await startUp(home)).stop();
+  expect(await processesNaming(clusterOf(home))).toEqual([]);
+});
+
 test("a pid file that names somebody else's process stops nobody", async () => {
   const home = await makeHome();
   await (await startUp(home)).stop();

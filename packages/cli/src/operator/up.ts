@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { addCommand } from "../command.ts";
+import { exitCodes } from "../exit.ts";
 import type { Me } from "../me.ts";
 import { note } from "../output.ts";
 
@@ -23,6 +24,7 @@ async function up(me: Me): Promise<void> {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => resolve());
   });
   const server = await startServer(config);
+  let failure: Error | undefined;
   try {
     const { url, ownerSession } = server;
     if (ownerSession) {
@@ -32,11 +34,11 @@ async function up(me: Me): Promise<void> {
       });
       note(`Ready: ${url}\nYou are signed in to it. In another terminal: me whoami`);
     } else note(`Ready: ${url}\nMake an account with: me user create, then sign in with: me login --server ${url}`);
-    await stopped;
-    note("Stopping…");
+    failure = (await Promise.race([stopped, server.failed])) ?? undefined;
+    note(failure ? `Error: ${failure.message}\nStopping. Start it again.` : "Stopping…");
   } finally {
     await server.close();
   }
   // What may still run is an exporter that tries again to send its traces: nothing to wait for.
-  process.exit();
+  process.exit(failure ? exitCodes.error : exitCodes.ok);
 }
