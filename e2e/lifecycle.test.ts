@@ -1,10 +1,12 @@
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openDatabase } from "@gatehouse/server";
 import { expect, test } from "vitest";
-import { type Home, ME, makeHome, me, meJson, start, startUp, until } from "./run.ts";
+import { type Home, ME, makeHome, me, meJson, type Running, start, startUp, until } from "./run.ts";
 
 /** The pids of processes whose command line names a text. */
 async function processesNaming(text: string): Promise<number[]> {
@@ -15,6 +17,8 @@ async function processesNaming(text: string): Promise<number[]> {
 
 const dataOf = (home: Home) => join(home.folder, "share", "gatehouse");
 const clusterOf = (home: Home) => join(dataOf(home), "postgres", "data");
+/** Where a server that started says its database lies. */
+const databaseOf = (stderr: string) => (JSON.parse(/^\{.*"listening".*$/m.exec(stderr)?.[0] ?? "") as { database: string }).database;
 const gone = (home: Home) => until("no Postgres is left", async () => (await processesNaming(clusterOf(home))).length === 0);
 
 test.each(["SIGINT", "SIGTERM", "SIGKILL"] as const)("%s of the server ends its Postgres and harms no data", async (signal) => {
@@ -50,6 +54,7 @@ test("a Postgres that outlived everything that watched it is replaced", async ()
   const home = await makeHome();
   const first = await startUp(home);
   const postmaster = Number((await readFile(join(clusterOf(home), "postmaster.pid"), "utf8")).split("\n")[0]);
+  first.child.kill("SIGSTOP"); // it would notice
   for (const pid of await processesNaming(clusterOf(home)))
     if (pid !== postmaster && (await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")).startsWith("/bin/sh"))
       process.kill(pid, "SIGKILL");
@@ -58,6 +63,18 @@ test("a Postgres that outlived everything that watched it is replaced", async ()
   const second = await startUp(home);
   expect(await processesNaming(clusterOf(home))).not.toContain(postmaster);
   await second.stop();
+});
+
+test("when its Postgres dies, the server says so and ends, for a supervisor to start it again", async () => {
+  const home = await makeHome();
+  const server = await startUp(home);
+  await meJson(home, ["agent", "create", "survivor"]);
+  process.kill(Number((await readFile(join(clusterOf(home), "postmaster.pid"), "utf8")).split("\n")[0]), "SIGKILL");
+  const { code, stderr } = await server.finished;
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/^\{"level":60,.*"msg":"Postgres ended by itself\./m);
+  await (await startUp(home)).stop();
+  expect(await processesNaming(clusterOf(home))).toEqual([]);
 });
 
 test("a pid file that names somebody else's process stops nobody", async () => {
@@ -94,8 +111,12 @@ test("a home closed to all others, and a path too long for a socket, are no obst
   const { stdout } = await me(home, ["whoami"]);
   expect(stdout).toContain("Local owner");
   await server.stop();
-  const { database } = JSON.parse(/^\{.*"listening".*$/m.exec(server.stderr())?.[0] ?? "") as { database: string };
-  for (const left of [folder, database]) await rm(left, { recursive: true, force: true });
+  const tag = createHash("sha256")
+    .update(join(folder, ".local", "share", "gatehouse"))
+    .digest("hex")
+    .slice(0, 12);
+  for (const shared of [tmpdir(), "/var/lib/gatehouse"]) expect(existsSync(join(shared, `run-${tag}`))).toBe(false);
+  for (const left of [folder, databaseOf(server.stderr())]) await rm(left, { recursive: true, force: true });
 });
 
 test("two servers do not share a data folder; the second says what to do", async () => {
@@ -105,4 +126,23 @@ test("two servers do not share a data folder; the second says what to do", async
   expect(second).toMatchObject({ code: 1, stderr: expect.stringContaining("GATEHOUSE_DATA") });
   expect(await meJson(home, ["whoami"])).toMatchObject({ kind: "u" });
   await first.stop();
+});
+
+test("of servers that start at once on one data folder exactly one wins, and stays well", { timeout: 180_000 }, async () => {
+  const home = await makeHome();
+  for (let round = 0; round < 5; round++) {
+    const starts = Array.from({ length: 4 }, () => start(process.execPath, [ME, "up"], { ...home.env, PORT: "0" }));
+    const told = () => starts.map(({ stderr }) => stderr()).join("\n--\n");
+    const isReady = ({ stderr }: Running) => stderr().includes("Ready: ");
+    await until(told, () => starts.every((one) => isReady(one) || one.child.exitCode !== null));
+    const [winner, ...more] = starts.filter(isReady);
+    if (!winner || more.length > 0) throw new Error(`There is not one winner:\n${told()}`);
+    const holder = `Another Gatehouse (process ${winner.child.pid}) runs`;
+    for (const loser of starts.filter((one) => one !== winner))
+      expect(await loser.finished).toMatchObject({ code: 1, stderr: expect.stringContaining(holder) });
+    expect(await meJson(home, ["whoami"])).toMatchObject({ name: "Local owner" });
+    winner.child.kill("SIGKILL"); // leaves its lock, and a Postgres on its way out, to the next ones
+    await winner.finished;
+  }
+  await gone(home);
 });

@@ -29,6 +29,8 @@ export interface Server {
   url: string;
   /** Opens a session of the local owner: on an embedded database and a loopback address alone. */
   signInOwner: (() => Promise<{ token: string; expiresAt: string }>) | undefined;
+  /** Resolves when the embedded Postgres has ended by itself: no call can be answered any more. Then close. */
+  failed: Promise<Error>;
   /** Answers what is under way, then stops; the embedded Postgres with it. */
   close(): Promise<void>;
 }
@@ -39,6 +41,8 @@ export interface OpenDatabase {
   /** Where it is, for people: never the address, which may hold a password. */
   place: string;
   sql: Database;
+  /** Resolves when an embedded one that was started here has ended by itself. One of DATABASE_URL may come back. */
+  failed: Promise<Error>;
   close(): Promise<void>;
 }
 
@@ -59,6 +63,7 @@ export async function openConfiguredDatabase(config: Config, options: { join?: b
     address,
     place: embedded?.home ?? "DATABASE_URL",
     sql,
+    failed: embedded?.failed ?? new Promise(() => {}),
     async close() {
       await sql.end({ timeout: 5 });
       await embedded?.stop();
@@ -100,7 +105,11 @@ export async function startServer(config: Config): Promise<Server> {
     const owner = config.databaseUrl === undefined && isLoopback(config.host) ? await ensureLocalOwner(database.sql) : undefined;
     const signInOwner = owner === undefined ? undefined : () => openSession(auth, owner);
     log.info({ url, database: database.place }, "listening");
-    return { url, signInOwner, close };
+    const failed = database.failed.then((error) => {
+      log.fatal({ database: database.place }, error.message);
+      return error;
+    });
+    return { url, signInOwner, failed, close };
   } catch (error) {
     await close();
     throw error;

@@ -2,6 +2,7 @@ import { createUserClient } from "@gatehouse/client";
 import type { Server } from "@gatehouse/server";
 import type { Command } from "commander";
 import { addCommand } from "../command.ts";
+import { exitCodes } from "../exit.ts";
 import type { Me } from "../me.ts";
 import { note } from "../output.ts";
 import { launcherGone } from "./launcher.ts";
@@ -27,19 +28,20 @@ async function up(me: Me): Promise<void> {
   });
   const stopped = Promise.race([asked, launcherGone(me.settings.startedByScript)]);
   const server = await startServer(config);
+  let failure: Error | undefined;
   try {
     const { url } = server;
     if (server.signInOwner) {
       await signIn(me, url, server.signInOwner);
       note(`Ready: ${url}\nYou are signed in to it. In another terminal: me whoami`);
     } else note(`Ready: ${url}\nMake an account with: me user create, then sign in with: me login --server ${url}`);
-    await stopped;
-    note("Stopping…");
+    failure = (await Promise.race([stopped, server.failed])) ?? undefined;
+    note(failure ? `Error: ${failure.message}\nStopping. Start it again.` : "Stopping…");
   } finally {
     await server.close();
   }
   // What may still run is an exporter that tries again to send its traces: nothing to wait for.
-  process.exit();
+  process.exit(failure ? exitCodes.error : exitCodes.ok);
 }
 
 /** Leaves a session for this server in the credential store; one that is there and still good, whoever's it is, stays. */

@@ -1,4 +1,5 @@
-import { cp, mkdir, readFile, rename, rm, stat, symlink } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { chmod, cp, lstat, readdir, readFile, rename, rm, stat, symlink } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
 
@@ -24,16 +25,46 @@ export async function findBinaries(fallback: string): Promise<string> {
     await makeLinks(native).catch(() => {}); // a read-only node_modules: then a copy
     if (await linksMade(native)) return native;
   }
-  const copy = join(fallback, `postgres-${version}`);
-  if (!(await linksMade(copy))) {
-    const unfinished = `${copy}.${process.pid}`;
-    await mkdir(fallback, { recursive: true });
-    await cp(native, unfinished, { recursive: true, verbatimSymlinks: true });
-    await makeLinks(unfinished);
-    await rm(copy, { recursive: true, force: true });
-    await rename(unfinished, copy);
+  return copyBinaries(native, join(fallback, `postgres-${version}`));
+}
+
+/**
+ * Copies the binaries, once: servers of other data folders may be using the copy, so one that is there is never replaced.
+ * @returns the copy
+ */
+export async function copyBinaries(native: string, copy: string): Promise<string> {
+  if (!(await lstat(copy).catch(() => undefined))) {
+    const unfinished = `${copy}.${randomBytes(6).toString("hex")}`;
+    try {
+      await cp(native, unfinished, { recursive: true, verbatimSymlinks: true });
+      await makeLinks(unfinished);
+      await rename(unfinished, copy).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error; // another server was faster
+      });
+    } finally {
+      await rm(unfinished, { recursive: true, force: true });
+    }
   }
+  if (!(await ours(copy)) || !(await linksMade(copy)))
+    throw new PostgresError(`${copy} is no copy of the Postgres binaries. Stop all servers, remove it, then start again.`);
+  await openToReaders(copy);
   return copy;
+}
+
+const ours = async (path: string): Promise<boolean> => {
+  const found = await lstat(path);
+  return found.isDirectory() && found.uid === process.geteuid?.();
+};
+
+/** Lets every user read a copy, whatever umask it was made under; nobody else may write to it. */
+async function openToReaders(folder: string): Promise<void> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const paths = entries.filter((entry) => !entry.isSymbolicLink()).map((entry) => join(entry.parentPath, entry.name));
+  for (const path of [folder, ...paths]) {
+    const { mode } = await lstat(path);
+    const wanted = (mode & 0o100) === 0 ? 0o644 : 0o755; // a folder of ours always has that bit
+    if ((mode & 0o777) !== wanted) await chmod(path, wanted);
+  }
 }
 
 async function locatePackage(): Promise<{ native: string; version: string }> {

@@ -1,14 +1,14 @@
 import { createHash, randomBytes } from "node:crypto";
-import { chmod, chown, link, lstat, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, lchown, link, lstat, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isRoot, PostgresError, reachable, UNPRIVILEGED } from "./binaries.ts";
 
 /** Where the parts of one embedded Postgres lie. */
 export interface Place {
-  /** Everything of it; owned by the user it runs as. */
+  /** Everything of it. Ours: when we are root, Postgres's user owns the cluster and the socket's folder alone. */
   home: string;
-  /** Where a copy of the binaries goes, if one is needed; owned by us. */
+  /** Where a copy of the binaries goes, if one is needed. */
   copies: string;
   /** The cluster. */
   cluster: string;
@@ -25,46 +25,78 @@ const ROOT_HOME = "/var/lib/gatehouse";
 /** Longest path a unix socket may have is 107 bytes; its file's name takes 16 of them. */
 const MAX_SOCKET_FOLDER = 90;
 
-/** Lays out, and makes, the folders of the embedded Postgres of a data folder. */
-export async function prepare(dataDir: string): Promise<Place> {
-  await mkdir(dataDir, { recursive: true, mode: isRoot() ? 0o755 : 0o700 });
+/** Makes the data folder, and tells where the parts of its embedded Postgres belong. */
+export async function locate(dataDir: string): Promise<Place> {
+  const mode = isRoot() ? 0o755 : 0o700;
+  if ((await mkdir(dataDir, { recursive: true, mode })) !== undefined) await chmod(dataDir, mode);
+  if (isRoot() && (await stat(dataDir)).uid === UNPRIVILEGED.uid)
+    throw new PostgresError(`${dataDir} belongs to the user that Postgres runs as, who could mislead root. Give it to root.`);
   const tag = createHash("sha256").update(dataDir).digest("hex").slice(0, 12);
   const home = (await reachable(dataDir)) ? join(dataDir, "postgres") : join(ROOT_HOME, tag);
-  await mkdir(home, { recursive: true, mode: 0o755 });
-  const socket = await socketFolder(home, tag);
-  if (isRoot()) for (const folder of [home, socket]) await chown(folder, UNPRIVILEGED.uid, UNPRIVILEGED.gid);
+  const inHome = join(home, "run");
   return {
     home,
     copies: isRoot() ? ROOT_HOME : dataDir,
     cluster: join(home, "data"),
-    socket,
+    socket: inHome.length <= MAX_SOCKET_FOLDER ? inHome : join(isRoot() ? ROOT_HOME : tmpdir(), `run-${tag}`),
     logFile: join(home, "postgres.log"),
     lockFile: join(dataDir, "server.lock"),
     passwordFile: join(dataDir, "postgres.password"),
   };
 }
 
-/** A folder of ours alone, with a path short enough for a socket. */
-async function socketFolder(home: string, tag: string): Promise<string> {
-  const inHome = join(home, "run");
-  const folder = inHome.length <= MAX_SOCKET_FOLDER ? inHome : join(isRoot() ? ROOT_HOME : tmpdir(), `run-${tag}`);
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  // In a shared folder somebody else may have put something of that name there first.
-  const { uid } = await lstat(folder).then((found) => (found.isDirectory() ? found : { uid: -1 }));
-  if (uid !== process.geteuid?.() && uid !== UNPRIVILEGED.uid)
-    throw new PostgresError(`${folder} is not ours. Remove it, then start again.`);
-  await chmod(folder, 0o700);
-  return folder;
+/** Makes the folders of a place, or checks those that are there. Whoever calls it holds the lock. */
+export async function makeFolders({ home, cluster, socket }: Place): Promise<void> {
+  if (isRoot()) await folderOfOurs(ROOT_HOME, 0o755);
+  await folderOfOurs(home, 0o755);
+  await folderOfPostgres(socket);
+  if (await lstat(cluster).catch(() => undefined)) await folderOfPostgres(cluster);
+}
+
+/** A folder that only we write to. An earlier version gave such folders to Postgres's user: they are taken back. */
+const folderOfOurs = (path: string, mode: number) => ownedFolder(path, mode, process.geteuid?.() ?? -1, process.getegid?.() ?? -1);
+
+/** A folder of Postgres's user alone; its parent must be one that this user can't write to. */
+export const folderOfPostgres = (path: string) =>
+  isRoot() ? ownedFolder(path, 0o700, UNPRIVILEGED.uid, UNPRIVILEGED.gid) : folderOfOurs(path, 0o700);
+
+/** The mode is set as well as asked for: what is made is less than that under a strict umask. */
+async function ownedFolder(path: string, mode: number, uid: number, gid: number): Promise<void> {
+  await mkdir(path, { mode }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "EEXIST") throw error;
+  });
+  // Somebody else may have put something of that name there first: in a shared folder, or before it was ours alone.
+  const found = await lstat(path);
+  const ours = found.uid === process.geteuid?.() || (isRoot() && found.uid === UNPRIVILEGED.uid);
+  if (!found.isDirectory() || !ours)
+    throw new PostgresError(`${path} is not a folder of ours. Move it away or remove it, then start again.`);
+  if (found.uid !== uid) await lchown(path, uid, gid);
+  await chmod(path, mode);
 }
 
 /** A secret kept in a file that only its owner reads: read, or made on first use. */
 export async function keptSecret(file: string): Promise<string> {
-  // A link appears whole or not at all, and only once, however many processes start together.
-  const draft = `${file}.${process.pid}`;
-  await writeFile(draft, randomBytes(32).toString("base64url"), { mode: 0o600 });
-  await link(draft, file).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "EEXIST") throw error;
-  });
-  await rm(draft);
+  const kept = await readFile(file, "utf8").catch(() => undefined);
+  if (kept !== undefined) return kept;
+  await linkWhole(file, randomBytes(32).toString("base64url"), 0o600);
   return readFile(file, "utf8");
+}
+
+/**
+ * Makes a file that appears whole or not at all, and only once, however many processes start together.
+ * @returns whether it was made here; otherwise it was there already
+ */
+export async function linkWhole(file: string, text: string, mode: number): Promise<boolean> {
+  // A name never used before: a draft left by a process that was killed may be the same file as what it was linked to.
+  const draft = `${file}.${randomBytes(6).toString("hex")}.draft`;
+  await writeFile(draft, text, { mode, flag: "wx" });
+  try {
+    await link(draft, file);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    return false;
+  } finally {
+    await rm(draft);
+  }
 }

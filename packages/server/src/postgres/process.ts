@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { open, readFile } from "node:fs/promises";
+import { constants, lstat, open, readFile, rm, rmdir, stat } from "node:fs/promises";
 import { isRoot, UNPRIVILEGED } from "./binaries.ts";
 
 /**
@@ -28,7 +28,11 @@ const asWhom = () => ({ detached: true, cwd: "/", env: { PATH: process.env.PATH,
 
 /** Starts `postgres` under the supervisor. Ending the child's stdin stops it. */
 export async function startSupervised(command: string, args: string[], logFile: string): Promise<ChildProcess> {
-  const log = await open(logFile, "a", 0o600);
+  // What is no file of ours was put there when the folder was not ours alone: to write to it is to write wherever it leads.
+  const found = await lstat(logFile).catch(() => undefined);
+  if (found && !(found.isFile() && found.nlink === 1 && found.uid === process.geteuid?.())) await rm(logFile);
+  const { O_APPEND, O_CREAT, O_NOFOLLOW, O_WRONLY } = constants;
+  const log = await open(logFile, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
   try {
     return spawn("/bin/sh", ["-c", SUPERVISOR, "gatehouse-postgres", command, ...args], { ...asWhom(), stdio: ["pipe", log.fd, log.fd] });
   } finally {
@@ -42,6 +46,16 @@ export async function run(command: string, args: string[]): Promise<{ code: numb
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (output += text));
   return { code: await ended(child), output };
+}
+
+/** Removes what Postgres's user writes to, and as that user: links put there meanwhile could make root remove something else. */
+export async function removeAsPostgres(path: string): Promise<void> {
+  if (!(await lstat(path).catch(() => undefined))?.isDirectory()) return rm(path, { force: true });
+  await run("/bin/rm", ["-rf", "--", path]);
+  // The folder itself may lie in one that this user can't write to.
+  await rmdir(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw error;
+  });
 }
 
 /** The exit code of a child, now or when it ends. */
@@ -75,4 +89,10 @@ export async function startOf(pid: number): Promise<string | undefined> {
 export async function commandOf(pid: number): Promise<string> {
   if (process.platform !== "linux") return (await run("/bin/ps", ["-o", "command=", "-p", String(pid)])).output.trim();
   return (await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")).replaceAll("\0", " ");
+}
+
+/** The user id that a process runs as. */
+export async function ownerOf(pid: number): Promise<number | undefined> {
+  if (process.platform !== "linux") return Number((await run("/bin/ps", ["-o", "uid=", "-p", String(pid)])).output);
+  return (await stat(`/proc/${pid}`).catch(() => undefined))?.uid;
 }
