@@ -72,7 +72,7 @@ test("when its Postgres dies, the server says so and ends, for a supervisor to s
   process.kill(Number((await readFile(join(clusterOf(home), "postmaster.pid"), "utf8")).split("\n")[0]), "SIGKILL");
   const { code, stderr } = await server.finished;
   expect(code).toBe(1);
-  expect(stderr).toMatch(/^\{"level":60,.*"msg":"Postgres ended by itself\./m);
+  expect(stderr).toMatch(/^\{"level":60,.*"msg":"Postgres ended by itself\. Why may stand in \S+\/postgres\.log\."/m);
   await (await startUp(home)).stop();
   expect(await processesNaming(clusterOf(home))).toEqual([]);
 });

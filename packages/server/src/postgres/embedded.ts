@@ -67,14 +67,14 @@ async function startHere(place: Place): Promise<EmbeddedPostgres> {
     await exited;
     if (!place.socket.startsWith(place.home)) await removeAsPostgres(place.socket);
   };
+  // Without the end of Postgres's log, which may repeat what people keep in the database.
   const failed = new Promise<Error>((resolve) => {
-    exited.then(async () => {
-      if (!stopping)
-        resolve(new PostgresError(`Postgres ended by itself. The end of ${place.logFile}:\n${await lastLines(place.logFile)}`));
-    });
+    exited.then(() => stopping || resolve(new PostgresError(`Postgres ended by itself. Why may stand in ${place.logFile}.`)));
   });
   const address = addressOf(place, password);
-  const early = failed.then((error) => Promise.reject(error));
+  const early = exited.then(async () => {
+    throw new PostgresError(`Postgres did not start. The end of ${place.logFile}:\n${await lastLines(place.logFile)}`);
+  });
   early.catch(() => {}); // when it fails later, that is for whoever watches `failed`
   try {
     await Promise.race([early, accepting(address, place)]);
