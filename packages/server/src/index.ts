@@ -1,6 +1,7 @@
 export { createAuth } from "./auth.ts";
 export { createAuthenticate } from "./authenticate.ts";
 export { type Config, ConfigError, readConfig, Settings } from "./config.ts";
+export { openConfiguredDatabase } from "./database.ts";
 export { openDatabase } from "./db.ts";
 export { openDoors } from "./http.ts";
 export { KEY_PATTERN } from "./key.ts";
@@ -11,6 +12,6 @@ export { PostgresError } from "./postgres/binaries.ts";
 export { Refusal } from "./refusal.ts";
 export type { Door, Handlers } from "./rpc.ts";
 export { anyone, type Policy } from "./rules.ts";
-export { openConfiguredDatabase, type Server, startServer } from "./start.ts";
+export { type Server, startServer } from "./start.ts";
 export { createLog } from "./telemetry.ts";
 export { createUser } from "./users.ts";

@@ -6,22 +6,16 @@ import { spaceApi, userApi } from "@gatehouse/protocol";
 import { createAuth } from "./auth.ts";
 import { createAuthenticate } from "./authenticate.ts";
 import { type Config, isLoopback } from "./config.ts";
-import { type Database, openDatabase } from "./db.ts";
+import { openConfiguredDatabase, StartError } from "./database.ts";
 import { openDoors } from "./http.ts";
 import { spaceRpcHandlers, userRpcHandlers } from "./methods/index.ts";
 import { migrate, upToDate } from "./migrate.ts";
 import { spacePolicy, userPolicy } from "./policy.ts";
-import { startEmbedded } from "./postgres/embedded.ts";
 import { keptSecret } from "./postgres/place.ts";
 import type { Door } from "./rpc.ts";
 import { enterSpace } from "./standing.ts";
 import { createLog, startTelemetry } from "./telemetry.ts";
 import { ensureLocalOwner, forgetOldAttempts, openSession } from "./users.ts";
-
-/** What a server needs is not to be had. The message says what. */
-class StartError extends Error {
-  override readonly name = "StartError";
-}
 
 /** A running server. */
 export interface Server {
@@ -35,52 +29,20 @@ export interface Server {
   close(): Promise<void>;
 }
 
-/** A database that is up, whoever runs it. */
-export interface OpenDatabase {
-  address: string;
-  /** Where it is, for people: never the address, which may hold a password. */
-  place: string;
-  sql: Database;
-  /** Resolves when an embedded one that was started here has ended by itself. One of DATABASE_URL may come back. */
-  failed: Promise<Error>;
-  close(): Promise<void>;
-}
-
 /**
- * Opens the database that the settings name, starting the embedded one where they name none.
- * @param options.join whether an embedded one that a server runs already may be used beside it
+ * Starts a server: telemetry, database, migrations, doors. What was started is stopped again if a later step fails.
+ * @param opening the database, where it is being opened already: Postgres can start while the server is still loaded
  */
-export async function openConfiguredDatabase(config: Config, options: { join?: boolean } = {}): Promise<OpenDatabase> {
-  const embedded = config.databaseUrl === undefined ? await startEmbedded(config.dataDir, options) : undefined;
-  const address = embedded?.address ?? (config.databaseUrl as string);
-  const sql = openDatabase(address);
-  if (!embedded)
-    await sql`select`.catch(async (cause: Error) => {
-      await sql.end({ timeout: 0 });
-      throw new StartError(`The database of DATABASE_URL can't be used: ${cause.message}.`, { cause });
-    });
-  return {
-    address,
-    place: embedded?.home ?? "DATABASE_URL",
-    sql,
-    failed: embedded?.failed ?? new Promise(() => {}),
-    async close() {
-      await sql.end({ timeout: 5 });
-      await embedded?.stop();
-    },
-  };
-}
-
-/** Starts a server: telemetry, database, migrations, doors. What was started is stopped again if a later step fails. */
-export async function startServer(config: Config): Promise<Server> {
+export async function startServer(config: Config, opening = openConfiguredDatabase(config)): Promise<Server> {
   const started: (() => Promise<void>)[] = [];
   const close = async () => {
     for (const stop of started.splice(0).reverse()) await stop();
   };
+  opening.catch(() => {}); // it is awaited below
   try {
     started.push(await startTelemetry(config));
     const log = createLog(config.logLevel);
-    const database = await openConfiguredDatabase(config);
+    const database = await opening;
     started.push(database.close);
     await migrate(database.sql);
     await forgetOldAttempts(database.sql);

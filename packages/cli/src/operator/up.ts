@@ -19,7 +19,10 @@ export function addUp(program: Command): void {
 }
 
 async function up(me: Me): Promise<void> {
-  const { readConfig, startServer } = await import("@gatehouse/server");
+  const [{ readConfig }, { openConfiguredDatabase }] = await Promise.all([
+    import("@gatehouse/server/config"),
+    import("@gatehouse/server/database"),
+  ]);
   const config = readConfig();
   note("Starting Gatehouse…");
   // From the first moment on: a signal that comes while things start must not leave half of them behind.
@@ -27,7 +30,10 @@ async function up(me: Me): Promise<void> {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => resolve());
   });
   const stopped = Promise.race([asked, launcherGone(me.settings.startedByScript)]);
-  const server = await startServer(config);
+  // Postgres starts while the rest of the server is still being loaded.
+  const opening = openConfiguredDatabase(config);
+  const { startServer } = await import("@gatehouse/server");
+  const server = await startServer(config, opening);
   let failure: Error | undefined;
   try {
     const { url } = server;
