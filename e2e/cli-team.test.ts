@@ -103,7 +103,8 @@ test("an agent changes hands when the new owner says yes", async () => {
   expect((await me(home, ["agent", "transfer", "present", "Bob"])).stdout).toMatch(/^Offered to user Bob/);
   const [offer] = (await meJson(bob.home, ["agent", "offers"])).offers;
   expect(offer).toMatchObject({ agent: { name: "present" }, offeredBy: "Ada" });
-  await meJson(bob.home, ["agent", "accept", offer.agent.id]);
+  expect(await me(bob.home, ["agent", "accept", "nothing"])).toMatchObject({ code: 5 });
+  await meJson(bob.home, ["agent", "accept", "PRESENT"]);
   expect((await meJson(bob.home, ["agent", "list"])).agents).toMatchObject([{ name: "present", owner: { name: "Bob" } }]);
   expect(await me(home, ["agent", "get", "present"])).toMatchObject({ code: 5 });
 });

@@ -1,9 +1,20 @@
-import { principalKinds } from "@gatehouse/protocol";
+import type { Client } from "@gatehouse/client";
+import { principalKinds, type UserApi } from "@gatehouse/protocol";
 import type { Command } from "commander";
 import { findAgent } from "./agent.ts";
 import { addCommand } from "./command.ts";
+import { CliError } from "./exit.ts";
 import { moment, table } from "./output.ts";
 import { idOf } from "./principal.ts";
+
+/** The id of an agent that is offered, by its id or its name. @throws CliError when none is, or more than one of that name */
+async function findOffered(client: Client<UserApi>, given: string): Promise<string> {
+  const { offers } = await client.agent.offers();
+  const found = offers.filter(({ agent }) => agent.id === given || agent.name.toLowerCase() === given.toLowerCase());
+  if (found.length > 1) throw new CliError("usage", `More than one agent named ${given} is offered. Say which by id: me agent offers`);
+  if (!found[0]) throw new CliError("not found", `No agent ${given} is offered. me agent offers shows those that are.`);
+  return found[0].agent.id;
+}
 
 /** Adds to `me agent` the commands by which an agent joins a space, and changes its owner. */
 export function addTransfer(program: Command): void {
@@ -48,18 +59,25 @@ export function addTransfer(program: Command): void {
   });
 
   addCommand(agent, {
-    usage: "accept <id>",
-    summary: "Take over an agent that is offered.",
-    examples: ["agent accept 01a201c6-557a-765a-b88b-fb6e5b2cf20c"],
-    run: async (me, _options, id) => (await me.client()).agent.accept({ id: id as string }),
+    usage: "accept <agent>",
+    summary: "Take over an agent that is offered, by its name or id.",
+    examples: ["agent accept support-bot"],
+    async run(me, _options, given) {
+      const client = await me.client();
+      return client.agent.accept({ id: await findOffered(client, given as string) });
+    },
     show: () => "It is yours. Its old keys are dead: me apikey create --agent NAME --name KEY-NAME",
   });
 
   addCommand(agent, {
-    usage: "decline <id>",
+    usage: "decline <agent>",
     summary: "Decline the offer of an agent, or take your own back.",
-    examples: ["agent decline 01a201c6-557a-765a-b88b-fb6e5b2cf20c"],
-    run: async (me, _options, id) => (await me.client()).agent.decline({ id: id as string }),
+    examples: ["agent decline support-bot"],
+    async run(me, _options, given) {
+      const client = await me.client();
+      const id = await findOffered(client, given as string).catch(async () => (await findAgent(client, given as string)).id);
+      return client.agent.decline({ id });
+    },
     show: () => "Declined.",
   });
 }
