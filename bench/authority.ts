@@ -11,7 +11,7 @@ import { readConfig } from "../packages/server/src/config.ts";
 import { openDatabase, type Sql } from "../packages/server/src/db.ts";
 import { migrate } from "../packages/server/src/migrate.ts";
 import { readStanding } from "../packages/server/src/standing.ts";
-import { openConfiguredDatabase } from "../packages/server/src/start.ts";
+import { openConfiguredDatabase } from "../packages/server/src/database.ts";
 import { type Crowd, makeCrowd } from "./crowd.ts";
 
 const GROUPS = 1000;
