@@ -8,10 +8,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { tapWire } from "../e2e/wire.ts";
 import { readConfig } from "../packages/server/src/config.ts";
+import { openConfiguredDatabase } from "../packages/server/src/database.ts";
 import { openDatabase, type Sql } from "../packages/server/src/db.ts";
 import { migrate } from "../packages/server/src/migrate.ts";
 import { readStanding } from "../packages/server/src/standing.ts";
-import { openConfiguredDatabase } from "../packages/server/src/database.ts";
 import { type Crowd, makeCrowd } from "./crowd.ts";
 
 const GROUPS = 1000;
