@@ -54,7 +54,7 @@ export async function answer(door: Door, { presented, space, body, requestId }: 
   let actor: Actor | undefined;
   try {
     actor = await door.authenticate(presented); //                         2  who is it?
-    if (door.enter) actor = await door.enter(door.sql, actor, space); //                where do they stand?
+    if (door.enter) actor = await door.enter(door.sql, actor, space); // where do they stand?
     const { batch, messages } = readMessages(body); //                     3  what do they ask?
     const answers = await inParallel(messages, PARALLEL, (message) => answerCall(door, actor as Actor, message, requestId));
     const texts = answers.filter((text) => text !== undefined);

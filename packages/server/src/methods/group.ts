@@ -3,6 +3,7 @@ import { uuidv7 } from "uuidv7";
 import { keyOf, standingOf } from "../actor.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
+import { joinGroup } from "./join.ts";
 import { one } from "./rows.ts";
 
 /** The group named, which must be one of this space. @throws Refusal NOT_FOUND */
@@ -46,10 +47,7 @@ export const groupHandlers: Handlers<typeof groupMethods> = {
     const { sql, actor } = at;
     const { id } = await groupOf(at, group);
     one(await sql`select from principals where id = ${member} and kind in ('u', 'a')`, "There is no such user or agent.");
-    await sql`
-      insert into group_members (group_id, principal_id, key_id) values (${id}, ${member}, ${keyOf(actor)})
-      on conflict (group_id, principal_id) do update set key_id = excluded.key_id
-        where group_members.key_id is not null and (excluded.key_id is null or not key_lives(group_members.key_id))`;
+    await joinGroup(sql, id, member, keyOf(actor));
     at.audit.target = `${id} ${member}`;
     return { group: id, member };
   },

@@ -6,6 +6,7 @@ import { keyCovers } from "../bounds.ts";
 import type { Sql } from "../db.ts";
 import { Refusal } from "../refusal.ts";
 import type { Handlers } from "../rpc.ts";
+import { joinGroup, joinSpace } from "./join.ts";
 import { one } from "./rows.ts";
 
 const hash = (token: string): Uint8Array => new Uint8Array(createHash("sha256").update(token).digest());
@@ -112,15 +113,8 @@ export const invitedHandlers: Handlers<typeof invitedMethods> = {
       NO_INVITE,
     );
     await mustCover(sql, me, invite);
-    await sql`
-      insert into members (space_id, principal_id, key_id) values (${invite.spaceId}, ${me}, ${invite.keyId})
-      on conflict (space_id, principal_id) do update set key_id = excluded.key_id
-        where members.key_id is not null and (excluded.key_id is null or not key_lives(members.key_id))`;
-    for (const group of invite.groups)
-      await sql`
-        insert into group_members (group_id, principal_id, key_id) values (${group}, ${me}, ${invite.keyId})
-        on conflict (group_id, principal_id) do update set key_id = excluded.key_id
-          where group_members.key_id is not null and (excluded.key_id is null or not key_lives(group_members.key_id))`;
+    await joinSpace(sql, invite.spaceId, me, invite.keyId);
+    for (const group of invite.groups) await joinGroup(sql, group, me, invite.keyId);
     Object.assign(audit, { target: invite.id, spaceId: invite.spaceId });
     return { space: one(await sql<{ slug: string; name: string }[]>`select slug, name from spaces where id = ${invite.spaceId}`) };
   },

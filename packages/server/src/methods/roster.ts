@@ -3,6 +3,7 @@ import { keyOf, standingOf } from "../actor.ts";
 import type { Sql } from "../db.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
+import { joinSpace } from "./join.ts";
 import { one, paged } from "./rows.ts";
 
 const NOT_A_MEMBER = "There is no such member. `me principal list` shows those there are.";
@@ -60,12 +61,7 @@ export const principalHandlers: Handlers<typeof principalMethods> = {
     const { sql, actor } = at;
     const { space } = standingOf(actor);
     one(await sql`select from principals where id = ${principal} and kind in ('u', 'a')`, "There is no such user or agent.");
-    const key = keyOf(actor);
-    // Adding again demotes nobody, and unties from a key what a person confirms.
-    await sql`
-      insert into members (space_id, principal_id, key_id) values (${space.id}, ${principal}, ${key})
-      on conflict (space_id, principal_id) do update set key_id = excluded.key_id
-        where members.key_id is not null and (excluded.key_id is null or not key_lives(members.key_id))`;
+    await joinSpace(sql, space.id, principal, keyOf(actor));
     at.audit.target = principal;
     return memberOf(at, principal);
   },
