@@ -38,12 +38,12 @@ export async function startServer(config: Config, opening = openConfiguredDataba
   const close = async () => {
     for (const stop of started.splice(0).reverse()) await stop();
   };
-  opening.catch(() => {}); // it is awaited below
+  // It is being opened whatever comes next: also what fails before it is awaited must close it.
+  started.push(async () => (await opening.catch(() => undefined))?.close());
   try {
     started.push(await startTelemetry(config));
     const log = createLog(config.logLevel);
     const database = await opening;
-    started.push(database.close);
     await migrate(database.sql);
     await forgetOldAttempts(database.sql);
 
