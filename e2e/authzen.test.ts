@@ -70,9 +70,10 @@ describe("one evaluation", () => {
   });
 
   test("of a subject who is not in the space, or is nobody, is no, and the same no", async () => {
-    const { body: stranger } = await ask("evaluation", { ...mayWrite(), subject: { type: "user", id: await world.newUser() } });
+    const { id: carol } = await server.user("Carol");
+    const { body: stranger } = await ask("evaluation", { ...mayWrite(), subject: { type: "user", id: carol } });
     expect(stranger).toMatchObject({ decision: false });
-    for (const id of [await world.newId(), "alice@example.com", "", world.aside])
+    for (const id of [await world.newId(), await world.newUser(), "alice@example.com", "", world.aside])
       expect((await ask("evaluation", { ...mayWrite(), subject: { type: "user", id } })).body, id).toEqual(stranger);
   });
 

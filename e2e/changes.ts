@@ -39,7 +39,7 @@ export async function makeWorld(server: TestServer): Promise<World> {
   const [ada, bob] = [await server.user("Ada"), await server.user("Bob")];
   const space = await must(server, ada.session, "space.create", { name: "Team" });
   const asAda = (method: string, params: object) => must(server, ada.session, method, params, space.slug);
-  await asAda("principal.add", { principal: bob.id });
+  await server.join(space.slug, ada, bob);
   const { id } = await must(server, ada.session, "agent.create", { name: "bot" });
   await asAda("principal.add", { principal: id });
   await asAda("access.grant", { principal: id, permission: "admin" });
@@ -85,7 +85,7 @@ export const changes: Record<"user" | "space", Record<string, (world: World) => 
       const by = await aMember(world);
       return { by, params: {}, names: () => [by.id] };
     },
-    "principal.add": async ({ server }) => aboutPrincipal((await server.user("New")).id),
+    "principal.add": async (world) => aboutPrincipal(await anAgent(world)),
     "principal.setAdmin": async (world) => aboutPrincipal((await aMember(world)).id, { admin: true }, ["admin=true"]),
     "principal.remove": async (world) => aboutPrincipal((await aMember(world)).id),
     "group.create": async () => ({ params: { name: unique() }, names: idOf }),
@@ -139,7 +139,7 @@ const inside = ({ server, ada, space }: World, method: string, params: object) =
 
 async function aMember(world: World): Promise<TestUser> {
   const user = await world.server.user("Member");
-  await inside(world, "principal.add", { principal: user.id });
+  await world.server.join(world.space.slug, world.ada, user);
   return user;
 }
 

@@ -9,7 +9,8 @@ let server: TestServer;
 let cast: Cast;
 beforeAll(async () => {
   server = await startTestServer();
-  cast = { boss: await server.user("Boss"), victim: await server.user("Victim"), accomplice: await server.user("Accomplice") };
+  const [boss, victim, accomplice] = [await server.user("Boss"), await server.user("Victim"), await server.user("Accomplice")];
+  cast = { boss, victim, accomplice, lobby: await server.acquaint(boss, victim, accomplice) };
 });
 afterAll(() => server.close());
 

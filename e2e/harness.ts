@@ -99,6 +99,22 @@ export async function startTestServer(settings: Record<string, string> = {}) {
       const { token } = await openSession(auth, id);
       return { id, email, password: PASSWORD, session: token };
     },
+    /** Brings people into a space as they come in: somebody there invites them, and they accept. */
+    async join(space: string, host: TestUser, ...guests: TestUser[]): Promise<void> {
+      for (const guest of guests) {
+        const { result: invite, error } = await this.call(host.session, "invite.create", { email: guest.email }, space);
+        if (error) throw new Error(`invite.create: ${error.message}`);
+        const accepted = await this.call(guest.session, "invite.accept", { id: invite.id });
+        if (accepted.error) throw new Error(`invite.accept: ${accepted.error.message}`);
+      }
+    },
+    /** Makes people know each other who were strangers: they share a space that no test is about. @returns its slug */
+    async acquaint(host: TestUser, ...guests: TestUser[]): Promise<string> {
+      const { result: lobby, error } = await this.call(host.session, "space.create", { name: "Lobby" });
+      if (error) throw new Error(`space.create: ${error.message}`);
+      await this.join(lobby.slug, host, ...guests);
+      return lobby.slug;
+    },
     async close(): Promise<void> {
       await Promise.all([sql.end(), closeAuth()]);
       await server.close();

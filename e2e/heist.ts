@@ -18,12 +18,14 @@ export interface Cast {
   boss: TestUser;
   victim: TestUser;
   accomplice: TestUser;
+  /** The slug of a space that they all share, and their agents with them: they know each other. */
+  lobby: string;
 }
 
 export type Heist = Awaited<ReturnType<typeof prepare>>;
 
 /** Two spaces of the boss, with groups and agents; the victim's credential, stolen; and an accomplice with an agent and keys of their own. */
-export async function prepare(server: TestServer, { boss, victim, accomplice }: Cast, plan: Plan) {
+export async function prepare(server: TestServer, { boss, victim, accomplice, lobby }: Cast, plan: Plan) {
   const must = async (session: string, method: string, params: object, space?: string) => {
     const { result, error } = await server.call(session, method, params, space);
     if (!result) throw new Error(`${method}: ${error?.message}`);
@@ -47,6 +49,8 @@ export async function prepare(server: TestServer, { boss, victim, accomplice }: 
   await asBoss("group.setMemberAdmin", { group: strong, member: boss.id, admin: true });
 
   const [bot, shared, decoy] = [await makeAgent(victim), await makeAgent(boss), await makeAgent(accomplice)];
+  await must(victim.session, "principal.add", { principal: bot }, lobby);
+  await must(accomplice.session, "principal.add", { principal: decoy }, lobby);
   await must(boss.session, "agent.transfer", { id: shared, to: strong });
   for (const principal of [bot, shared]) await asBoss("principal.add", { principal });
   for (const principal of [bot, victim.id]) for (const permission of plan.granted) await asBoss("access.grant", { principal, permission });

@@ -16,6 +16,7 @@ beforeAll(async () => {
 afterAll(() => server.close());
 beforeEach(async () => {
   [ada, mallory] = [await server.user("Ada"), await server.user("Mallory")];
+  await server.acquaint(ada, mallory);
   space = (await must(ada.session, "space.create", { name: "Team" })).slug;
   pat = await must(ada.session, "apiKey.create", { name: "stolen" });
 });

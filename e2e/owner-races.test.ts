@@ -13,7 +13,7 @@ beforeAll(async () => {
   server = await startTestServer();
   [ada, bob, carol] = [await server.user("Ada"), await server.user("Bob"), await server.user("Carol")];
   slug = (await must(ada.session, "space.create", { name: "Team" })).slug;
-  for (const principal of [bob.id, carol.id]) await must(ada.session, "principal.add", { principal }, slug);
+  await server.join(slug, ada, bob, carol);
 });
 afterAll(() => server.close());
 afterEach(async () => expect(await breaches(server.sql)).toEqual([]));

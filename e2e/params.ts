@@ -18,7 +18,10 @@ export const targetsOf = (server: TestServer, user: TestUser): Targets => {
   // Of offers and invitations there is another side.
   let made: Promise<TestUser> | undefined;
   const other = () => {
-    made ??= server.user("Other");
+    made ??= server.user("Other").then(async (someone) => {
+      await server.acquaint(someone, user);
+      return someone;
+    });
     return made;
   };
   return {

@@ -66,7 +66,8 @@ export async function take(position: Position, about: About, world: SpaceWorld):
   const owner = { bob: undefined, bot: bob.id, shared: world.owners }[holder];
   const granted = grantOf(position, about, world);
   await world.clear();
-  if (holder === "bot") await asAda("principal.add", { principal: bob.id });
+  // Bob is there with an agent: as its owner, or as that of another agent that a call may be about.
+  if (holder !== "bob") await asAda("principal.add", { principal: bob.id });
   if (outside) return;
   await asAda("principal.add", { principal: id });
   if (admin) await asAda("principal.setAdmin", { principal: id, admin });

@@ -79,12 +79,17 @@ test("a team shares a space with an agent, which gets exactly what it needs", as
   await asBob("space.leave");
   expect((await asBot("space.get")).error?.data).toMatchObject({ code: "FORBIDDEN", reason: "owner-left" });
   expect((await asAda("access.list", { principal: bob.id })).result.grants).toEqual([]);
+  expect((await asAda("principal.add", { principal: bob.id })).error).toMatchObject({
+    data: { code: "NOT_FOUND" },
+    message: expect.stringContaining("me invite create"),
+  });
   expect((await asAda("space.leave")).error?.data.code).toBe("LAST_ADMIN");
 });
 
 test("groups carry grants to members, and own agents", async () => {
   const asAda = (method: string, params?: object) => server.call(ada.session, method, params, space);
   const asBob = (method: string, params?: object) => server.call(bob.session, method, params, space);
+  await server.acquaint(ada, bob);
   const { result: group } = await asAda("group.create", { name: "Support" });
   await asAda("group.addMember", { group: group.id, member: bob.id });
   await asAda("access.grant", { principal: group.id, permission: "write:docs" });
@@ -115,6 +120,7 @@ test("groups carry grants to members, and own agents", async () => {
 
 test("what a key makes goes when the key goes", async () => {
   const carol = await server.user("Carol");
+  await server.acquaint(ada, carol);
   const { result: key } = await server.call(ada.session, "apiKey.create", { name: "stolen" });
   await server.call(key.key, "principal.add", { principal: carol.id }, space);
   await server.call(key.key, "access.grant", { principal: carol.id, permission: "read:docs" }, space);

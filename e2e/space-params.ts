@@ -40,13 +40,13 @@ interface Making {
 
 const values: Record<string, (at: Making) => unknown> = {
   async principal({ method, world, whom }) {
-    const id = whom ?? (await world.newUser());
+    const id = whom ?? (await (method === "principal.add" ? world.newcomer() : world.newUser()));
     if (method !== "principal.add") await world.asAda("principal.add", { principal: id });
     return id;
   },
   group: ({ world }) => world.newGroup(),
   async member({ method, world, whom, soFar: { group } }) {
-    const member = whom ?? (await world.newUser());
+    const member = whom ?? (await (method === "group.addMember" ? world.newcomer() : world.newUser()));
     if (group !== undefined && method !== "group.addMember") await world.asAda("group.addMember", { group, member });
     return member;
   },

@@ -14,6 +14,7 @@ let space: { id: string; slug: string };
 beforeAll(async () => {
   server = await startTestServer();
   [ada, bob] = [await server.user("Ada"), await server.user("Bob")];
+  await server.acquaint(ada, bob);
 });
 afterAll(() => server.close());
 beforeEach(async () => {

@@ -20,6 +20,13 @@ export async function makeSpaceWorld(server: TestServer) {
   const newGroup = async (): Promise<string> => (await asAda("group.create", { name: uniqueName() })).id;
   const newAgent = async (owner: TestUser): Promise<string> => (await must(owner.session, "agent.create", { name: uniqueName() })).id;
 
+  const lobby = await server.acquaint(ada, bob);
+  /** An agent of Bob's, which Ada knows from another space. */
+  const newAgentOfBob = async (): Promise<string> => {
+    const principal = await newAgent(bob);
+    await must(bob.session, "principal.add", { principal }, lobby);
+    return principal;
+  };
   const owners = await newGroup();
   await asAda("group.addMember", { group: owners, member: ada.id });
   await asAda("group.setMemberAdmin", { group: owners, member: ada.id, admin: true });
@@ -32,7 +39,7 @@ export async function makeSpaceWorld(server: TestServer) {
     ada,
     bob,
     /** Bob's agent. */
-    bot: await newAgent(bob),
+    bot: await newAgentOfBob(),
     /** The agent of a group. */
     shared,
     /** The group that owns it. */
@@ -42,15 +49,17 @@ export async function makeSpaceWorld(server: TestServer) {
     must,
     asAda,
     newGroup,
-    /** A user who is in no space. */
+    /** A user whom Ada knows, in another space. */
     async newUser(): Promise<string> {
       const name = uniqueName();
       const [row] = await sql<{ id: string }[]>`
         insert into auth."user" (id, name, email) values (uuidv7(), ${name}, ${`${name}@example.com`}) returning id`;
+      await sql`insert into members (space_id, principal_id) select id, ${row?.id as string} from spaces where slug = ${lobby}`;
       return row?.id as string;
     },
-    /** An agent of Bob's. */
-    newAgentOfBob: () => newAgent(bob),
+    /** Somebody whom everybody in the space knows, and who is not in it: an agent of Ada's. */
+    newcomer: () => newAgent(ada),
+    newAgentOfBob,
     /** The id of nothing. */
     newId: async () => (await sql<{ id: string }[]>`select uuidv7() as id`)[0]?.id as string,
     /** A key for Bob, or for one of the agents. */
@@ -62,7 +71,7 @@ export async function makeSpaceWorld(server: TestServer) {
     /** Nobody but Ada is in the space, and nobody else was given anything. */
     async clear(): Promise<void> {
       const all = [bob.id, this.bot, shared, owners];
-      await sql`delete from members where principal_id = any(${all}::uuid[])`;
+      await sql`delete from members where principal_id = any(${all}::uuid[]) and space_id = ${space.id}`;
       await sql`delete from group_members where principal_id = any(${all}::uuid[])`;
       await sql`delete from grants where principal_id = any(${all}::uuid[])`;
     },

@@ -2,6 +2,7 @@ import { type accessMethods, effective, formatPermission, type Grant } from "@ga
 import { uuidv7 } from "uuidv7";
 import { keyOf, standingOf } from "../actor.ts";
 import { actorOf, answerQuestion, grantorsFor, ownerOfLayer } from "../explain.ts";
+import { known } from "../known.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import { one, paged } from "./rows.ts";
@@ -28,11 +29,8 @@ export const accessHandlers: Handlers<typeof accessMethods> = {
   async "access.grant"({ principal, permission }, at) {
     const { sql, actor, audit } = at;
     const { space } = standingOf(actor);
-    // Users and agents can be prepared before they join; a group is one of this space, or none.
-    one(
-      await sql`select from principals where id = ${principal} and (kind <> 'g' or space_id = ${space.id})`,
-      "There is no such user, agent or group.",
-    );
+    // Users and agents can be prepared before they join.
+    await known(at, principal, "u", "a", "g");
     await sql`
       insert into grants (id, space_id, principal_id, permission, granted_by, key_id)
       values (${uuidv7()}, ${space.id}, ${principal}, ${permission}, ${actor.principal.id}, ${keyOf(actor)})

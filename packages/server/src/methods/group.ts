@@ -1,6 +1,7 @@
 import type { Group, groupMethods } from "@gatehouse/protocol";
 import { uuidv7 } from "uuidv7";
 import { keyOf, standingOf } from "../actor.ts";
+import { known } from "../known.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import { joinGroup } from "./join.ts";
@@ -46,7 +47,7 @@ export const groupHandlers: Handlers<typeof groupMethods> = {
   async "group.addMember"({ group, member }, at) {
     const { sql, actor } = at;
     const { id } = await groupOf(at, group);
-    one(await sql`select from principals where id = ${member} and kind in ('u', 'a')`, "There is no such user or agent.");
+    await known(at, member, "u", "a");
     await joinGroup(sql, id, member, keyOf(actor));
     at.audit.target = `${id} ${member}`;
     return { group: id, member };

@@ -1,6 +1,7 @@
 import type { insideSpaceMethods, Member, PrincipalRef, principalMethods } from "@gatehouse/protocol";
 import { keyOf, standingOf } from "../actor.ts";
 import type { Sql } from "../db.ts";
+import { known } from "../known.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import { joinSpace } from "./join.ts";
@@ -60,7 +61,7 @@ export const principalHandlers: Handlers<typeof principalMethods> = {
   async "principal.add"({ principal }, at) {
     const { sql, actor } = at;
     const { space } = standingOf(actor);
-    one(await sql`select from principals where id = ${principal} and kind in ('u', 'a')`, "There is no such user or agent.");
+    await known(at, principal, "u", "a");
     await joinSpace(sql, space.id, principal, keyOf(actor));
     at.audit.target = principal;
     return memberOf(at, principal);

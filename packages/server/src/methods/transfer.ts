@@ -1,6 +1,7 @@
 import type { PrincipalRef, transferMethods } from "@gatehouse/protocol";
 import type { Actor } from "../actor.ts";
 import type { Sql } from "../db.ts";
+import { known } from "../known.ts";
 import { managedOwners } from "../needs.ts";
 import { Refusal } from "../refusal.ts";
 import type { Handlers } from "../rpc.ts";
@@ -25,15 +26,9 @@ const standing = (sql: Sql) => sql`a.owner_id in (select managed_owners(f.offere
 const NO_OFFER = "No such agent is offered. `me agent offers` shows those that are.";
 
 export const transferHandlers: Handlers<typeof transferMethods> = {
-  async "agent.transfer"({ id, to }, { actor, sql, audit }) {
-    // A group is one of a space that the caller is in: of others nobody learns so much as a name.
-    const owner = one(
-      await sql<PrincipalRef[]>`
-        select id, kind, name from principals
-        where id = ${to} and can_own
-          and (kind <> 'g' or space_id in (select space_id from live_members where principal_id = ${actor.principal.id}))`,
-      "There is no such user or group.",
-    );
+  async "agent.transfer"({ id, to }, at) {
+    const { actor, sql, audit } = at;
+    const owner = await known(at, to, "u", "g");
     // Until it is done the agent is nobody else's to delete or give away; and it may have been given away by now.
     one(await sql`select from principals where id = ${id} and owner_id in (${managedOwners(sql, actor)}) for update`);
     const accepted = await speaksFor(sql, actor, to);

@@ -108,7 +108,7 @@ create table members (
   created_at timestamptz not null default now(),
   primary key (space_id, principal_id)
 );
-create index on members (principal_id);
+create index on members (principal_id, space_id);
 
 -- A space keeps a user who is admin. Checked at commit, one transaction at a time for each space:
 -- the lock on the space makes concurrent demotions see each other.

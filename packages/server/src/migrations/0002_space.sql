@@ -94,6 +94,27 @@ create function managed_owners(manager uuid) returns setof uuid language sql sta
     where gm.principal_id = manager and gm.admin
 $$;
 
+-- Whether a caller may know of a principal: the one rule by which an id is told from nothing, and a name from an id.
+-- Known are the caller and the agents they manage; who is in a space with them, and its groups; and in the space that a
+-- call is about (null = none) the agents of its members and groups. An agent sees nobody where its owner is not.
+-- A stranger and nobody take the same time: the same is looked up for both, in each of the caller's spaces by its whole
+-- key, so that it costs nothing to be in others. "offset 0" keeps the planner from beginning with theirs.
+create function knows(caller uuid, other uuid, space uuid) returns boolean language sql stable as $$
+  with mine as materialized (
+    select m.space_id from live_members m join principals c on c.id = m.principal_id left join principals o on o.id = c.owner_id
+    where m.principal_id = caller and (c.kind <> 'a' or o.space_id = m.space_id
+      or exists (select from live_members om where om.space_id = m.space_id and om.principal_id = o.id offset 0))),
+  asked as materialized (
+    select coalesce(p.owner_id, other) as owner, coalesce(p.space_id, other) as home
+    from (select) as nothing left join principals p on p.id = other)
+  select owner in (select managed_owners(caller))
+    or exists (select from live_members m where m.space_id = space and m.principal_id = owner)
+    or exists (select from principals g where g.id = owner and g.space_id = space)
+    or exists (select from mine where mine.space_id = home
+      or exists (select from live_members m where m.space_id = mine.space_id and m.principal_id = other offset 0))
+  from asked
+$$;
+
 create table invites (
   id uuid7 primary key,
   space_id uuid not null references spaces (id) on delete cascade,

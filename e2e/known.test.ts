@@ -1,0 +1,185 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
+import { uniqueName } from "./space-params.ts";
+import { newId } from "./worlds.ts";
+
+// Whom one may bring in, or give something, by where one has met them.
+
+let server: TestServer;
+let ada: TestUser;
+/** Whom Ada has her other spaces from. */
+let host: TestUser;
+/** Ada's agent, which may do everything in her space. */
+let aide: string;
+/** Ada's space; one that she and her agent are in; one that she alone is in; and one where her agent is left without her. */
+let here: string;
+let both: string;
+let hers: string;
+let forsaken: string;
+let group: string;
+let askers: Record<"Ada, signed in" | "Ada, by a token" | "her agent", string>;
+beforeAll(async () => {
+  server = await startTestServer();
+  [ada, host] = [await server.user("Ada"), await server.user("Host")];
+  here = (await must(ada.session, "space.create", { name: "Here" })).slug;
+  [both, hers, forsaken] = [await server.acquaint(host, ada), await server.acquaint(host, ada), await server.acquaint(host, ada)];
+  aide = await newAgent(ada);
+  for (const space of [here, both, forsaken]) await must(ada.session, "principal.add", { principal: aide }, space);
+  await must(ada.session, "access.grant", { principal: aide, permission: "admin" }, here);
+  await must(ada.session, "space.leave", {}, forsaken);
+  group = await newGroup(ada, here);
+  const key = async (rest: object) => (await must(ada.session, "apiKey.create", { name: "key", ...rest })).key;
+  askers = { "Ada, signed in": ada.session, "Ada, by a token": await key({}), "her agent": await key({ agent: aide }) };
+});
+afterAll(() => server.close());
+
+async function must(credential: string, method: string, params: object, space?: string) {
+  const { result, error } = await server.call(credential, method, params, space);
+  if (!result) throw new Error(`${method}: ${error?.message}`);
+  return result;
+}
+const newUser = () => server.user(uniqueName());
+const newAgent = async (owner: TestUser): Promise<string> => (await must(owner.session, "agent.create", { name: uniqueName() })).id;
+const newGroup = async (by: TestUser, space: string): Promise<string> =>
+  (await must(by.session, "group.create", { name: uniqueName() }, space)).id;
+/** Somebody who has come into a space. */
+async function memberOf(space: string, by = host): Promise<TestUser> {
+  const user = await newUser();
+  await server.join(space, by, user);
+  return user;
+}
+const leave = ({ session }: TestUser, space: string) => must(session, "space.leave", {}, space);
+const add = (by: TestUser, principal: string, space: string) => must(by.session, "principal.add", { principal }, space);
+/** An agent of a group, whose admin somebody is. */
+async function agentOfGroup(by: TestUser, admin: TestUser, space: string): Promise<string> {
+  const owner = await newGroup(by, space);
+  await must(by.session, "group.addMember", { group: owner, member: admin.id }, space);
+  await must(by.session, "group.setMemberAdmin", { group: owner, member: admin.id, admin: true }, space);
+  const agent = await newAgent(admin);
+  await must(admin.session, "agent.transfer", { id: agent, to: owner });
+  return agent;
+}
+
+/** Who knows them: Ada, whatever she comes with; her agent, which knows nobody by being hers. */
+interface Met {
+  ada: boolean;
+  aide: boolean;
+  make: () => Promise<{ id: string } | string>;
+}
+const everyone = { ada: true, aide: true };
+const adaAlone = { ada: true, aide: false };
+const noOne = { ada: false, aide: false };
+
+const users: Record<string, Met> = {
+  nobody: { ...noOne, make: async () => newId() },
+  herself: { ...everyone, make: async () => ada },
+  "a user in no space": { ...noOne, make: newUser },
+  "a member": { ...everyone, make: () => memberOf(here, ada) },
+  "a member of a space that both are in": { ...everyone, make: () => memberOf(both) },
+  "a member of a space that she is in": { ...adaAlone, make: () => memberOf(hers) },
+  "a member of a space that she has left, and her agent has not": { ...noOne, make: () => memberOf(forsaken) },
+  "somebody who has not accepted yet": {
+    ...noOne,
+    async make() {
+      const user = await newUser();
+      await must(ada.session, "invite.create", { email: user.email }, here);
+      return user;
+    },
+  },
+  "somebody who has left, all they were prepared for left behind": {
+    ...noOne,
+    async make() {
+      const user = await memberOf(both);
+      await must(ada.session, "access.grant", { principal: user.id, permission: "read:docs" }, here);
+      await leave(user, both);
+      return user;
+    },
+  },
+  "somebody whom a key brought that has expired": {
+    ...noOne,
+    async make() {
+      const user = await newUser();
+      await server.acquaint(host, user);
+      const { id, key } = await must(host.session, "apiKey.create", { name: uniqueName() });
+      await must(key, "principal.add", { principal: user.id }, both);
+      await server.sql`update api_keys set expires_at = now() - interval '1 second' where id = ${id}`;
+      return user;
+    },
+  },
+};
+
+const agents: Record<string, Met> = {
+  "an agent of hers": { ...everyone, make: () => newAgent(ada) },
+  "an agent of a group that she administers, elsewhere": { ...adaAlone, make: () => agentOfGroup(host, ada, hers) },
+  "an agent of a group of the space": { ...everyone, make: async () => agentOfGroup(ada, await memberOf(here, ada), here) },
+  "an agent of a group of another space": { ...noOne, make: () => agentOfGroup(host, host, both) },
+  "an agent of a member": { ...everyone, make: async () => newAgent(await memberOf(here, ada)) },
+  "an agent of a member of another space": { ...noOne, make: async () => newAgent(await memberOf(both)) },
+  "an agent of a stranger": { ...noOne, make: async () => newAgent(await newUser()) },
+  "an agent in a space that both are in": {
+    ...everyone,
+    async make() {
+      const agent = await newAgent(host);
+      await add(host, agent, both);
+      return agent;
+    },
+  },
+  "an agent in the space, whose owner has left": {
+    ...everyone,
+    async make() {
+      const owner = await memberOf(here, ada);
+      const agent = await newAgent(owner);
+      await add(owner, agent, here);
+      await leave(owner, here);
+      return agent;
+    },
+  },
+  "an agent of somebody who has left": {
+    ...noOne,
+    async make() {
+      const owner = await memberOf(here, ada);
+      await leave(owner, here);
+      return newAgent(owner);
+    },
+  },
+};
+
+const cases = Object.entries({ ...users, ...agents }).map(([who, met]) => ({ who, ...met }));
+
+test.each(cases)("$who: known to Ada: $ada, to her agent: $aide", async ({ who, make, ...known }) => {
+  for (const [asker, credential] of Object.entries(askers)) {
+    const made = await make();
+    const id = typeof made === "string" ? made : made.id;
+    // Coming last, who is brought in is known to all from then on.
+    const calls: [method: string, params: (id: string) => object, space?: string][] = [
+      ["access.grant", (principal) => ({ principal, permission: "read:docs" }), here],
+      ["group.addMember", (member) => ({ group, member }), here],
+      ["principal.add", (principal) => ({ principal }), here],
+    ];
+    const own = await newAgent(ada);
+    if (credential === ada.session && who in users) calls.unshift(["agent.transfer", (to) => ({ id: own, to })]);
+    for (const [method, params, space] of calls) {
+      const answer = await server.call(credential, method, params(id), space);
+      const title = `${method} by ${asker}`;
+      if (credential === askers["her agent"] ? known.aide : known.ada) expect(answer.error, title).toBeUndefined();
+      else {
+        const { error } = await server.call(credential, method, params(newId()), space);
+        expect(error, title).toMatchObject({ data: { code: "NOT_FOUND" }, message: expect.stringContaining("me invite create") });
+        expect({ ...answer.error, data: { ...answer.error?.data, requestId: "" } }, title).toEqual({
+          ...error,
+          data: { ...error?.data, requestId: "" },
+        });
+      }
+    }
+  }
+});
+
+test("a group is given something in its own space alone, and an agent by whoever is there", async () => {
+  const [own, other, strange] = [await newGroup(ada, here), await newGroup(host, hers), await newGroup(host, forsaken)];
+  const grant = async (principal: string) =>
+    (await server.call(ada.session, "access.grant", { principal, permission: "read:docs" }, here)).error?.data.code ?? "ok";
+  expect([await grant(own), await grant(other), await grant(strange)]).toEqual(["ok", "NOT_FOUND", "NOT_FOUND"]);
+  const offer = async (to: string) =>
+    (await server.call(ada.session, "agent.transfer", { id: await newAgent(ada), to })).error?.data.code ?? "ok";
+  expect([await offer(own), await offer(other), await offer(strange)]).toEqual(["ok", "ok", "NOT_FOUND"]);
+});
