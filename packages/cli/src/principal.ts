@@ -77,7 +77,7 @@ export function addPrincipal(program: Command): void {
 
   addCommand(principal, {
     usage: "add <principal>",
-    summary: "Put a user (by id) or an agent (by name or id) on the roster.",
+    summary: "Put an agent (by name or id), or a user of another space of yours (by id), on the roster. Invite others: me invite create.",
     examples: ["principal add support-bot", "principal add 01a2019c-f937-7cd9-a150-df3090bcfc15"],
     async run(me, _options, given) {
       const client = await me.inSpace();

@@ -54,7 +54,7 @@ export const accessMethods = {
   "access.grant": method({
     summary: "Gives a permission to a user, an agent or a group. It counts while they are on the roster.",
     effect: "write",
-    params: z.strictObject({ principal: Id.describe("To whom"), permission: PermissionText }),
+    params: z.strictObject({ principal: Id.describe("To whom, of those you know"), permission: PermissionText }),
     result: Grant,
     errors: ["NOT_FOUND"],
   }),

@@ -41,7 +41,7 @@ export const groupMethods = {
     errors: ["NOT_FOUND", "CONFLICT"],
   }),
   "group.addMember": method({
-    summary: "Puts somebody into a group. It gives them nothing until they are on the roster too.",
+    summary: "Puts somebody you know into a group. It gives them nothing until they are on the roster too.",
     effect: "write",
     params: z.strictObject({ group, member }),
     result: z.strictObject({ group: Id, member: Id }),

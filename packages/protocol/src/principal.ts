@@ -22,7 +22,7 @@ export const principalMethods = {
     errors: [],
   }),
   "principal.add": method({
-    summary: "Puts a user or an agent on the roster. Adding again changes nothing: an admin stays one.",
+    summary: "Puts a user or an agent that you know on the roster; invite others. Adding again changes nothing: an admin stays one.",
     effect: "write",
     params: z.strictObject(byId),
     result: Member,

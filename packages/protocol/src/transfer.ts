@@ -8,7 +8,7 @@ export const transferMethods = {
   "agent.transfer": method({
     summary: "Offers one of your agents to another owner. It is theirs once they accept; its keys die then.",
     effect: "write",
-    params: z.strictObject({ id: agent, to: Id.describe("The id of a user, or of a group") }),
+    params: z.strictObject({ id: agent, to: Id.describe("The id of a user or a group, of a space that you are in") }),
     result: z.strictObject({ id: Id, to: PrincipalRef, accepted: z.boolean().describe("true where you could accept for the new owner") }),
     errors: ["NOT_FOUND", "CONFLICT"],
   }),
