@@ -1,15 +1,15 @@
 /**
- * What the doors cost: `whoami` by an agent key, beside a bare server that runs one query and
- * checks nothing; and `space.get` by the same key in a space, which reads where the caller stands
- * in a second query. All on one machine and one database, turn by turn; the results are ratios.
+ * What the doors cost: `whoami` by an agent key, beside a bare server that runs one query and checks nothing; and
+ * `space.get` by the same key in a space. Both are warm: what they ask of the database, they ask once a minute. All on
+ * one machine and one database, turn by turn; the results are ratios.
  */
-import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createSpaceClient, createUserClient } from "@gatehouse/client";
 import autocannon from "autocannon";
+import { launch } from "./launch.ts";
 
 const ROUNDS = 5;
 const SECONDS = 3;
@@ -29,22 +29,6 @@ async function throughput(url: string, key: string, method = "whoami", space?: s
   });
   if (non2xx + errors > 0) throw new Error(`${url}: ${non2xx} refused, ${errors} failed`);
   return requests.average;
-}
-
-/** Starts a server as a process of its own. @returns it, and the address it prints */
-async function launch(script: string[], env: Record<string, string>): Promise<{ child: ChildProcess; url: string }> {
-  const child = spawn(process.execPath, script, { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
-  let printed = "";
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (printed += text));
-  for (;;) {
-    const url = /^(?:Ready: )?(http:\S+)$/m.exec(printed)?.[1];
-    if (url) return { child, url };
-    await Promise.race([
-      once(child.stdout, "data"),
-      once(child.stderr, "data"),
-      once(child, "exit").then(() => Promise.reject(new Error(printed))),
-    ]);
-  }
 }
 
 const median = (numbers: number[]) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] as number;

@@ -8,6 +8,7 @@ import {
   type Handlers,
   openDoors,
   type Policy,
+  Refusal,
   readConfig,
 } from "@gatehouse/server";
 import { z } from "zod";
@@ -59,19 +60,25 @@ export async function serveArithmetic(server: TestServer) {
   }
 
   const bothDoors = (door: Door) => ({ user: door, space: door });
-  const config = readConfig({ RATE_LIMIT: "0", LOG_LEVEL: "silent" });
+  const config = readConfig({ RATE_LIMIT: "0", FAILED_AUTH_LIMIT: "0", LOG_LEVEL: "silent" });
   const { auth, close } = createAuth({ address: server.databaseUrl, secret: server.secret, publicUrl: server.url, origins: [] });
   const app = await openDoors({
     config,
     publicUrl: server.url,
     origins: [],
     auth,
+    mails: false,
     ready: async () => true,
     doors: bothDoors({
       api: arithmetic,
       policy: Object.fromEntries(Object.keys(arithmetic).map((name) => [name, [anyone]])) as unknown as Policy<typeof arithmetic>,
       handlers,
-      authenticate: createAuthenticate({ sql: server.sql, auth, origins: [] }),
+      authenticate: createAuthenticate({
+        sql: server.sql,
+        auth,
+        origins: [],
+        readToken: () => Promise.reject(new Refusal("UNAUTHENTICATED")),
+      }),
       sql: server.sql,
       log: createLog("silent"),
     } as unknown as Door),

@@ -61,17 +61,18 @@ async function someoneWaits(type: "advisory" | "transactionid"): Promise<void> {
 
 test("an entry that is committed late is before what came after it: nobody is past it who follows", async () => {
   const { server, ada, space } = world;
-  const other = await must(server, ada.session, "space.create", { name: unique() });
+  const carol = await server.user("carol");
+  const other = await must(server, carol.session, "space.create", { name: unique() });
   const [last] = (await newer(undefined)).toReversed();
-  const change = (slug: string) => must(server, ada.session, "group.create", { name: unique() }, slug);
+  const change = ({ session }: { session: string }, slug: string) => must(server, session, "group.create", { name: unique() }, slug);
   let later: Promise<{ id: string }> | undefined;
   const late = await server.sql.begin(async (tx) => {
     const id = await enter(tx, space.id);
-    later = change(space.slug);
+    later = change(ada, space.slug);
     await someoneWaits("advisory");
     // Meanwhile the record can be read, and another space is not held up.
     expect(await newer(last?.id)).toEqual([]);
-    await change(other.slug);
+    await change(carol, other.slug);
     return id;
   });
   const { id: target } = (await later) as { id: string };

@@ -1,5 +1,5 @@
-import type { RpcResponse, spaceApi } from "@gatehouse/protocol";
-import { spacePolicy } from "@gatehouse/server";
+import type { RpcResponse } from "@gatehouse/protocol";
+import { policyTable } from "@gatehouse/server/policy";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Change, changes, makeWorld, methodsThat, must, readParams, unique, type World } from "./changes.ts";
 import { startTestServer } from "./harness.ts";
@@ -11,7 +11,7 @@ beforeAll(async () => {
 afterAll(() => world.server.close());
 
 type Door = "user" | "space";
-type Caller = "session" | "agent";
+type Caller = "session" | "agent" | "agent for a user";
 
 /** Everything on record. Nothing else runs in this database, so that what is new is of the call between. */
 const recorded = () => world.server.sql`
@@ -27,8 +27,12 @@ async function stored(): Promise<string> {
   return JSON.stringify(await Promise.all(texts));
 }
 
-async function make(door: Door, method: string, change: Change, caller: Caller = "session", { server, ada, bot, space } = world) {
-  const credential = caller === "agent" ? bot.key : (change.by ?? ada).session;
+const credentialOf = (caller: Caller, change: Change, { ada, bot, acting } = world) =>
+  ({ session: (change.by ?? ada).session, agent: bot.key, "agent for a user": acting })[caller];
+
+async function make(door: Door, method: string, change: Change, caller: Caller = "session", at = world) {
+  const { server, space } = at;
+  const credential = credentialOf(caller, change, at);
   const { headers, text } = await server.post(JSON.stringify({ jsonrpc: "2.0", id: 1, method, params: change.params }), {
     authorization: `Bearer ${credential}`,
     ...(door === "space" && { "x-me-space": space.slug }),
@@ -47,17 +51,18 @@ const prepare = (door: Door, method: string): Promise<Change> => {
   if (!prepared) throw new Error(`say in changes.ts how ${method} is called`);
   return prepared(world);
 };
-const byAgents = ({ door, method }: { door: Door; method: string }) =>
-  door === "space" && spacePolicy[method as keyof typeof spaceApi][0].label === "members";
+const rowOf = ({ door, method }: { door: Door; method: string }) => policyTable().find((row) => row.door === door && row.method === method);
+const byAgents = (write: { door: Door; method: string }) => rowOf(write)?.admits.agent === true;
+const byTokens = (write: { door: Door; method: string }) => rowOf(write)?.admits.token === true;
 
 test.each([
   ...writes.map((write) => ({ ...write, caller: "session" as Caller })),
   ...writes.filter(byAgents).map((write) => ({ ...write, caller: "agent" as Caller })),
+  ...writes.filter(byTokens).map((write) => ({ ...write, caller: "agent for a user" as Caller })),
 ])("$method, by $caller, leaves one entry that tells who did what, for whom and where", async ({ door, method, caller }) => {
   const change = await prepare(door, method);
   const { ada, bot, space } = world;
-  const who = caller === "agent" ? bot.key : (change.by ?? ada).session;
-  const { id, kind, name, credential } = await must(world.server, who, "whoami");
+  const { id, kind, name, credential } = await must(world.server, credentialOf(caller, change), "whoami");
   const [before, denied] = [await recorded(), await denials()];
 
   const { requestId, error, result } = await make(door, method, change, caller);
@@ -71,6 +76,7 @@ test.each([
     credentialId: credential.id,
     via: credential.via,
     ownerId: caller === "agent" ? ada.id : null,
+    actingId: caller === "agent for a user" ? bot.id : null,
     method,
     spaceId: change.where ? change.where(result) : space.id,
     outcome: "OK",

@@ -1,8 +1,8 @@
-import { actions, formatPermission, judge, type Permission, type RpcResponse } from "@gatehouse/protocol";
+import { actions, formatPermission, judge, type Permission, principalKinds, type RpcResponse } from "@gatehouse/protocol";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestServer, type TestServer } from "./harness.ts";
 import { type About, aside } from "./positions.ts";
-import { come, inSpace, means } from "./space-callers.ts";
+import { come, inSpace, isDead, means } from "./space-callers.ts";
 import { spaceMethods, validSpaceParams } from "./space-params.ts";
 import { neededFor } from "./space-policy.ts";
 import { makeSpaceWorld, type SpaceWorld } from "./space-world.ts";
@@ -48,6 +48,7 @@ async function evaluate(headers: Record<string, string>, subject: { type: string
   const questions = asked.map(({ action, type, path }) => ({ subject, action: { name: action }, resource: { type, id: path } }));
   const post = async (path: string, body: object) => {
     const sent = { method: "POST", headers: { ...headers, "content-type": "application/json" }, body: JSON.stringify(body) };
+    server.settle();
     const answer = await fetch(`${server.url}/access/v1/${path}`, sent);
     const said = await answer.json();
     return { status: answer.status, said };
@@ -66,9 +67,9 @@ async function check(headers: Record<string, string>, principal: string, asked: 
     params: { principal, permission: formatPermission(each) },
   }));
   const { text } = await server.post(JSON.stringify(calls), headers);
-  return (JSON.parse(text) as RpcResponse[]).map((answer) =>
-    "result" in answer ? (answer.result as { allowed: boolean }).allowed : answer.error.data.code,
-  );
+  return [JSON.parse(text) as RpcResponse | RpcResponse[]]
+    .flat()
+    .map((answer) => ("result" in answer ? (answer.result as { allowed: boolean }).allowed : answer.error.data.code));
 }
 
 const MINUTES = 60_000;
@@ -84,13 +85,14 @@ test("AuthZEN decides as access.check does, and as the layers of whom it is abou
         const title = `${formatPermission(about.needed as Permission)}: ${by.title}, ${name}`;
         const { headers, actor } = await come(position, by, about, world);
         const { id, kind } = actor.principal;
-        const subject = { type: kind === "u" ? "user" : "agent", id };
+        const subject = { type: principalKinds[kind], id };
 
         const own = await evaluate(headers, subject, asked);
         const checked = await check(headers, id, asked);
         const { standing } = actor;
-        if (!standing?.ownerPresent) {
-          const [status, code] = standing ? [403, "FORBIDDEN"] : [404, "NOT_FOUND"];
+        const dead = isDead(position, by);
+        if (dead || !standing?.ownerPresent) {
+          const [status, code] = dead ? [401, "UNAUTHENTICATED"] : standing ? [403, "FORBIDDEN"] : [404, "NOT_FOUND"];
           expect(new Set(checked), title).toEqual(new Set([code]));
           for (const answer of [own, own.single]) expect(answer, title).toMatchObject({ status, said: { status, code } });
         } else {
@@ -105,7 +107,7 @@ test("AuthZEN decides as access.check does, and as the layers of whom it is abou
         }
 
         // An admin is told what they may do by a credential without limits; of who is not there, that they may do nothing.
-        const layers = standing?.layers.filter((layer) => layer.name !== "ceiling") ?? [];
+        const layers = standing?.layers.filter(({ name }) => name === "grants" || name === "owner") ?? [];
         const unlimited = asked.map((permission) => judge(layers, [permission]).allowed);
         const toAdmin = await evaluate(inSpace(world, world.ada.session), subject, asked);
         const checkedByAdmin = await check(inSpace(world, world.ada.session), id, asked);

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { exchangeToken } from "@gatehouse/client";
 import { type Api, spaceApi, userApi } from "@gatehouse/protocol";
 import type { TestServer, TestUser } from "./harness.ts";
 
@@ -10,6 +11,8 @@ export interface World {
   bob: TestUser;
   /** Ada's agent, which holds everything in the space. */
   bot: { id: string; key: string; keyId: string };
+  /** A token by which that agent acts for Ada. */
+  acting: string;
   space: { id: string; slug: string };
 }
 
@@ -44,7 +47,10 @@ export async function makeWorld(server: TestServer): Promise<World> {
   await asAda("principal.add", { principal: id });
   await asAda("access.grant", { principal: id, permission: "admin" });
   const { id: keyId, key } = await must(server, ada.session, "apiKey.create", { name: "of the bot", agent: id });
-  return { server, ada, bob, bot: { id, key, keyId }, space };
+  const subject = await must(server, ada.session, "token.create", { space: space.slug, scope: ["admin"], mayAct: id });
+  const target = { server: server.url, credential: key };
+  const { token: acting } = await exchangeToken(target, { subject: subject.token, space: space.slug, scope: ["admin"] });
+  return { server, ada, bob, bot: { id, key, keyId }, acting, space };
 }
 
 const nowhere = () => null;
@@ -71,6 +77,16 @@ export const changes: Record<"user" | "space", Record<string, (world: World) => 
     "apiKey.create": async ({ bot }) => ({ params: { name: unique(), agent: bot.id }, names: idOf, where: nowhere }),
     "apiKey.rotate": async (world) => ({ params: { id: await aKey(world) }, names: idOf, where: nowhere }),
     "apiKey.delete": async (world) => ({ params: { id: await aKey(world) }, names: idOf, where: nowhere }),
+    "token.create": async ({ space: { id, slug } }) => ({
+      params: { space: slug, scope: ["read:docs"] },
+      names: (result) => [result.id, "read:docs"],
+      where: () => id,
+    }),
+    // It concerns all of them: Ada, for whom it speaks, and her agent, which acts.
+    "token.revoke": async ({ server, acting, space }) => {
+      const { id, token } = await must(server, acting, "token.create", { space: space.slug, scope: ["read"] });
+      return { params: { token }, names: () => [id], where: nowhere };
+    },
     "invite.accept": async (world) => {
       const { id, space } = await anInvitationOfAda(world);
       return { params: { id }, names: () => [id], where: () => space };
@@ -102,6 +118,9 @@ export const changes: Record<"user" | "space", Record<string, (world: World) => 
     },
     "invite.create": async () => ({ params: {}, names: idOf }),
     "invite.revoke": async (world) => ({ params: { id: (await inside(world, "invite.create", {})).id }, names: idOf }),
+    "secretKey.create": async () => ({ params: { name: unique() }, names: idOf }),
+    "secretKey.rotate": async (world) => ({ params: { id: await aSecretKey(world) }, names: idOf }),
+    "secretKey.revoke": async (world) => ({ params: { id: await aSecretKey(world) }, names: idOf }),
   },
 };
 
@@ -110,6 +129,7 @@ export const readParams = async (world: World): Promise<Record<string, object>> 
   "agent.get": { id: world.bot.id },
   "agent.spaces": { id: world.bot.id },
   "apiKey.get": { id: world.bot.keyId },
+  "token.inspect": { token: world.bot.key },
   "principal.resolve": { name: "Ada" },
   "principal.lookup": { ids: [world.ada.id] },
   "group.listMembers": { group: await aGroup(world) },
@@ -153,6 +173,8 @@ const anAgent = async ({ server, ada }: World, owner = ada): Promise<string> =>
   (await must(server, owner.session, "agent.create", { name: unique() })).id;
 
 const aKey = async ({ server, ada }: World): Promise<string> => (await must(server, ada.session, "apiKey.create", { name: unique() })).id;
+
+const aSecretKey = async (world: World): Promise<string> => (await inside(world, "secretKey.create", { name: unique() })).id;
 
 async function anOffer(world: World): Promise<string> {
   const id = await anAgent(world, world.bob);

@@ -28,7 +28,7 @@ test("all is well", async () => {
   expect({ code, ok }).toEqual({ code: 0, ok: true });
   expect(says).toMatchObject({ server: `${server.url} is ready`, credential: "Ada, by session", clock: "agrees with the server's" });
   expect(says.versions).toMatch(/^me \d+\.\d+\.\d+, (Bun|Node) \d+/);
-  expect((await me(home, ["doctor"])).stdout.split("\n").filter((line) => line.startsWith("ok  "))).toHaveLength(4);
+  expect((await me(home, ["doctor"])).stdout.split("\n").filter((line) => line.startsWith("ok  "))).toHaveLength(5);
 });
 
 test("the server is down", async () => {

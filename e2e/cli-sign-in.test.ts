@@ -66,14 +66,6 @@ test("two who sign in at once are both kept", async () => {
   expect(Object.keys((await kept(fresh)).servers).sort()).toEqual([server.url, other.url].sort());
 });
 
-test("a lock that a killed process left holds nobody up for long", async () => {
-  const fresh = await makeHome();
-  await login(fresh, server, user);
-  await writeFile(`${storeOf(fresh)}.lock`, "");
-  expect((await me(fresh, ["logout"])).code).toBe(0);
-  expect((await kept(fresh)).servers).toEqual({});
-});
-
 test("a session is sent to its own server, and never to another", async () => {
   const seen: IncomingHttpHeaders[] = [];
   const stranger = createServer((request, response) => {

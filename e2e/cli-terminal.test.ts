@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
+import { onDatabase, startTestServer, type TestServer, type TestUser } from "./harness.ts";
 import { type Home, makeHome, meJson, signedIn } from "./run.ts";
 import { atTerminal } from "./terminal.ts";
 
@@ -17,8 +17,8 @@ afterAll(() => server.close());
 
 const agents = async (): Promise<string[]> => (await meJson(home, ["agent", "list"])).agents.map(({ name }: { name: string }) => name);
 
-test("me login asks, and shows nothing of the password", async () => {
-  const terminal = atTerminal(await makeHome(), ["login", "--server", server.url]);
+test("me login --email asks, and shows nothing of the password", async () => {
+  const terminal = atTerminal(await makeHome(), ["login", "--server", server.url, "--email"]);
   await terminal.answer("E-mail address", user.email + ENTER);
   await terminal.answer("Password", user.password + ENTER);
   const { code, shown, raw } = await terminal.over();
@@ -29,7 +29,7 @@ test("me login asks, and shows nothing of the password", async () => {
 });
 
 test("me user create asks for the password twice", async () => {
-  const nobody = await makeHome({ DATABASE_URL: server.databaseUrl });
+  const nobody = await makeHome(onDatabase(server.databaseUrl));
   const create = async (first: string, second: string) => {
     const terminal = atTerminal(nobody, ["user", "create"]);
     await terminal.answer("E-mail address", `grace@example.com${ENTER}`);
@@ -73,7 +73,7 @@ test("deleting a space asks for its slug", async () => {
 });
 
 test("me up says where it is, and Ctrl-C stops it", async () => {
-  const terminal = atTerminal(await makeHome(), ["up"], { PORT: "0", DATABASE_URL: server.databaseUrl });
+  const terminal = atTerminal(await makeHome(), ["up"], { PORT: "0", ...onDatabase(server.databaseUrl) });
   await terminal.answer(/Ready: http:\/\/127\.0\.0\.1:\d+/, CTRL_C);
   const { code, shown } = await terminal.over();
   expect(code).toBe(0);

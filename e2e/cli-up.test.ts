@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { makeDatabase } from "./harness.ts";
+import { makeDatabase, onDatabase } from "./harness.ts";
 import { type Home, makeHome, me, meJson, type RunningServer, startUp } from "./run.ts";
 
 const PASSWORD = "correct horse battery";
@@ -49,14 +49,14 @@ describe("on the embedded database", () => {
 });
 
 test("me migrate makes an empty database ready", async () => {
-  const home = await makeHome({ DATABASE_URL: await makeDatabase() });
+  const home = await makeHome(onDatabase(await makeDatabase()));
   const { applied } = await meJson(home, ["migrate"]);
   expect(applied[0]).toBe("0001_identity");
   expect(await meJson(home, ["migrate"])).toEqual({ applied: [] });
 });
 
 test("on a given database nobody is made or signed in", async () => {
-  const home = await makeHome({ DATABASE_URL: await makeDatabase() });
+  const home = await makeHome(onDatabase(await makeDatabase()));
   const server = await startUp(home);
   expect(server.stderr()).toContain(`me login --server ${server.url}`);
   expect((await me(home, ["whoami", "--server", server.url])).code).toBe(3);
@@ -79,14 +79,14 @@ test("a port that is taken, and a database that is not there, are told as what t
   const taken = createServer().listen(0, "127.0.0.1");
   try {
     const { port } = taken.address() as AddressInfo;
-    const home = await makeHome({ DATABASE_URL: await makeDatabase() });
+    const home = await makeHome(onDatabase(await makeDatabase()));
     const { code, stderr } = await me(home, ["up"], { env: { PORT: String(port) } });
     expect(code).toBe(1);
     expect(stderr).toContain(`Can't listen on 127.0.0.1:${port} (EADDRINUSE). Set PORT or HOST to another.`);
   } finally {
     taken.close();
   }
-  const home = await makeHome({ DATABASE_URL: "postgres://me:hunter2@127.0.0.1:1/none", PORT: "0" });
+  const home = await makeHome({ ...onDatabase("postgres://me:hunter2@127.0.0.1:1/none"), PORT: "0" });
   for (const args of [["up"], ["migrate"], ["user", "create", "--email", "a@example.com", "--name", "A"]]) {
     const { code, stderr } = await me(home, args, { stdin: PASSWORD });
     expect(code).toBe(1);

@@ -1,10 +1,9 @@
-import { crc32 } from "node:zlib";
-import { type CallerKind, type CredentialKind, keyPrefixes, parsePermission } from "@gatehouse/protocol";
-import type { userPolicy } from "@gatehouse/server";
+import { exchangeToken } from "@gatehouse/client";
+import { type CallerKind, type CredentialKind, parsePermission } from "@gatehouse/protocol";
+import type { Actor } from "../packages/server/src/actor.ts";
+import { deadKeys, deadTokens } from "./dead.ts";
+import { forgeTokens } from "./forged.ts";
 import type { TestServer, TestUser } from "./harness.ts";
-
-/** Who a rule of the policy decides about. */
-type Actor = Parameters<(typeof userPolicy)["whoami"][0]["refuses"]>[0];
 
 /** One way of knocking: what is sent, and who that proves the caller to be, if anyone. */
 export interface Credential {
@@ -14,112 +13,142 @@ export interface Credential {
 
 /** What the server must allow for the cookie of another web origin to be good: a value for ALLOWED_ORIGINS. */
 export const ALLOWED_ORIGIN = "https://app.example.com";
-const CEILING = "read";
-const BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const LIMIT = "read";
+
+/** Where credentials are made: a space of the user's, with an agent on its roster. */
+export interface Place {
+  server: TestServer;
+  user: TestUser;
+  space: string;
+  agent: string;
+  /** Calls as the user; inside the space where the method is one of its RPC. */
+  // biome-ignore lint/suspicious/noExplicitAny: results of every method
+  must(method: string, params: object, inSpace?: true): Promise<any>;
+  makeKey(name: string, rest?: object): Promise<{ id: string; key: string }>;
+  makeSecret(name: string, rest?: object): Promise<{ id: string; key: string }>;
+  /** Mints a token by a credential. */
+  mint(credential: string, more?: object): Promise<string>;
+  /** By the agent with that key, for the user. */
+  actFor(subject: string, key: string): Promise<string>;
+  signIn(): Promise<{ cookie: string; token: string }>;
+}
 
 const bearer = (token: string, actor?: Actor): Credential => ({ headers: { authorization: `Bearer ${token}` }, ...(actor && { actor }) });
 
-/** As much of an actor as rules of kind "who" may look at. */
-const actor = (kind: CallerKind, via: CredentialKind, ceiling?: string): Actor => ({
-  principal: { id: "", kind, name: "", email: null },
-  owner: null,
-  credential: { via, id: "", expiresAt: null, ceiling: ceiling === undefined ? null : [parsePermission(ceiling)] },
-});
-
-/** The checksum of a key, worked out apart from the server's own code: CRC-32 in six base62 digits. */
-function checksum(body: string): string {
-  let digits = "";
-  for (let rest = crc32(body); digits.length < 6; rest = Math.floor(rest / 62)) digits = BASE62[rest % 62] + digits;
-  return digits;
-}
-
-/** A key that nobody has, in perfect form. */
-const UNKNOWN_KEY = `${keyPrefixes.pat}${"0".repeat(30)}`;
-
-/** Makes every kind of credential, good and bad, for one user and that user's agents. By name. */
-export async function makeCredentials(server: TestServer, user: TestUser): Promise<Record<string, Credential>> {
-  const { sql } = server;
-  const must = async (method: string, params: object) => {
-    const { result, error } = await server.call(user.session, method, params);
-    if (!result) throw new Error(`${method}: ${error?.message}`);
-    return result;
-  };
-  const agent = (await must("agent.create", { name: "holder of keys" })).id as string;
-  const makeKey = (name: string, rest: object = {}): Promise<{ id: string; key: string }> => must("apiKey.create", { name, ...rest });
-  const signIn = async () => {
-    const body = JSON.stringify({ email: user.email, password: user.password });
-    const answer = await fetch(`${server.url}/api/auth/sign-in/email`, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body,
-    });
-    const cookie = answer.headers.get("set-cookie")?.split(";")[0];
-    const token = answer.headers.get("set-auth-token");
-    if (!cookie || !token) throw new Error(`sign-in answered ${answer.status}`);
-    return { cookie, token };
-  };
-
-  const revoked = await makeKey("revoked");
-  await must("apiKey.delete", { id: revoked.id });
-
-  const expired = await makeKey("expired", { expiresAt: new Date(Date.now() + 3_600_000).toISOString() });
-  await sql`update api_keys set expires_at = now() - interval '1 second' where id = ${expired.id}`;
-
-  const { id: gone } = await must("agent.create", { name: "deleted" });
-  const orphaned = await makeKey("of a deleted agent", { agent: gone });
-  await must("agent.delete", { id: gone });
-
-  const rotated = await makeKey("rotated");
-  await must("apiKey.rotate", { id: rotated.id, overlapHours: 1 });
-  const outlived = await makeKey("rotated long ago");
-  await must("apiKey.rotate", { id: outlived.id, overlapHours: 1 });
-  await sql`update api_keys set previous_expires_at = now() - interval '1 second' where id = ${outlived.id}`;
-  const replaced = await makeKey("rotated without overlap");
-  await must("apiKey.rotate", { id: replaced.id, overlapHours: 0 });
-
-  const { token: expiredSession } = await signIn();
-  await sql`update auth.session set "expiresAt" = now() - interval '1 second' where token = ${expiredSession.split(".")[0] ?? ""}`;
-  const { token: signedOut } = await signIn();
-  const left = await fetch(`${server.url}/api/auth/sign-out`, {
-    method: "POST",
-    headers: { "content-type": "application/json", authorization: `Bearer ${signedOut}` },
-    body: "{}",
+/** Makes every kind of credential, good and bad, for one user, that user's agents, and the service of a space of theirs. By name. */
+export async function makeCredentials(
+  server: TestServer,
+  user: TestUser,
+): Promise<{ space: string; credentials: Record<string, Credential> }> {
+  const place = await makePlace(server, user);
+  const { agent, space, must, makeKey, makeSecret, mint, actFor, signIn } = place;
+  const { service } = await serviceOf(place);
+  const ids = { u: user.id, a: agent, s: service };
+  const limited = (text?: string) => (text === undefined ? null : [parsePermission(text)]);
+  /** Who a credential proves the caller to be. */
+  const actor = (kind: CallerKind, via: CredentialKind, ceiling?: string): Actor => ({
+    principal: { id: ids[kind], kind, name: "", email: null },
+    owner: kind === "a" ? { id: user.id, kind: "u", name: "" } : null,
+    credential: { via, id: "", expiresAt: null, ceiling: limited(ceiling), ...(kind === "s" && { space }) },
   });
-  if (left.status !== 200) throw new Error(`sign-out answered ${left.status}`);
+  /** The same by a token that was minted from it. */
+  const byToken = (from: Actor): Actor => ({
+    ...from,
+    credential: { ...from.credential, via: "jwt", scope: [parsePermission(LIMIT)], space },
+  });
 
-  const pat = await makeKey("pat");
-  if (checksum(pat.key.slice(0, -6)) !== pat.key.slice(-6)) throw new Error("keys have another checksum than this file knows");
+  const [pat, agents, secret] = [await makeKey("pat"), await makeKey("agent", { agent }), await makeSecret("secret")];
+  const limitedPat = await makeKey("pat, ceiling", { ceiling: [LIMIT] });
+  const [rotated, rotatedSecret] = [await makeKey("rotated"), await makeSecret("rotated")];
+  await must("apiKey.rotate", { id: rotated.id, overlapHours: 1 });
+  await must("secretKey.rotate", { id: rotatedSecret.id, overlapHours: 1 }, true);
   const { cookie } = await signIn();
-  const session = actor("u", "session");
+  const fromPat = await mint(pat.key);
   const own = { origin: server.url };
+  const session = actor("u", "session");
+  const acting = { principal: { id: agent, name: "" }, owner: { id: user.id, kind: "u" as const, name: "" }, ceiling: null };
 
-  return {
+  const forged = Object.entries(await forgeTokens(server, fromPat, service));
+  const dead = { ...(await deadKeys(place)), ...(await deadTokens(place)) };
+  const credentials: Record<string, Credential> = {
     "no credential": { headers: {} },
     "scheme not Bearer": { headers: { authorization: `Token ${user.session}` } },
     "Bearer without token": { headers: { authorization: "Bearer" } },
-    "bad checksum": bearer(pat.key.slice(0, -6) + checksum(`${pat.key}!`)),
-    "unknown key": bearer(UNKNOWN_KEY + checksum(UNKNOWN_KEY)),
-    "revoked key": bearer(revoked.key),
-    "expired key": bearer(expired.key),
-    "key of deleted agent": bearer(orphaned.key),
-    "rotated key, overlap over": bearer(outlived.key),
-    "rotated key, no overlap": bearer(replaced.key),
-    "expired session": bearer(expiredSession),
-    "signed-out session": bearer(signedOut),
-    "session, unsigned": bearer(user.session.split(".")[0] ?? ""),
-    "session, other signature": bearer(`${user.session.split(".")[0]}.${expiredSession.split(".")[1]}`),
     "cookie, foreign origin": { headers: { cookie, origin: "https://elsewhere.example" } },
     "cookie, no origin": { headers: { cookie } },
-    "bad key and good cookie": { headers: { authorization: `Bearer ${revoked.key}`, cookie, ...own } },
+    "bad key and good cookie": { headers: { authorization: `Bearer ${dead["key, revoked"]}`, cookie, ...own } },
+    "bad token and good cookie": { headers: { authorization: `Bearer ${dead["revoked token"]}`, cookie, ...own } },
+    ...Object.fromEntries(Object.entries(dead).map(([name, token]) => [name, bearer(token)])),
+    ...Object.fromEntries(forged.map(([flaw, token]) => [`token: ${flaw}`, bearer(token)])),
 
     session: bearer(user.session, session),
     "lower-case bearer": { headers: { authorization: `bearer ${user.session}` }, actor: session },
     "cookie, own origin": { headers: { cookie, ...own }, actor: session },
     "cookie, allowed origin": { headers: { cookie, origin: ALLOWED_ORIGIN }, actor: session },
     PAT: bearer(pat.key, actor("u", "pat")),
-    "PAT, ceiling": bearer((await makeKey("pat, ceiling", { ceiling: [CEILING] })).key, actor("u", "pat", CEILING)),
+    "PAT, ceiling": bearer(limitedPat.key, actor("u", "pat", LIMIT)),
     "rotated PAT, in overlap": bearer(rotated.key, actor("u", "pat")),
-    "agent key": bearer((await makeKey("agent", { agent })).key, actor("a", "agent_key")),
-    "agent key, ceiling": bearer((await makeKey("agent, ceiling", { agent, ceiling: [CEILING] })).key, actor("a", "agent_key", CEILING)),
+    "agent key": bearer(agents.key, actor("a", "agent_key")),
+    "agent key, ceiling": bearer((await makeKey("agent, ceiling", { agent, ceiling: [LIMIT] })).key, actor("a", "agent_key", LIMIT)),
+    "secret key": bearer(secret.key, actor("s", "secret_key")),
+    "secret key, ceiling": bearer((await makeSecret("ceiling", { ceiling: ["read:tasks"] })).key, actor("s", "secret_key", "read:tasks")),
+    "rotated secret key, in overlap": bearer(rotatedSecret.key, actor("s", "secret_key")),
+    "token of session": bearer(await mint(user.session), byToken(session)),
+    "token of PAT": bearer(fromPat, byToken(actor("u", "pat"))),
+    "token of PAT, ceiling": bearer(await mint(limitedPat.key), byToken(actor("u", "pat", LIMIT))),
+    "token of agent key": bearer(await mint(agents.key), byToken(actor("a", "agent_key"))),
+    "token of secret key": bearer(await mint(secret.key, { scope: ["read:tasks"] }), {
+      ...byToken(actor("s", "secret_key")),
+      credential: { ...actor("s", "jwt").credential, scope: [parsePermission("read:tasks")], space },
+    }),
+    "token of token": bearer(await mint(fromPat), byToken(actor("u", "pat"))),
+    "token, agent for user": bearer(await actFor(await mint(pat.key, { mayAct: agent }), agents.key), {
+      ...byToken(actor("u", "pat")),
+      act: acting,
+    }),
   };
+  return { space, credentials };
+}
+
+async function makePlace(server: TestServer, user: TestUser): Promise<Place> {
+  const must = async (method: string, params: object, slug?: string) => {
+    const { result, error } = await server.call(user.session, method, params, slug);
+    if (!result) throw new Error(`${method}: ${error?.message}`);
+    return result;
+  };
+  const { slug: space } = await must("space.create", { name: "home" });
+  const { id: agent } = await must("agent.create", { name: "holder of keys" });
+  await must("principal.add", { principal: agent }, space);
+  await must("access.grant", { principal: agent, permission: LIMIT }, space);
+  return {
+    server,
+    user,
+    space,
+    agent,
+    must: (method, params, inSpace) => must(method, params, inSpace && space),
+    makeKey: (name, rest = {}) => must("apiKey.create", { name, ...rest }),
+    makeSecret: (name, rest = {}) => must("secretKey.create", { name, ...rest }, space),
+    async mint(credential, more = {}) {
+      const { result, error } = await server.call(credential, "token.create", { space, scope: [LIMIT], ...more });
+      if (!result) throw new Error(`token.create: ${error?.message}`);
+      return result.token;
+    },
+    actFor: async (subject, key) =>
+      (await exchangeToken({ server: server.url, credential: key }, { subject, space, scope: [LIMIT] })).token,
+    async signIn() {
+      const body = JSON.stringify({ email: user.email, password: user.password });
+      const headers = { "content-type": "application/json" };
+      const answer = await fetch(`${server.url}/api/auth/sign-in/email`, { method: "POST", headers, body });
+      const cookie = answer.headers.get("set-cookie")?.split(";")[0];
+      const token = answer.headers.get("set-auth-token");
+      if (!cookie || !token) throw new Error(`sign-in answered ${answer.status}`);
+      return { cookie, token };
+    },
+  };
+}
+
+/** The service of the space: it is there from its first key on. */
+async function serviceOf({ server, makeSecret }: Place): Promise<{ service: string }> {
+  const { key } = await makeSecret("first");
+  return { service: (await server.call(key, "whoami")).result.id };
 }

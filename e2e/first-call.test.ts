@@ -17,8 +17,9 @@ test("a user makes an agent and a key; the agent calls the same API, to its own 
     kind: "a",
     name: "support-bot",
     email: null,
-    credential: { via: "agent_key", id: key.id, expiresAt: null },
+    credential: { via: "agent_key", id: key.id, expiresAt: null, scope: null, space: null },
     owner: { id: alice.id, kind: "u", name: "Alice" },
+    act: null,
   });
   expect((await server.call(key.key, "agent.create", { name: "another" })).error).toMatchObject({
     code: 403,

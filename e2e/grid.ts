@@ -1,4 +1,4 @@
-import { errors, type RpcResponse } from "@gatehouse/protocol";
+import { errors, type LayerName, type RpcResponse } from "@gatehouse/protocol";
 import { expect } from "vitest";
 import type { TestServer } from "./harness.ts";
 
@@ -11,10 +11,20 @@ export interface Cell {
 export const OK: Cell = { short: "ok", full: "HTTP 200, a result" };
 
 /** A permission was missing: in which layer of the caller's authority. */
-const lacking: Record<string, string> = { grants: "not granted", owner: "owner lacks", ceiling: "over ceiling" };
+const lacking: Partial<Record<string, string>> = {
+  grants: "not granted",
+  owner: "owner lacks",
+  ceiling: "over ceiling",
+  actor: "agent lacks",
+  "actor-owner": "its owner lacks",
+  "actor-ceiling": "over its ceiling",
+  token: "out of scope",
+} satisfies Record<LayerName, string>;
 
 export const refused = (status: number, code: keyof typeof errors, reason?: string, layer?: string): Cell => ({
-  short: lacking[layer ?? ""] ?? reason ?? (status === 200 ? code : String(status)),
+  short: [reason === "scope" ? "scope:" : "", lacking[layer ?? ""] ?? reason ?? (status === 200 ? code : String(status))]
+    .filter(Boolean)
+    .join(" "),
   full: `HTTP ${status}, error ${errors[code].number} ${code}${reason ? `, reason ${reason}` : ""}${layer ? `, layer ${layer}` : ""}`,
 });
 
@@ -34,7 +44,7 @@ export async function callForCell(
 }
 
 /** A Markdown table whose columns line up. */
-function table(head: string[], rows: string[][]): string {
+export function table(head: string[], rows: string[][]): string {
   const widths = head.map((title, i) => Math.max(...[title, ...rows.map((row) => row[i] ?? "")].map(({ length }) => length)));
   const line = (cells: string[], fill = " ") => `| ${widths.map((width, i) => (cells[i] ?? "").padEnd(width, fill)).join(" | ")} |`;
   return [line(head), line([], "-"), ...rows.map((row) => line(row))].join("\n");

@@ -2,8 +2,8 @@ import { randomBytes } from "node:crypto";
 import { type Api, type RpcError, type RpcResponse, spaceApi, userApi } from "@gatehouse/protocol";
 import { createUser, openDatabase, readConfig, startServer } from "@gatehouse/server";
 import { inject } from "vitest";
-import { createAuth } from "../packages/server/src/auth.ts";
-import { openSession } from "../packages/server/src/users.ts";
+import { createAuth } from "../packages/server/src/people/auth.ts";
+import { openSession } from "../packages/server/src/people/users.ts";
 
 /** A person with an account on a test server. */
 export interface TestUser {
@@ -23,6 +23,8 @@ export interface HttpAnswer {
 
 export type TestServer = Awaited<ReturnType<typeof startTestServer>>;
 
+/** How long what is done past a server may take to be done, and heard of. */
+const TOUCHED_MS = 2000;
 const JSON_TYPE = { "content-type": "application/json" };
 const SECRET = "a secret that only tests know, 0123456789";
 const PASSWORD = "correct horse battery staple";
@@ -38,26 +40,44 @@ export async function makeDatabase(): Promise<string> {
   return url.href;
 }
 
+/** What sets a server, or a command of its operator, on a database that tests have made. */
+export const onDatabase = (databaseUrl: string) => ({ DATABASE_URL: databaseUrl, GATEHOUSE_SECRET: SECRET });
+
 /** Starts a real server in this process, on a database of its own and a free port. */
 export async function startTestServer(settings: Record<string, string> = {}) {
   const databaseUrl = settings.DATABASE_URL ?? (await makeDatabase());
   const server = await startServer(
     readConfig({
-      DATABASE_URL: databaseUrl,
-      GATEHOUSE_SECRET: SECRET,
+      ...onDatabase(databaseUrl),
       PORT: "0",
       LOG_LEVEL: "silent",
       RATE_LIMIT: "0",
+      FAILED_AUTH_LIMIT: "0",
       ...settings,
     }),
   );
-  const sql = openDatabase(databaseUrl);
+  let touchedAt = Number.NEGATIVE_INFINITY;
+  /** What is done by it is done past the server, which is told of it before the calls of the next while: it may take a moment. */
+  const sql = new Proxy(openDatabase(databaseUrl), {
+    apply(target, self, args) {
+      touchedAt = performance.now();
+      return Reflect.apply(target, self, args);
+    },
+    get(target, name) {
+      touchedAt = performance.now();
+      return Reflect.get(target, name);
+    },
+  });
   const { url } = server;
   const rpcUrl = `${url}/api/v1/user/rpc`;
 
   const { auth, close: closeAuth } = createAuth({ address: databaseUrl, secret: SECRET, publicUrl: url, origins: [] });
 
+  const settle = () => {
+    if (performance.now() - touchedAt < TOUCHED_MS) server.doubt();
+  };
   const post = async (body: string | Uint8Array, headers: Record<string, string> = {}): Promise<HttpAnswer> => {
+    settle();
     const address = headers["x-me-space"] === undefined ? rpcUrl : `${url}/api/v1/space/rpc`;
     const answer = await fetch(address, { method: "POST", headers: { ...JSON_TYPE, ...headers }, body: body as BodyInit });
     return { status: answer.status, headers: answer.headers, text: await answer.text() };
@@ -70,6 +90,8 @@ export async function startTestServer(settings: Record<string, string> = {}) {
     /** Signs its sessions. */
     secret: SECRET,
     sql,
+    /** To be called before a request that goes past `post`: the server is told of what was done past it. */
+    settle,
     /** Posts any body to the user RPC; to the space RPC, where a header names a space. */
     post,
     /** Calls a method, inside a space where its slug is given. @returns its result, which must fit the contract, or its error object */

@@ -1,3 +1,4 @@
+import { exchangeToken } from "@gatehouse/client";
 import { userApi } from "@gatehouse/protocol";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
@@ -212,4 +213,59 @@ test("a key limited to reading takes nobody out of a group, itself neither", asy
   await asAda("group.addMember", { group, member: ada.id });
   const limited = await must(ada.session, "apiKey.create", { name: "limited", ceiling: ["read"] });
   expect(await refusal(limited.key, "group.removeMember", { group, member: ada.id })).toBe("FORBIDDEN permission");
+});
+
+test.each(Object.entries(ends))(
+  "tokens that a key mints, and that come of those, are good for nothing once the key is %s",
+  async (_how, end) => {
+    const scope = { space, scope: ["admin"] };
+    const { id: bot } = await must(mallory.session, "agent.create", { name: `bot-${space}` });
+    const { key: credential } = await must(mallory.session, "apiKey.create", { name: "bot", agent: bot });
+    for (const principal of [mallory.id, bot]) await asAda("principal.add", { principal });
+    for (const principal of [mallory.id, bot]) await asAda("access.grant", { principal, permission: "admin" });
+    const { token } = await must(pat.key, "token.create", scope);
+    const { token: child } = await must(token, "token.create", scope);
+    const { token: subject } = await must(pat.key, "token.create", { ...scope, mayAct: bot });
+    const acting = await exchangeToken({ server: server.url, credential }, { ...scope, subject });
+    const live = async () =>
+      Promise.all([token, child, acting.token].map(async (one) => (await server.call(one, "space.get", {}, space)).status));
+    expect(await live()).toEqual([200, 200, 200]);
+    await end();
+    expect(await live()).toEqual([401, 401, 401]);
+    const again = exchangeToken({ server: server.url, credential }, { ...scope, subject });
+    await expect(again).rejects.toMatchObject({ code: "INVALID_PARAMS" });
+  },
+);
+
+test("a token makes nothing at all: no member, no grant, no invitation, no key; and no account of anybody's is open to it", async () => {
+  const { token } = await must(pat.key, "token.create", { space, scope: ["admin"] });
+  const { id: group } = await asAda("group.create", { name: "group" });
+  await asAda("principal.add", { principal: mallory.id });
+  const tries = {
+    "principal.add": { principal: mallory.id },
+    "principal.setAdmin": { principal: mallory.id, admin: true },
+    "group.addMember": { group, member: mallory.id },
+    "group.setMemberAdmin": { group, member: mallory.id, admin: true },
+    "access.grant": { principal: mallory.id, permission: "read" },
+    "invite.create": {},
+    "secretKey.create": { name: "mine" },
+    "apiKey.create": { name: "mine" },
+    "agent.create": { name: "mine" },
+    "space.create": { name: "mine" },
+  };
+  for (const [method, params] of Object.entries(tries)) expect(await refusal(token, method, params), method).toBe("FORBIDDEN token");
+});
+
+test.each(["secretKey.revoke", "expiry"])("what a secret key gave goes with it: %s", async (how) => {
+  const { id, key } = await asAda("secretKey.create", { name: "stolen" });
+  const { result: service } = await server.call(key, "whoami");
+  for (const permission of ["admin:docs", "write:members"]) await asAda("access.grant", { principal: service.id, permission });
+  const { id: invite } = await must(key, "invite.create", { email: mallory.email }, space);
+  await must(mallory.session, "invite.accept", { id: invite });
+  await must(key, "access.grant", { principal: mallory.id, permission: "read:docs" }, space);
+  expect(await may(mallory, "read:docs")).toBe(true);
+  expect(await refusal(mallory.session, "access.grant", { principal: mallory.id, permission: "read:docs" })).toBe("FORBIDDEN permission");
+  if (how === "expiry") await server.sql`update api_keys set expires_at = now() - interval '1 second' where id = ${id}`;
+  else await asAda(how, { id });
+  expect(await isMember(mallory)).toBe(false);
 });

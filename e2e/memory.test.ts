@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { MAX_BODY_BYTES } from "@gatehouse/protocol";
 import { createUser, openDatabase } from "@gatehouse/server";
 import { expect, test } from "vitest";
-import { makeDatabase } from "./harness.ts";
+import { makeDatabase, onDatabase } from "./harness.ts";
 import { dial, head, received } from "./raw-http.ts";
 import { makeHome, startUp } from "./run.ts";
 
@@ -27,9 +27,10 @@ function residentOf(pid: number): number {
 test("thousands of hostile requests leave a server's memory where it was", { timeout: 180_000 }, async () => {
   const databaseUrl = await makeDatabase();
   const server = await startUp(await makeHome(), {
-    DATABASE_URL: databaseUrl,
+    ...onDatabase(databaseUrl),
     LOG_LEVEL: "silent",
     RATE_LIMIT: "0",
+    FAILED_AUTH_LIMIT: "0",
     BODY_TIMEOUT_MS: "1000",
   });
   const sql = openDatabase(databaseUrl);

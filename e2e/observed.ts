@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { makeDatabase } from "./harness.ts";
+import { makeDatabase, onDatabase } from "./harness.ts";
 import { type ReceivedSpan, startReceiver } from "./receiver.ts";
 import { type Home, makeHome, me, startUp } from "./run.ts";
 
@@ -32,14 +32,14 @@ export type ObservedServer = Awaited<ReturnType<typeof startObserved>>;
 export async function startObserved(person: { email: string; name: string; password: string }) {
   const receiver = await startReceiver();
   const databaseUrl = await makeDatabase();
-  const server = await startUp(await makeHome({ DATABASE_URL: databaseUrl, ...receiver.env }));
+  const server = await startUp(await makeHome({ ...onDatabase(databaseUrl), ...receiver.env }));
   // The person's own commands are traced too.
   const home = await makeHome({ ME_SERVER: server.url, ...receiver.env });
   const must = async (args: string[], env: Record<string, string> = {}) => {
     const { code, stderr } = await me(home, args, { env, stdin: person.password });
     if (code !== 0) throw new Error(`me ${args[0]} ended with ${code}: ${stderr}`);
   };
-  await must(["user", "create", "--email", person.email, "--name", person.name], { DATABASE_URL: databaseUrl });
+  await must(["user", "create", "--email", person.email, "--name", person.name], onDatabase(databaseUrl));
   await must(["login", "--email", person.email]);
   return {
     receiver,

@@ -1,4 +1,5 @@
 import { createRequire } from "node:module";
+import { exchangeToken } from "@gatehouse/client";
 import { userApi } from "@gatehouse/protocol";
 import { describeRule, userPolicy } from "@gatehouse/server";
 import { Ajv } from "ajv";
@@ -13,11 +14,11 @@ const { validateOpenRPCDocument, MethodCallValidator } = require("@open-rpc/sche
   MethodCallValidator: new (document: object) => { validate(method: string, params: object): unknown[] };
 };
 
-const callers = ["session", "PAT", "PAT with a ceiling", "agent key"] as const;
+const callers = ["session", "PAT", "PAT with a ceiling", "agent key", "secret key", "token"] as const;
 type Caller = (typeof callers)[number];
 
 /** What each caller may call, written down by hand: the document must follow the policy, and the policy this. */
-const forAnyone = ["whoami", "rpc.discover", "space.list"];
+const forAnyone = ["whoami", "rpc.discover", "space.list", "token.create", "token.inspect", "token.revoke"];
 const interactive = [
   "apiKey.create",
   "apiKey.rotate",
@@ -33,6 +34,8 @@ const mayCall: Record<Caller, string[]> = {
   PAT: Object.keys(userApi).filter((name) => !interactive.includes(name)),
   "PAT with a ceiling": forAnyone,
   "agent key": forAnyone,
+  "secret key": forAnyone,
+  token: forAnyone,
 };
 
 interface Described {
@@ -59,6 +62,9 @@ beforeAll(async () => {
   tokens.PAT = await key("pat");
   tokens["PAT with a ceiling"] = await key("ceiling", { ceiling: ["admin"] });
   tokens["agent key"] = await key("agent", { agent: agent.id });
+  const { slug } = (await server.call(session, "space.create", { name: "Home" })).result;
+  tokens["secret key"] = (await server.call(session, "secretKey.create", { name: "backend" }, slug)).result.key;
+  tokens.token = (await server.call(session, "token.create", { space: slug, scope: ["admin"] })).result.token;
   for (const caller of callers) documents[caller] = (await server.call(tokens[caller], "rpc.discover")).result;
 });
 afterAll(() => server.close());
@@ -136,6 +142,15 @@ test("what is sent and what is answered, of every method, fits the schemas of th
   expect((await call("apiKey.list")).keys.length).toBeGreaterThan(2);
   await call("apiKey.list", { agent: agent.id });
   await call("apiKey.delete", { id: bare.id });
+  await server.call(tokens.session, "access.grant", { principal: agent.id, permission: "read" }, space.slug);
+  const minted = await call("token.create", { space: space.slug, scope: ["read", "write:tasks:support"], mayAct: agent.id });
+  const plain = await call("token.create", { space: space.slug, scope: ["read"], ttlSeconds: 60 });
+  const acting = await exchangeToken(
+    { server: server.url, credential: full.key },
+    { subject: minted.token, space: space.slug, scope: ["read"] },
+  );
+  for (const token of [minted.token, plain.token, acting.token, full.key, bare.key, tokens.session]) await call("token.inspect", { token });
+  await call("token.revoke", { token: plain.token });
 
   const other = await server.user("Other");
   const asOther = async (method: string, params: object, slug?: string) => (await server.call(other.session, method, params, slug)).result;

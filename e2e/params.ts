@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { type UserApi, userApi } from "@gatehouse/protocol";
+import { makeKey } from "../packages/server/src/key.ts";
 import type { TestServer, TestUser } from "./harness.ts";
 
 /** Makes something for a call to be about. @returns what names it in params */
-export type Targets = Record<"agent" | "apiKey" | "space" | "offer" | "invite" | "newOwner", () => Promise<string>>;
+export type Targets = Record<"agent" | "apiKey" | "space" | "home" | "token" | "offer" | "invite" | "newOwner", () => Promise<string>>;
 
 const uniqueName = () => `n-${randomBytes(6).toString("hex")}`;
 
@@ -28,6 +29,12 @@ export const targetsOf = (server: TestServer, user: TestUser): Targets => {
     agent: async () => (await make("agent.create")).id,
     apiKey: async () => (await make("apiKey.create")).id,
     space: async () => (await make("space.create")).slug,
+    // Where a token is to be good.
+    home: async () => (await make("space.create")).slug,
+    async token() {
+      const { slug } = await make("space.create");
+      return (await must(user.session, "token.create", { space: slug, scope: ["read"] })).token;
+    },
     newOwner: async () => (await other()).id,
     async offer() {
       const agent = await make("agent.create", await other());
@@ -44,15 +51,19 @@ export const targetsOf = (server: TestServer, user: TestUser): Targets => {
 /** Well-formed names of nothing. */
 export const noTargets = (server: TestServer): Targets => {
   const id = async () => (await server.sql<{ id: string }[]>`select uuidv7() as id`)[0]?.id as string;
-  return { agent: id, apiKey: id, offer: id, invite: id, newOwner: id, space: async () => randomBytes(6).toString("hex") };
+  const slug = async () => randomBytes(6).toString("hex");
+  return { agent: id, apiKey: id, offer: id, invite: id, newOwner: id, space: slug, home: slug, token: async () => makeKey("pat") };
 };
 
 /** The params that name a target, and of which kind, by the method. */
-const targetParams: Record<string, (method: keyof UserApi) => keyof Targets> = {
+const targetParams: Record<string, (method: keyof UserApi) => keyof Targets | undefined> = {
   id: (method) => (/^agent\.(accept|decline)$/.test(method) ? "offer" : (method.split(".")[0] as keyof Targets)),
   to: () => "newOwner",
   agent: () => "agent",
   slug: () => "space",
+  space: () => "home",
+  // An invitation is named by its id or by a token of its own, never by both.
+  token: (method) => (method.startsWith("token.") ? "token" : undefined),
 };
 
 const valueParams: Record<string, (soFar: Record<string, unknown>) => unknown> = {
@@ -61,8 +72,11 @@ const valueParams: Record<string, (soFar: Record<string, unknown>) => unknown> =
   ceiling: () => ["read:tasks"],
   expiresAt: () => new Date(Date.now() + 3_600_000).toISOString(),
   overlapHours: () => 1,
-  // An invitation is named by its id or by a token, never by both.
+  scope: () => ["read:tasks"],
+  ttlSeconds: () => 60,
   token: () => undefined,
+  // A token for an agent to act by is for a user alone to make.
+  mayAct: () => undefined,
 };
 
 export const methods = Object.keys(userApi) as (keyof UserApi)[];
@@ -70,8 +84,9 @@ const paramsOf = (method: keyof UserApi) => Object.keys(userApi[method].params.s
 
 /** What kind of thing a method is about, if any. */
 export function targetOf(method: keyof UserApi): keyof Targets | undefined {
-  const name = paramsOf(method).find((param) => param in targetParams);
-  return name === undefined ? undefined : targetParams[name]?.(method);
+  return paramsOf(method)
+    .map((param) => targetParams[param]?.(method))
+    .find((target) => target !== undefined);
 }
 
 /**

@@ -1,3 +1,4 @@
+import { exchangeToken } from "@gatehouse/client";
 import { type Api, spaceApi, userApi } from "@gatehouse/protocol";
 import type { TestServer } from "./harness.ts";
 import type { Heist } from "./heist.ts";
@@ -44,7 +45,11 @@ const options: Record<string, (heist: Heist, method: string) => readonly unknown
     if (method === "invite.accept") return [undefined, undefined, ...invites];
     return method.startsWith("invite.") ? invites : keys;
   },
-  token: ({ tokens }) => tokens,
+  token: ({ tokens, minted }, method) => (method.startsWith("token.") ? minted : tokens),
+  space: ({ spaces }) => spaces.map(({ slug }) => slug),
+  scope: () => [["read"], ["admin:docs"], ["admin"], ["write:members", "admin:groups"], ["admin:tasks"]],
+  ttlSeconds: () => [undefined, 86_400],
+  mayAct: ({ principals }) => [undefined, undefined, principals.decoy, principals.bot],
   permission: () => PERMISSIONS,
   ceiling: () => [undefined, ["read"]],
   admin: () => [true, true, false],
@@ -76,6 +81,24 @@ function paramsOf(heist: Heist, api: Api, method: string, draws: number[], email
   return Object.fromEntries(Object.entries(params).filter(([, value]) => value !== undefined));
 }
 
+/** The stolen credential, and what comes of it: all end together. */
+export const BY_THEFT = ["thief", "minted", "acting"];
+
+/** A token that was minted is used; one for the accomplice's agent to act by is exchanged first. */
+async function keepToken(server: TestServer, heist: Heist, { mayAct }: Record<string, unknown>, made: Minted): Promise<void> {
+  heist.minted.push(made.token);
+  if (mayAct === undefined) heist.credentials.minted = made.token;
+  if (mayAct !== heist.principals.decoy) return;
+  const target = { server: server.url, credential: heist.credentials["accomplice's agent"] as string };
+  const acting = await exchangeToken(target, { subject: made.token, space: made.space, scope: made.scope }).catch(() => undefined);
+  if (acting) heist.credentials.acting = acting.token;
+}
+interface Minted {
+  token: string;
+  space: string;
+  scope: string[];
+}
+
 /** Plays one step, and keeps what its answer gives to those after it. @returns the step as a line to read */
 export async function play(server: TestServer, heist: Heist, { by, method: both, draws }: Step, email: string): Promise<string> {
   const [door, method] = both.split(" ") as ["user" | "space", string];
@@ -88,7 +111,8 @@ export async function play(server: TestServer, heist: Heist, { by, method: both,
     heist.invites.push(result.id);
     if (result.token) heist.tokens.push(result.token);
   }
-  if (result && method === "apiKey.create") heist.keys.push(result.id);
+  if (result && (method === "apiKey.create" || method === "secretKey.create")) heist.keys.push(result.id);
+  if (result && method === "token.create" && BY_THEFT.includes(by)) await keepToken(server, heist, params, result);
   if (result && method === "agent.create") heist.principals[`agent ${Object.keys(heist.principals).length}`] = result.id;
   const names = Object.entries({ ...heist.principals, ...heist.groups }).map(([name, id]) => [id, name] as const);
   const told = names.reduce((text, [id, name]) => text.replaceAll(id, name), JSON.stringify(params));

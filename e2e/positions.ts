@@ -4,15 +4,17 @@ import type { SpaceWorld } from "./space-world.ts";
 
 /** Where somebody stands towards a space and a call. "Granted" is: exactly what the row needs, or the same of another path. */
 export interface Position {
-  holder: "bob" | "bot" | "shared";
+  holder: "bob" | "bot" | "shared" | "service";
   /** No longer there: they had all of it, and left. */
-  left?: "the holder" | "the owner";
+  left?: "the holder" | "the owner" | "the agent";
   outside?: true;
   admin?: true;
   /** In the group that the call names. */
   group?: "member" | "admin";
   granted?: "needed" | "aside";
   ownerGranted?: true;
+  /** Where the shared agent acts for the holder: what it and its owner were granted, and what its key is limited to. */
+  acting?: { granted?: true; ownerGranted?: true; ceiling?: "needed" };
 }
 
 export const userPositions: Record<string, Position> = {
@@ -38,6 +40,27 @@ export const agentPositions: Record<string, Position> = {
   "of a group, both granted": { holder: "shared", granted: "needed", ownerGranted: true },
 };
 
+export const servicePositions: Record<string, Position> = {
+  member: { holder: "service" },
+  granted: { holder: "service", granted: "needed" },
+  "granted aside": { holder: "service", granted: "aside" },
+};
+
+const both = { granted: true, ownerGranted: true } as const;
+export const actingPositions: Record<string, Position> = {
+  "all granted": { holder: "bob", granted: "needed", acting: both },
+  "user not": { holder: "bob", acting: both },
+  "agent not": { holder: "bob", granted: "needed", acting: { ownerGranted: true } },
+  "its owner not": { holder: "bob", granted: "needed", acting: { granted: true } },
+  "its key limited": { holder: "bob", granted: "needed", acting: { ...both, ceiling: "needed" } },
+  "user left": { holder: "bob", granted: "needed", acting: both, left: "the holder" },
+  "agent left": { holder: "bob", granted: "needed", acting: both, left: "the agent" },
+};
+
+/** Positions in which somebody can have got a token. */
+export const insiders = (positions: Record<string, Position>): Record<string, Position> =>
+  Object.fromEntries(Object.entries(positions).filter(([, { outside }]) => !outside));
+
 /** What a call is about, as far as positions go by it. */
 export interface About {
   /** What its row needs for these params; undefined where the row asks for no permission. */
@@ -52,59 +75,92 @@ export function aside({ action, type, path }: Permission, world: SpaceWorld): Pe
   return { action, type, path: type === "groups" && path !== undefined ? world.aside : "aside" };
 }
 
-const idOf = ({ bob, bot, shared }: SpaceWorld, holder: Position["holder"]) => ({ bob: bob.id, bot, shared })[holder];
+export const idOf = ({ bob, bot, shared, service }: SpaceWorld, holder: Position["holder"]) =>
+  ({ bob: bob.id, bot, shared, service })[holder];
+
+/** Who owns an agent. */
+export const ownerOf = ({ bob, owners }: SpaceWorld, holder: Position["holder"]) =>
+  ({ bob: undefined, bot: bob.id, shared: owners, service: undefined })[holder];
 
 /** What is granted to the holder of a position. */
 const grantOf = ({ granted }: Position, { needed }: About, world: SpaceWorld): Permission | undefined =>
   granted && needed && (granted === "aside" ? aside(needed, world) : needed);
 
-/** Brings about a position, by what admins do and people do. */
+/** Brings about a position: all but the leaving. */
 export async function take(position: Position, about: About, world: SpaceWorld): Promise<void> {
-  const { holder, left, outside, admin, group, ownerGranted } = position;
-  const { asAda, bob } = world;
+  const { holder, outside, admin = false, group, ownerGranted, acting } = position;
   const id = idOf(world, holder);
-  const owner = { bob: undefined, bot: bob.id, shared: world.owners }[holder];
+  const needed = about.needed && formatPermission(about.needed);
   const granted = grantOf(position, about, world);
-  await world.clear();
-  // Bob is there with an agent: as its owner, or as that of another agent that a call may be about.
-  if (holder !== "bob") await asAda("principal.add", { principal: bob.id });
-  if (outside) return;
-  await asAda("principal.add", { principal: id });
-  if (admin) await asAda("principal.setAdmin", { principal: id, admin });
-  if (group) await asAda("group.addMember", { group: about.group, member: id });
-  if (group === "admin") await asAda("group.setMemberAdmin", { group: about.group, member: id, admin: true });
-  if (granted) await asAda("access.grant", { principal: id, permission: formatPermission(granted) });
-  if (ownerGranted && about.needed) await asAda("access.grant", { principal: owner, permission: formatPermission(about.needed) });
-  if (left === "the owner") await world.must(bob.session, "space.leave", {}, world.slug);
-  if (left === "the holder") await asAda("principal.remove", { principal: id });
+  const grants = [
+    { to: id, permission: granted && formatPermission(granted) },
+    { to: ownerOf(world, holder), permission: ownerGranted && needed },
+    { to: world.shared, permission: acting?.granted && needed },
+    { to: world.owners, permission: acting?.ownerGranted && needed },
+  ];
+  await world.place({
+    members: [
+      ...(holder !== "bob" ? [{ id: world.bob.id, admin: false }] : []), // as its owner, or as that of an agent that a call may be about
+      ...(outside || holder === "service" ? [] : [{ id, admin }]),
+      ...(acting ? [{ id: world.shared, admin: false }] : []),
+    ],
+    inGroups: group ? [{ group: about.group, id, admin: group === "admin" }] : [],
+    grants: outside ? [] : grants.filter((grant): grant is { to: string; permission: string } => Boolean(grant.to && grant.permission)),
+  });
 }
+
+/** Somebody leaves, where a position says so. */
+export async function leave({ holder, left }: Position, world: SpaceWorld): Promise<void> {
+  if (left === "the owner") await world.must(world.bob.session, "space.leave", {}, world.slug);
+  if (left === "the holder") await world.asAda("principal.remove", { principal: idOf(world, holder) });
+  if (left === "the agent") await world.asAda("principal.remove", { principal: world.shared });
+}
+
+const kinds = { bob: "u", bot: "a", shared: "a", service: "s" } as const;
+/** What a service holds from the first. */
+const OF_A_SERVICE = ["admin:tasks", "admin:sessions"];
 
 /** Who somebody in a position is to the rules, worked out apart from the server's own reading of its tables. */
 export function actorAt(
   position: Position,
   about: About,
   world: SpaceWorld,
-  credential: Pick<Actor["credential"], "via" | "ceiling">,
+  credential: Pick<Actor["credential"], "via" | "ceiling" | "scope">,
 ): Actor {
-  const { holder, left, outside, admin, group, ownerGranted } = position;
+  const { holder, left, outside, admin, group, ownerGranted, acting } = position;
   const granted = grantOf(position, about, world);
+  const needed = about.needed ? [formatPermission(about.needed)] : [];
   const held = [
     ...(admin ? ["admin"] : []),
+    ...(holder === "service" ? OF_A_SERVICE : []),
     ...(granted ? [formatPermission(granted)] : []),
     ...(group ? [`${group === "admin" ? "admin" : "read"}:groups:${about.group}`] : []),
   ];
   const ownerPresent = left !== "the owner";
-  const ownerHeld = [
-    ...(ownerGranted && about.needed ? [formatPermission(about.needed)] : []),
-    ...(holder === "shared" ? [`read:groups:${world.owners}`] : []),
-  ];
-  const layers: Layer[] = [{ name: "grants", permissions: held.map(parsePermission) }];
-  if (holder !== "bob") layers.push({ name: "owner", permissions: ownerPresent ? ownerHeld.map(parsePermission) : [] });
-  if (credential.ceiling) layers.push({ name: "ceiling", permissions: credential.ceiling });
+  const ofOwners = `read:groups:${world.owners}`;
+  const ownerHeld = [...(ownerGranted ? needed : []), ...(holder === "shared" ? [ofOwners] : [])];
+  const layers: [Layer["name"], string[]][] = [["grants", held]];
+  if (kinds[holder] === "a") layers.push(["owner", ownerPresent ? ownerHeld : []]);
+  if (credential.ceiling) layers.push(["ceiling", credential.ceiling.map(formatPermission)]);
+  if (acting) layers.push(["actor", acting.granted ? needed : []], ["actor-owner", [...(acting.ownerGranted ? needed : []), ofOwners]]);
+  if (acting?.ceiling) layers.push(["actor-ceiling", [formatPermission(about.needed ?? ANY)]]);
+  if (credential.scope) layers.push(["token", credential.scope.map(formatPermission)]);
   return {
-    principal: { id: idOf(world, holder), kind: holder === "bob" ? "u" : "a", name: "", email: null },
+    principal: { id: idOf(world, holder), kind: kinds[holder], name: "", email: null },
     owner: null,
     credential: { id: "", expiresAt: null, ...credential },
-    standing: outside || left === "the holder" ? null : { space: world.space, admin: admin ?? false, ownerPresent, layers },
+    ...(acting && { act: { principal: { id: world.shared, name: "" }, owner: null, ceiling: null } }),
+    standing:
+      outside || left === "the holder"
+        ? null
+        : {
+            space: world.space,
+            admin: admin ?? false,
+            ownerPresent,
+            layers: layers.map(([name, texts]) => ({ name, permissions: texts.toSorted().map(parsePermission) })),
+          },
   };
 }
+
+/** Limits where the row asks for no permission: it is open whatever they are. */
+export const ANY: Permission = { action: "read" };

@@ -65,6 +65,7 @@ export async function makeHome(extra: Record<string, string> = {}): Promise<Home
     HOME: folder,
     XDG_CONFIG_HOME: join(folder, "config"),
     XDG_DATA_HOME: join(folder, "share"),
+    ME_KEYCHAIN: "off", // that of the machine is no business of tests
     ...extra,
   };
   return { folder, env };

@@ -1,26 +1,54 @@
-import { formatPermission } from "@gatehouse/protocol";
+import { exchangeToken } from "@gatehouse/client";
+import { formatPermission, type Permission } from "@gatehouse/protocol";
 import type { Actor } from "../packages/server/src/actor.ts";
-import { type About, actorAt, agentPositions, aside, type Position, take, userPositions } from "./positions.ts";
+import {
+  type About,
+  ANY,
+  actingPositions,
+  actorAt,
+  agentPositions,
+  aside,
+  idOf,
+  insiders,
+  leave,
+  ownerOf,
+  type Position,
+  servicePositions,
+  take,
+  userPositions,
+} from "./positions.ts";
 import type { SpaceWorld } from "./space-world.ts";
 
 /** A kind of credential, and where whoever brings it may stand. */
 export interface Means {
   title: string;
-  via: Actor["credential"]["via"];
+  /** What the caller has from the first; a token is minted from it. */
+  via: Exclude<Actor["credential"]["via"], "jwt">;
   /** What the key is limited to: just what the row needs, or the same of another path. */
   ceiling?: "needed" | "aside";
+  /** The same of a token. */
+  scope?: "needed" | "aside";
   positions: Record<string, Position>;
 }
+
+const NEEDED = "is just what the row needs";
 
 /** Every kind of credential that proves who is calling. */
 export const means: Means[] = [
   { title: "A user, signed in", via: "session", positions: userPositions },
   { title: "A user, by a personal access token", via: "pat", positions: userPositions },
-  { title: "A user, by a token whose ceiling is just what the row needs", via: "pat", ceiling: "needed", positions: userPositions },
-  { title: "A user, by a token with a ceiling aside of that", via: "pat", ceiling: "aside", positions: userPositions },
+  { title: `A user, by a personal access token whose ceiling ${NEEDED}`, via: "pat", ceiling: "needed", positions: userPositions },
+  { title: "A user, by a personal access token with a ceiling aside of that", via: "pat", ceiling: "aside", positions: userPositions },
+  { title: `A user, by a token whose scope ${NEEDED}`, via: "session", scope: "needed", positions: insiders(userPositions) },
+  { title: "A user, by a token with a scope aside of that", via: "session", scope: "aside", positions: insiders(userPositions) },
   { title: "An agent, by its key", via: "agent_key", positions: agentPositions },
-  { title: "An agent, by a key whose ceiling is just what the row needs", via: "agent_key", ceiling: "needed", positions: agentPositions },
+  { title: `An agent, by a key whose ceiling ${NEEDED}`, via: "agent_key", ceiling: "needed", positions: agentPositions },
   { title: "An agent, by a key with a ceiling aside of that", via: "agent_key", ceiling: "aside", positions: agentPositions },
+  { title: `An agent, by a token whose scope ${NEEDED}`, via: "agent_key", scope: "needed", positions: insiders(agentPositions) },
+  { title: `An agent for a user, by a token whose scope ${NEEDED}`, via: "session", scope: "needed", positions: actingPositions },
+  { title: "The service, by a secret key", via: "secret_key", positions: servicePositions },
+  { title: `The service, by a secret key whose ceiling ${NEEDED}`, via: "secret_key", ceiling: "needed", positions: servicePositions },
+  { title: `The service, by a token whose scope ${NEEDED}`, via: "secret_key", scope: "needed", positions: servicePositions },
 ];
 
 /** What opens the door of the world's space, for who brings the token. */
@@ -29,18 +57,49 @@ export const inSpace = ({ slug }: SpaceWorld, token?: string): Record<string, st
   ...(token !== undefined && { authorization: `Bearer ${token}` }),
 });
 
+/** What a credential is limited to. */
+function limitsOf(limit: "needed" | "aside" | undefined, { needed = ANY }: About, world: SpaceWorld): Permission[] | null {
+  return limit === undefined ? null : [limit === "aside" ? aside(needed, world) : needed];
+}
+
+/** Who somebody who comes is to the rules. */
+export function callerAt(position: Position, { via, ceiling, scope }: Means, about: About, world: SpaceWorld): Actor {
+  const scopes = limitsOf(scope, about, world);
+  return actorAt(position, about, world, {
+    via: scopes ? "jwt" : via,
+    ceiling: limitsOf(ceiling, about, world),
+    ...(scopes && { scope: scopes }),
+  });
+}
+
+/** Whether the token of a position is dead: it hangs on the membership of those whom it speaks for. */
+export const isDead = ({ left }: Position, { scope }: Means): boolean =>
+  scope !== undefined && (left === "the holder" || left === "the agent");
+
 /** Takes a position and gets a credential. @returns what to send, and who that is to the rules */
 export async function come(
   position: Position,
-  { via, ceiling }: Pick<Means, "via" | "ceiling">,
+  by: Means,
   about: About,
   world: SpaceWorld,
 ): Promise<{ headers: Record<string, string>; actor: Actor }> {
   await take(position, about, world);
-  // A row that asks for no permission is open whatever the ceiling: any will do.
-  const right = about.needed ?? { action: "read" as const };
-  const limits = ceiling && [ceiling === "aside" ? aside(right, world) : right];
-  const token =
-    via === "session" ? world.bob.session : await world.newKey(position.holder, limits ? { ceiling: limits.map(formatPermission) } : {});
-  return { headers: inSpace(world, token), actor: actorAt(position, about, world, { via, ceiling: limits ?? null }) };
+  const key = by.via === "session" ? world.bob.session : await world.keyOf(position.holder, limitsOf(by.ceiling, about, world));
+  const scopes = limitsOf(by.scope, about, world);
+  const credential = scopes ? await mint(position, key, scopes.map(formatPermission), about, world) : key;
+  await leave(position, world);
+  return { headers: inSpace(world, credential), actor: callerAt(position, by, about, world) };
+}
+
+/** A token that was minted while all could have been asked for: what may be done by it goes by what is granted at the call. */
+async function mint({ holder, acting }: Position, key: string, scope: string[], about: About, world: SpaceWorld): Promise<string> {
+  const { shared, owners, slug: space, server } = world;
+  const holders = [idOf(world, holder), ownerOf(world, holder), ...(acting ? [shared, owners] : [])].filter((id) => id !== undefined);
+  const wanted = { space, scope: acting ? ["admin"] : scope, ...(acting && { mayAct: shared }) };
+  return world.lend(holders, async () => {
+    const { token } = await world.must(key, "token.create", wanted);
+    if (!acting) return token;
+    const credential = await world.keyOf("shared", limitsOf(acting.ceiling, about, world));
+    return (await exchangeToken({ server: server.url, credential }, { subject: token, space, scope })).token;
+  });
 }

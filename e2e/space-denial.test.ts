@@ -1,8 +1,9 @@
+import { effective, formatPermission, type ResultOf, type SpaceApi } from "@gatehouse/protocol";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestServer, type TestServer } from "./harness.ts";
 import { anyParams, callText, Junk, worstParams } from "./junk.ts";
-import { come, means } from "./space-callers.ts";
+import { callerAt, come, isDead, means } from "./space-callers.ts";
 import { spaceMethods, validSpaceParams } from "./space-params.ts";
 import { neededFor, predictBefore } from "./space-policy.ts";
 import { makeSpaceWorld, type SpaceWorld } from "./space-world.ts";
@@ -20,6 +21,8 @@ afterAll(() => server.close());
 const RUNS = { first: 30, more: 4 };
 const MINUTES = 60_000;
 
+type Effective = ResultOf<SpaceApi, "access.effective">["layers"][number];
+
 describe.each(spaceMethods)("%s", (method) => {
   test("denies whom the policy refuses before the params, whatever they send, in the same words", { timeout: 5 * MINUTES }, async () => {
     const params = await validSpaceParams(method, world);
@@ -29,9 +32,10 @@ describe.each(spaceMethods)("%s", (method) => {
     for (const by of means) {
       for (const [name, position] of Object.entries(by.positions)) {
         const title = `${by.title}, ${name}`;
-        const { headers, actor } = await come(position, by, about, world);
+        const actor = callerAt(position, by, about, world);
         const wanted = predictBefore(method, actor);
-        if (!wanted || !actor.standing) continue; // what strangers get is a test of its own
+        if (!wanted || !actor.standing || isDead(position, by)) continue; // what strangers get is a test of its own
+        const { headers } = await come(position, by, about, world);
         const before = await stored(server);
         const first = visible(await server.post(callText(method, undefined), headers));
         const { code, data } = JSON.parse(first.text).error;
@@ -56,15 +60,21 @@ describe.each(spaceMethods)("%s", (method) => {
   });
 });
 
-test("rpc.discover tells each caller of what is not refused to them before the params, and of nothing else", async () => {
+test("each caller is told of what is not refused to them before the params, and of each layer of what they may do", async () => {
   for (const by of means) {
     for (const [name, position] of Object.entries(by.positions)) {
       const about = { needed: { action: "admin", type: "groups", path: world.aside } as const, group: world.aside };
       const { headers, actor } = await come(position, by, about, world);
-      const open = spaceMethods.filter((method) => predictBefore(method, actor) === undefined);
+      const open = isDead(position, by) ? [] : spaceMethods.filter((method) => predictBefore(method, actor) === undefined);
       const { text } = await server.post(callText("rpc.discover", undefined), headers);
       const listed = (JSON.parse(text).result?.methods ?? []).map((method: { name: string }) => method.name);
       expect(listed, `${by.title}, ${name}`).toEqual(open);
+
+      const said = JSON.parse((await server.post(callText("access.effective", undefined), headers)).text);
+      const seen = said.result?.layers.map(({ layer, permissions }: Effective) => ({ name: layer, permissions }));
+      const there = actor.standing?.ownerPresent && !isDead(position, by);
+      const layers = actor.standing?.layers.map((layer) => ({ name: layer.name, permissions: effective([layer]).map(formatPermission) }));
+      expect(seen, `${by.title}, ${name}`).toEqual(there ? layers : undefined);
     }
   }
 });

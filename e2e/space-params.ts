@@ -41,7 +41,8 @@ interface Making {
 const values: Record<string, (at: Making) => unknown> = {
   async principal({ method, world, whom }) {
     const id = whom ?? (await (method === "principal.add" ? world.newcomer() : world.newUser()));
-    if (method !== "principal.add") await world.asAda("principal.add", { principal: id });
+    // A service is there from the first.
+    if (method !== "principal.add" && id !== world.service) await world.asAda("principal.add", { principal: id });
     return id;
   },
   group: ({ world }) => world.newGroup(),
@@ -55,12 +56,15 @@ const values: Record<string, (at: Making) => unknown> = {
     if (method === "access.revoke") await world.asAda("access.grant", { principal, permission });
     return permission;
   },
-  id: async ({ world }) => (await world.asAda("invite.create", {})).id,
+  id: async ({ method, world }) => (method.startsWith("secretKey.") ? await world.newSecret() : await world.asAda("invite.create", {})).id,
   ids: async ({ world }) => [await world.newUser()],
   groups: async ({ world, intoGroup }) => (intoGroup ? [await world.newGroup()] : []),
   name: uniqueName,
   email: () => `${uniqueName()}@example.com`,
   admin: () => true,
+  ceiling: () => ["read:tasks"],
+  expiresAt: () => new Date(Date.now() + 3_600_000).toISOString(),
+  overlapHours: () => 1,
   expiresInHours: () => 1,
   limit: () => 3,
   after: ({ world }) => world.newId(),

@@ -1,10 +1,17 @@
-import type { Space } from "@gatehouse/protocol";
+import { formatPermission, type Permission, type Space } from "@gatehouse/protocol";
 import type { TestServer, TestUser } from "./harness.ts";
 import { uniqueName } from "./space-params.ts";
 
 export type SpaceWorld = Awaited<ReturnType<typeof makeSpaceWorld>>;
 
-/** A space that Ada administers, and who comes to its door: Bob, an agent of Bob's, and an agent that a group of the space owns. */
+/** Who is where, and holds what, besides Ada. */
+interface Placing {
+  members: { id: string; admin: boolean }[];
+  inGroups: { group: string; id: string; admin: boolean }[];
+  grants: { to: string; permission: string }[];
+}
+
+/** A space that Ada administers, and who comes to its door: Bob, an agent of Bob's, an agent that a group of the space owns, and its service. */
 export async function makeSpaceWorld(server: TestServer) {
   const { sql } = server;
   const [ada, bob] = [await server.user("Ada"), await server.user("Bob")];
@@ -33,17 +40,36 @@ export async function makeSpaceWorld(server: TestServer) {
   const shared = await newAgent(ada);
   await must(ada.session, "agent.transfer", { id: shared, to: owners });
 
+  const bot = await newAgentOfBob();
+  const newSecret = async (limits: object = {}): Promise<{ id: string; key: string }> =>
+    asAda("secretKey.create", { name: uniqueName(), ...limits });
+  const { result: service } = await server.call((await newSecret()).key, "whoami");
+  const everybody = [bob.id, bot, shared, owners];
+  const fromTheFirst = (await sql<{ id: string }[]>`select id from grants where principal_id = ${service.id}`).map(({ id }) => id);
+
+  /** Keys by whose they are and what they are limited to: nothing that is called uses one up. */
+  const keys = new Map<string, Promise<string>>();
+  const makeKey = async (holder: "bob" | "bot" | "shared" | "service", ceiling: string[] | undefined): Promise<string> => {
+    if (holder === "service") return (await newSecret({ ceiling })).key;
+    const agent = { bob: undefined, bot, shared }[holder];
+    const by = holder === "shared" ? ada : bob;
+    return (await must(by.session, "apiKey.create", { name: uniqueName(), agent, ceiling })).key;
+  };
+
   return {
+    server,
     space,
     slug,
     ada,
     bob,
     /** Bob's agent. */
-    bot: await newAgentOfBob(),
+    bot,
     /** The agent of a group. */
     shared,
     /** The group that owns it. */
     owners,
+    /** The principal as which the space's server side calls. */
+    service: service.id as string,
     /** A group that no call is about. */
     aside: await newGroup(),
     must,
@@ -62,18 +88,47 @@ export async function makeSpaceWorld(server: TestServer) {
     newAgentOfBob,
     /** The id of nothing. */
     newId: async () => (await sql<{ id: string }[]>`select uuidv7() as id`)[0]?.id as string,
-    /** A key for Bob, or for one of the agents. */
-    async newKey(holder: "bob" | "bot" | "shared", limits: { ceiling?: string[] }): Promise<string> {
-      const agent = { bob: {}, bot: { agent: this.bot }, shared: { agent: shared } }[holder];
-      const by = holder === "shared" ? ada : bob;
-      return (await must(by.session, "apiKey.create", { name: uniqueName(), ...agent, ...limits })).key;
+    newSecret,
+    /** A key of Bob's, of one of the agents or of the service, limited or not. */
+    keyOf(holder: Parameters<typeof makeKey>[0], limits: readonly Permission[] | null): Promise<string> {
+      const ceiling = limits?.map(formatPermission);
+      const name = `${holder} ${ceiling ?? ""}`;
+      const key = keys.get(name) ?? makeKey(holder, ceiling);
+      keys.set(name, key);
+      return key;
     },
-    /** Nobody but Ada is in the space, and nobody else was given anything. */
+    /** Nobody but Ada and the service is in the space, and nobody else was given anything. */
     async clear(): Promise<void> {
-      const all = [bob.id, this.bot, shared, owners];
-      await sql`delete from members where principal_id = any(${all}::uuid[]) and space_id = ${space.id}`;
-      await sql`delete from group_members where principal_id = any(${all}::uuid[])`;
-      await sql`delete from grants where principal_id = any(${all}::uuid[])`;
+      await sql`
+        with members as (delete from members where principal_id = any(${everybody}::uuid[]) and space_id = ${space.id}),
+             groups as (delete from group_members where principal_id = any(${everybody}::uuid[]))
+        delete from grants where principal_id = any(${everybody}::uuid[])
+          or (principal_id = ${service.id} and id <> all(${fromTheFirst}::uuid[]))`;
+    },
+    /** Puts everybody where they are to stand: rows as the methods write them, of whom thousands are needed. */
+    async place({ members, inGroups, grants }: Placing): Promise<void> {
+      await this.clear();
+      await sql`
+        with m as (
+          insert into members (space_id, principal_id, admin)
+          select ${space.id}, id, admin from jsonb_to_recordset(${sql.json(members)}) as r (id uuid, admin boolean)),
+        g as (
+          insert into group_members (group_id, principal_id, admin)
+          select "group", id, admin from jsonb_to_recordset(${sql.json(inGroups)}) as r ("group" uuid, id uuid, admin boolean))
+        insert into grants (id, space_id, principal_id, permission)
+        select uuidv7(), ${space.id}, "to", permission from jsonb_to_recordset(${sql.json(grants)}) as r ("to" uuid, permission text)
+        on conflict do nothing`;
+    },
+    /** While something runs, principals hold everything. */
+    async lend<T>(ids: readonly string[], run: () => Promise<T>): Promise<T> {
+      const lent = await sql<{ id: string }[]>`
+        insert into grants (id, space_id, principal_id, permission)
+        select uuidv7(), ${space.id}, id, 'admin' from unnest(${[...ids]}::uuid[]) id on conflict do nothing returning id`;
+      try {
+        return await run();
+      } finally {
+        await sql`delete from grants where id = any(${lent.map(({ id }) => id)}::uuid[])`;
+      }
     },
   };
 }

@@ -135,8 +135,10 @@ describe("a name can't be told from an id", () => {
     };
     const [agent, elsewhere] = [await named("agent.create"), await named("space.create")];
     const group = await named("group.create", elsewhere.slug);
+    const secret = await must(user.session, "secretKey.create", { name: uniqueName() }, elsewhere.slug);
+    const service = await must(secret.key, "whoami", {});
     secrets.push(...[user, left].flatMap(({ email }) => [email, email.slice(0, email.lastIndexOf("-"))]));
-    for (const [who, { id }] of Object.entries({ user, agent, group, "somebody who has left": left }))
+    for (const [who, { id }] of Object.entries({ user, agent, group, service, "somebody who has left": left }))
       strangers.push({ who, id, missing: newId() });
   });
 
@@ -189,6 +191,21 @@ describe("a name can't be told from an id", () => {
       const find = (name: string) => server.call(credential, "principal.resolve", { name }, world.slug);
       expect((await find("ada")).result.principals).toHaveLength(1);
       expect((await find("Mallory")).result).toEqual((await find("Nobody at all")).result);
+    }
+  });
+
+  test("nothing is granted to the service of another space, and no agent is offered to a service", async () => {
+    const elsewhere = (await server.call(mallory.session, "space.list")).result.spaces[0].slug;
+    const { result: made } = await server.call(mallory.session, "secretKey.create", { name: uniqueName() }, elsewhere);
+    const service = (await server.call(made.key, "whoami")).result.id;
+    const { result: agent } = await server.call(mallory.session, "agent.create", { name: uniqueName() });
+    const missing = await world.newId();
+    const grant = (principal: string) => server.call(world.ada.session, "access.grant", { principal, permission: "read:docs" }, world.slug);
+    const offer = (to: string) => server.call(mallory.session, "agent.transfer", { id: agent.id, to });
+    for (const ask of [grant, offer]) {
+      const [about, nobody] = [await ask(service), await ask(missing)];
+      expect(nobody.error?.data.code).toBe("NOT_FOUND");
+      expect(about.error?.message).toBe(nobody.error?.message);
     }
   });
 

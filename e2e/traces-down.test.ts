@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { makeDatabase } from "./harness.ts";
+import { makeDatabase, onDatabase } from "./harness.ts";
 import { startReceiver } from "./receiver.ts";
 import { type Home, makeHome, me, meJson, type RunningServer, startUp } from "./run.ts";
 
@@ -19,10 +19,10 @@ describe.each([
   let home: Home;
 
   beforeAll(async () => {
-    const DATABASE_URL = await makeDatabase();
-    server = await startUp(await makeHome({ DATABASE_URL, ...env }));
+    const database = onDatabase(await makeDatabase());
+    server = await startUp(await makeHome({ ...database, ...env }));
     home = await makeHome({ ME_SERVER: server.url });
-    await me(home, ["user", "create", "--email", "ada@example.com", "--name", "Ada"], { env: { DATABASE_URL }, stdin: PASSWORD });
+    await me(home, ["user", "create", "--email", "ada@example.com", "--name", "Ada"], { env: database, stdin: PASSWORD });
     await me(home, ["login", "--email", "ada@example.com"], { stdin: PASSWORD });
   });
 

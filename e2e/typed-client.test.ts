@@ -181,3 +181,39 @@ describe("errors", () => {
     expect(reached).toEqual([]);
   });
 });
+
+describe("a credential that a function gives", () => {
+  test("is asked for again when it was refused, once, and what was called is sent with the other", async () => {
+    const asked: (string | undefined)[] = [];
+    const client = createUserClient({
+      server: server.url,
+      credential: async (refused) => {
+        asked.push(refused);
+        return refused === undefined ? "over" : alice.session;
+      },
+    });
+    expect((await client.agent.create({ name: "second-try" })).name).toBe("second-try");
+    expect(asked).toEqual([undefined, "over"]);
+  });
+
+  test.each([
+    ["the same", ["over", "over"]],
+    ["none", ["over", undefined]],
+    ["another bad one", ["over", "over, too"]],
+  ])("is refused for good when the other is %s", async (_what, given) => {
+    let asked = 0;
+    const client = createUserClient({ server: server.url, credential: () => given[asked++] });
+    expect((await failure(client.whoami())).code).toBe("UNAUTHENTICATED");
+    expect(asked).toBe(2);
+  });
+
+  test("fails each call of a batch, when it fails", async () => {
+    const lost = new Error("no credential any more");
+    const client = createUserClient({ server: server.url, credential: () => Promise.reject(lost) });
+    const calls = await client.batch((batched) => Promise.allSettled([batched.whoami(), batched.agent.list()]));
+    expect(calls).toEqual([
+      { status: "rejected", reason: lost },
+      { status: "rejected", reason: lost },
+    ]);
+  });
+});

@@ -27,5 +27,7 @@ export const stored = async ({ sql }: TestServer): Promise<string> =>
              (select json_agg(t order by id) from grants t) as grants,
              (select json_agg(t order by id) from invites t) as invites,
              (select json_agg(t order by agent_id) from agent_offers t) as offers,
+             (select json_agg(t order by id) from tokens t) as tokens,
+             (select json_agg(t order by id) from auth.session t) as sessions,
              (select count(*) from audit) as changes`,
   );

@@ -1,4 +1,4 @@
-import type { Explanation } from "@gatehouse/protocol";
+import type { Explanation, LayerName } from "@gatehouse/protocol";
 import type { Command } from "commander";
 import colors from "picocolors";
 import { addCommand, addNoun } from "./command.ts";
@@ -30,8 +30,16 @@ const ask = (command: Command) =>
     .option("--params <json>", "the params of the method, where a method is asked about");
 
 /** Whose layer it is, in words. */
-const layerName = ({ layer, of }: { layer: "grants" | "owner" | "ceiling"; of: string }): string =>
-  ({ grants: `grants of ${of}`, owner: `owner ${of}`, ceiling: `ceiling of ${of}` })[layer];
+const layerName = ({ layer, of }: { layer: LayerName; of: string }): string =>
+  ({
+    grants: `grants of ${of}`,
+    owner: `owner ${of}`,
+    ceiling: `ceiling of ${of}`,
+    actor: `agent ${of}, who acts`,
+    "actor-owner": `its owner ${of}`,
+    "actor-ceiling": `ceiling of ${of}`,
+    token: `scope of ${of}`,
+  })[layer];
 
 /** An explanation as a small tree: a line for each layer, and which of them says no. */
 function tree(asked: string, { allowed, principal, layers, reason, grantors }: Explanation): string {

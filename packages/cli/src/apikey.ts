@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { findAgent } from "./agent.ts";
 import { confirmed } from "./ask.ts";
 import { addCommand, addNoun } from "./command.ts";
-import { readMoment } from "./duration.ts";
+import { readHours, readMoment } from "./duration.ts";
 import { CliError } from "./exit.ts";
 import { facts, moment, note, table } from "./output.ts";
 
@@ -22,10 +22,11 @@ async function findKey(client: Client<UserApi>, given: string, agent: string | u
 }
 
 const ofAgent = (command: Command) => command.option("--agent <agent>", "look among the keys of this agent alone");
-const collect = (value: string, before: string[] = []) => [...before, value];
+/** Gathers an option that may be given more than once. */
+export const collect = (value: string, before: string[] = []) => [...before, value];
 
 /** A new secret goes to stdout alone, so that a script can take it; what to know about it goes to stderr. */
-function showSecret({ key }: { key: string }): string {
+export function showSecret({ key }: { key: string }): string {
   note("This key is shown once. Keep it where only its user can read it; use it as ME_API_KEY.");
   return key;
 }
@@ -115,9 +116,9 @@ export function addApikey(program: Command): void {
     examples: ["apikey rotate laptop", "apikey rotate laptop --overlap 0"],
     options: (command) => ofAgent(command).option("--overlap <hours>", "hours that the old secret stays good; 0 = none", "24"),
     async run(me, { agent, overlap }: { agent?: string; overlap: string }, given) {
-      if (!/^\d+$/.test(overlap)) throw new CliError("usage", "--overlap must be a whole number of hours.");
+      const overlapHours = readHours(overlap);
       const client = await me.client();
-      return client.apiKey.rotate({ id: (await findKey(client, given as string, agent)).id, overlapHours: Number(overlap) });
+      return client.apiKey.rotate({ id: (await findKey(client, given as string, agent)).id, overlapHours });
     },
     show(rotated) {
       note(

@@ -21,11 +21,11 @@ export async function askText(me: Me, message: string, instead: string): Promise
   return answered(await text({ message: safe(message), ...OUT }));
 }
 
-/** Asks for a password, without showing it; where nobody is at a terminal, it is read from stdin. */
-export async function askPassword(me: Me, message: string): Promise<string> {
+/** Asks for a password or a key, without showing it; where nobody is at a terminal, it is read from stdin. */
+export async function askSecret(me: Me, message: string): Promise<string> {
   if (me.interactive) return answered(await password({ message, ...OUT }));
   const given = (await readAll(process.stdin)).replace(/\r?\n$/, "");
-  if (given === "") throw new CliError("usage", "The password is read from stdin, and that was empty.");
+  if (given === "") throw new CliError("usage", `${message} is read from stdin, and that was empty.`);
   return given;
 }
 

@@ -4,7 +4,7 @@ import colors from "picocolors";
 import packageJson from "../package.json" with { type: "json" };
 import { addCommand } from "./command.ts";
 import { describe, exitCodes } from "./exit.ts";
-import type { Me } from "./me.ts";
+import { keptIn, type Me } from "./me.ts";
 
 interface Finding {
   check: string;
@@ -22,7 +22,7 @@ export function addDoctor(program: Command): void {
     summary: "Check the server, the credential, the clock and the versions.",
     examples: ["doctor", "doctor --server https://gatehouse.example.com"],
     async run(me) {
-      const findings = [...(await checkServer(me)), await checkCredential(me)];
+      const findings = [...(await checkServer(me)), await checkCredential(me), await checkStore(me)];
       return { ok: findings.every(({ ok }) => ok), findings };
     },
     show: ({ findings }) =>
@@ -72,4 +72,9 @@ async function checkCredential(me: Me): Promise<Finding> {
         : "";
     return { check: "credential", ok: false, says: message + fix };
   }
+}
+
+async function checkStore(me: Me): Promise<Finding> {
+  const place = await keptIn(me);
+  return { check: "store", ok: true, says: place === undefined ? "nothing is kept for this server" : `the credential is in ${place}` };
 }

@@ -19,8 +19,8 @@ export class CliError extends Error {
   override readonly name = "CliError";
   readonly ending: Ending;
 
-  constructor(ending: Ending, message: string) {
-    super(message);
+  constructor(ending: Ending, message: string, options?: ErrorOptions) {
+    super(message, options);
     this.ending = ending;
   }
 }

@@ -11,13 +11,16 @@ import { describe, exitCodes } from "./exit.ts";
 import { addGroup } from "./group.ts";
 import { addInvite } from "./invite.ts";
 import { addLogin } from "./login.ts";
+import { addKeys } from "./operator/keys.ts";
 import { addMigrate } from "./operator/migrate.ts";
 import { addUp } from "./operator/up.ts";
 import { addUser } from "./operator/user.ts";
 import { json, note } from "./output.ts";
 import { addPolicy } from "./policy.ts";
 import { addPrincipal } from "./principal.ts";
+import { addSecretkey } from "./secretkey.ts";
 import { addSpace } from "./space.ts";
+import { addToken } from "./token.ts";
 import { addTransfer } from "./transfer.ts";
 import { addWhoami } from "./whoami.ts";
 
@@ -29,20 +32,21 @@ const program = new Command("me")
   .addHelpText(
     "after",
     `
-Environment: ME_SERVER, ME_API_KEY, ME_SPACE.
+Environment: ME_SERVER, ME_API_KEY, ME_SPACE, ME_KEYCHAIN, BROWSER.
 Exit codes:  ${Object.entries(exitCodes)
       .map(([ending, code]) => `${code} ${ending}`)
       .join(", ")}.
 
 Examples:
   $ me up
+  $ me login
   $ me whoami
   $ me agent create support-bot`,
   )
   .exitOverride();
 
-const nouns = [addSpace, addPrincipal, addGroup, addAccess, addInvite, addAudit, addAgent, addTransfer, addApikey];
-for (const add of [addWhoami, addLogin, ...nouns, addPolicy, addUp, addUser, addMigrate, addDoctor]) add(program);
+const nouns = [addSpace, addPrincipal, addGroup, addAccess, addInvite, addAudit, addAgent, addTransfer, addApikey, addToken, addSecretkey];
+for (const add of [addWhoami, addLogin, ...nouns, addPolicy, addUp, addUser, addKeys, addMigrate, addDoctor]) add(program);
 addCompletions(program);
 
 try {

@@ -1,6 +1,9 @@
-import { type Client, createSpaceClient, createUserClient } from "@gatehouse/client";
+import { homedir } from "node:os";
+import { type Client, createSpaceClient, createUserClient, type Target } from "@gatehouse/client";
 import type { SpaceApi, UserApi } from "@gatehouse/protocol";
 import { CliError } from "./exit.ts";
+import { openKeychain } from "./keychain.ts";
+import { tokenOf } from "./login/refresh.ts";
 import { readSettings, type Settings } from "./settings.ts";
 import { openStore, type Store } from "./store.ts";
 
@@ -12,14 +15,14 @@ export interface Me {
   store: Store;
   /** The server meant: named, else signed in to last, else this machine's. */
   server(): Promise<string>;
-  /** ME_API_KEY, else the session kept for the server. Undefined when there is neither. */
-  credential(): Promise<string | undefined>;
+  /** Where calls go, and as whom: by ME_API_KEY, else by the login kept for the server. @throws CliError "not signed in" */
+  target(): Promise<Target>;
   /** @throws CliError "not signed in" when there is no credential */
   client(): Promise<Client<UserApi>>;
   /** The slug of the space meant: ME_SPACE, else the one chosen with `me space use`, else the only one there is. */
   space(): Promise<string>;
-  /** Calls inside that space. @throws CliError as `client` and `space` do */
-  inSpace(): Promise<Client<SpaceApi>>;
+  /** Calls inside that space, or another. @throws CliError as `client` and `space` do */
+  inSpace(slug?: string): Promise<Client<SpaceApi>>;
   /** Whether there is a person at a terminal who can answer questions. */
   interactive: boolean;
 }
@@ -27,14 +30,17 @@ export interface Me {
 /** Reads who and where for one run. */
 export function createMe(options: { server?: string }): Me {
   const settings = readSettings(options);
-  const store = openStore(settings.configDir);
+  const interactive = Boolean(process.stdin.isTTY && process.stderr.isTTY);
+  const store = openStore(settings.configDir, settings.keychain ? openKeychain({ interactive }) : undefined);
   const server = async () => settings.server ?? (await store.read()).current ?? DEFAULT_SERVER;
-  const credential = async () => settings.apiKey ?? (await store.read()).servers[await server()]?.token;
+  let token: ReturnType<typeof tokenOf> | undefined; // one for the run, as a keychain takes its time
   const target = async () => {
     const to = await server();
-    const token = await credential();
-    if (token === undefined) throw new CliError("not signed in", `You are not signed in to ${to}. Run: me login, or set ME_API_KEY.`);
-    return { server: to, credential: token };
+    token ??= tokenOf(store, to);
+    const credential = settings.apiKey ?? token;
+    if (typeof credential === "function" && (await credential()) === undefined)
+      throw new CliError("not signed in", `You are not signed in to ${to}. Run: me login, or set ME_API_KEY.`);
+    return { server: to, credential };
   };
   const space = async () => {
     // What was chosen goes with the session that is kept, not with a key.
@@ -45,11 +51,11 @@ export function createMe(options: { server?: string }): Me {
     settings,
     store,
     server,
-    credential,
+    target,
     client: async () => createUserClient(await target()),
     space,
-    inSpace: async () => createSpaceClient({ ...(await target()), space: await space() }),
-    interactive: Boolean(process.stdin.isTTY && process.stderr.isTTY),
+    inSpace: async (slug) => createSpaceClient({ ...(await target()), space: slug ?? (await space()) }),
+    interactive,
   };
 }
 
@@ -62,4 +68,12 @@ async function theOnlySpace(client: Client<UserApi>): Promise<string> {
       ? "You are in no space. Make one: me space create NAME"
       : "You are in more than one space. Choose: me space use NAME, or set ME_SPACE.",
   );
+}
+
+/** Where the credential rests that a command uses; undefined without one. */
+export async function keptIn(me: Me): Promise<string | undefined> {
+  if (me.settings.apiKey !== undefined) return "the environment (ME_API_KEY)";
+  const entry = (await me.store.read()).servers[await me.server()];
+  if (!entry) return undefined;
+  return "keychain" in entry ? "the keychain" : me.store.file.replace(homedir(), "~");
 }

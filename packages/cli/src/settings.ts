@@ -12,6 +12,10 @@ const Environment = z.object({
   ME_SERVER: serverAddress.optional(),
   ME_API_KEY: z.string().optional(),
   ME_SPACE: z.string().optional(),
+  ME_KEYCHAIN: z.enum(["on", "off"], "must be on or off").default("on"),
+  BROWSER: z.string().optional(),
+  DISPLAY: z.string().optional(),
+  WAYLAND_DISPLAY: z.string().optional(),
   XDG_CONFIG_HOME: z.string().optional(),
   npm_lifecycle_event: z.string().optional(),
   OTEL_EXPORTER_OTLP_ENDPOINT: z.string().optional(),
@@ -27,6 +31,12 @@ export interface Settings {
   space: string | undefined;
   /** Folder of the credential store. */
   configDir: string;
+  /** Whether logins may rest in the operating system's keychain. */
+  keychain: boolean;
+  /** The program that opens an address in a browser; absent where there is no screen to open one on. */
+  browser: string | undefined;
+  /** Whether BROWSER names it. */
+  browserNamed: boolean;
   traced: boolean;
   /** Whether the script `start` of package.json runs us, rather than a person or a service manager. */
   startedByScript: boolean;
@@ -48,6 +58,9 @@ export function readSettings(options: { server?: string | undefined }, env: Reco
     apiKey: data.ME_API_KEY,
     space: data.ME_SPACE,
     configDir: join(data.XDG_CONFIG_HOME ?? join(homedir(), ".config"), "gatehouse"),
+    keychain: data.ME_KEYCHAIN === "on",
+    browser: data.BROWSER ?? (process.platform === "darwin" ? "open" : (data.DISPLAY ?? data.WAYLAND_DISPLAY) && "xdg-open"),
+    browserNamed: data.BROWSER !== undefined,
     startedByScript: data.npm_lifecycle_event === "start",
     traced:
       data.OTEL_SDK_DISABLED !== "true" && (data.OTEL_EXPORTER_OTLP_ENDPOINT ?? data.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) !== undefined,

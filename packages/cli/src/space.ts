@@ -9,7 +9,7 @@ import { everyPage } from "./pages.ts";
 import { showPrincipals } from "./principal.ts";
 
 /** The space of a slug or a name. @throws CliError when there is none, or more than one of that name */
-async function findSpace(client: Client<UserApi>, given: string): Promise<Space> {
+export async function findSpace(client: Client<UserApi>, given: string): Promise<Space> {
   const { spaces } = await client.space.list();
   const found = spaces.filter(({ slug, name }) => slug === given || name.toLowerCase() === given.toLowerCase());
   if (found.length > 1)

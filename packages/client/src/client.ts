@@ -66,7 +66,7 @@ function nouns(api: Api, send: Send): Record<string, unknown> {
 
 /** A client that gathers the calls made in one turn, and sends them together. */
 function batchOf<A extends Api>(api: A, path: string, target: Target): Client<A> {
-  let gathered: { request: RpcRequest; settle: (answer: RpcResponse | GatehouseError | undefined) => void }[] = [];
+  let gathered: { request: RpcRequest; settle: (answer: RpcResponse | Error | undefined) => void }[] = [];
   const flush = async () => {
     const sending = gathered;
     gathered = [];
@@ -81,7 +81,7 @@ function batchOf<A extends Api>(api: A, path: string, target: Target): Client<A>
             part.map(({ request }) => request),
           ),
         ),
-      ).catch((error: GatehouseError) => error);
+      ).catch((error: Error) => error);
       for (const { request, settle } of part) settle(Array.isArray(answers) ? answers.find(({ id }) => id === request.id) : answers);
     }
   };
@@ -92,7 +92,7 @@ function batchOf<A extends Api>(api: A, path: string, target: Target): Client<A>
       gathered.push({
         request,
         settle: (answer) => {
-          if (answer instanceof GatehouseError) reject(answer);
+          if (answer instanceof Error) reject(answer);
           else
             try {
               resolve(unwrap(answer));

@@ -6,8 +6,12 @@ import { GatehouseError } from "./error.ts";
 export interface Target {
   /** The server's address, e.g. `http://127.0.0.1:7070`. */
   server: string;
-  /** A key or session token, sent as a Bearer token; or what gives one. Left out, the browser's cookie speaks. */
-  credential?: string | (() => string | undefined | Promise<string | undefined>);
+  /**
+   * A key or token, sent as a Bearer token; or what gives one. Left out, the browser's cookie speaks.
+   * What gives one is asked again, with the one that was refused, when the server answers 401: nothing was done then,
+   * so that whatever was asked can be sent once more with another.
+   */
+  credential?: string | ((refused?: string) => string | undefined | Promise<string | undefined>);
   /** The slug of the space that the calls are about. */
   space?: string;
   /** Milliseconds to wait for an answer; default 30,000. */
@@ -21,9 +25,33 @@ const TIMEOUT_MS = 30_000;
  * Posts JSON to the server.
  * @throws GatehouseError UNREACHABLE
  */
-export async function reach(target: Target, path: string, body: unknown): Promise<Response> {
-  const credential = typeof target.credential === "function" ? await target.credential() : target.credential;
-  const headers: Record<string, string> = { "content-type": "application/json" };
+export const reach = (target: Target, path: string, body: unknown): Promise<Response> =>
+  post401(target, path, { type: "application/json", text: JSON.stringify(body) });
+
+/** Posts a form, as OAuth endpoints take it. @throws GatehouseError UNREACHABLE */
+export const reachForm = (target: Target, path: string, form: Record<string, string>): Promise<Response> =>
+  post401(target, path, { type: "application/x-www-form-urlencoded", text: new URLSearchParams(form).toString() });
+
+interface Body {
+  type: string;
+  text: string;
+}
+
+/** Once more, with another credential, where the first was refused: nothing has happened by then. */
+async function post401(target: Target, path: string, body: Body): Promise<Response> {
+  const { credential } = target;
+  if (typeof credential !== "function") return send(target, path, body, credential);
+  const given = await credential();
+  const answer = await send(target, path, body, given);
+  if (answer.status !== 401 || given === undefined) return answer;
+  const other = await credential(given);
+  if (other === undefined || other === given) return answer;
+  await answer.body?.cancel();
+  return send(target, path, body, other);
+}
+
+async function send(target: Target, path: string, { type, text }: Body, credential: string | undefined): Promise<Response> {
+  const headers: Record<string, string> = { "content-type": type };
   if (credential !== undefined) headers.authorization = `Bearer ${credential}`;
   if (target.space !== undefined) headers["x-me-space"] = target.space;
   propagation.inject(context.active(), headers);
@@ -31,7 +59,7 @@ export async function reach(target: Target, path: string, body: unknown): Promis
     return await (target.fetch ?? fetch)(new URL(path, target.server), {
       method: "POST",
       headers,
-      body: JSON.stringify(body),
+      body: text,
       credentials: credential === undefined ? "include" : "omit",
       redirect: "error", // a credential goes to the server that was named, and nowhere else
       signal: AbortSignal.timeout(target.timeoutMs ?? TIMEOUT_MS),

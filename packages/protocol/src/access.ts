@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { PrincipalRef } from "./identity.ts";
 import { Id, method, Next, page, Timestamp } from "./method.ts";
-import { PermissionText } from "./permission.ts";
+import { layerNames, PermissionText } from "./permission.ts";
 
 export const Grant = z.strictObject({
   id: Id,
@@ -12,7 +12,7 @@ export const Grant = z.strictObject({
 });
 export type Grant = z.infer<typeof Grant>;
 
-const LayerName = z.enum(["grants", "owner", "ceiling"]);
+const LayerName = z.enum(layerNames);
 
 /** How a question of access was judged, layer by layer. */
 export const Explanation = z.strictObject({

@@ -4,7 +4,7 @@ import { Id, method, Name, Timestamp } from "./method.ts";
 import { PermissionText } from "./permission.ts";
 
 /** The kinds of API key, by the prefix that shows them. */
-export const keyPrefixes = { pat: "me_pat_", agent_key: "me_agent_" } as const;
+export const keyPrefixes = { pat: "me_pat_", agent_key: "me_agent_", secret_key: "me_secret_" } as const;
 export type KeyKind = keyof typeof keyPrefixes;
 
 /** Longest time in hours that the old secret of a rotated key may live on: a week. */

@@ -9,7 +9,9 @@ import { identityMethods } from "./identity.ts";
 import { invitedMethods, inviteMethods } from "./invite.ts";
 import type { Method } from "./method.ts";
 import { principalMethods } from "./principal.ts";
+import { secretKeyMethods } from "./secret-key.ts";
 import { insideSpaceMethods, spaceMethods } from "./space.ts";
+import { tokenMethods } from "./token.ts";
 import { transferMethods } from "./transfer.ts";
 
 /** Every method of the user RPC: the registry from which client, documents and tests follow. */
@@ -19,6 +21,7 @@ export const userApi = {
   ...agentMethods,
   ...transferMethods,
   ...apiKeyMethods,
+  ...tokenMethods,
   ...invitedMethods,
   ...discoverMethods,
 };
@@ -30,6 +33,7 @@ export const spaceApi = {
   ...groupMethods,
   ...accessMethods,
   ...inviteMethods,
+  ...secretKeyMethods,
   ...auditMethods,
   ...discoverMethods,
 };

@@ -11,5 +11,7 @@ export * from "./invite.ts";
 export * from "./method.ts";
 export * from "./permission.ts";
 export * from "./principal.ts";
+export * from "./secret-key.ts";
 export * from "./space.ts";
+export * from "./token.ts";
 export * from "./transfer.ts";

@@ -58,10 +58,16 @@ export function covers(held: Permission, needed: Permission): boolean {
   );
 }
 
+/**
+ * The layers of authority, in their order: grants of the principal, those of its owner, the ceiling of its key; the same
+ * three of an agent that acts for it; the scope of a token.
+ */
+export const layerNames = ["grants", "owner", "ceiling", "actor", "actor-owner", "actor-ceiling", "token"] as const;
+export type LayerName = (typeof layerNames)[number];
+
 /** The permissions of one layer of an actor's authority. */
 export interface Layer {
-  /** `grants` of the principal, those of its `owner`, the `ceiling` of its key. */
-  readonly name: "grants" | "owner" | "ceiling";
+  readonly name: LayerName;
   readonly permissions: readonly Permission[];
 }
 
@@ -132,3 +138,6 @@ function above({ type, path }: Permission, strongest: ReadonlyMap<string, Permis
   const reaches = ["", ...(type === undefined ? [] : [reachOf({ type }), ...paths.map((path) => reachOf({ type, path }))])];
   return reaches.flatMap((reach) => strongest.get(reach) ?? []);
 }
+
+/** The permissions of a scope in its text form: with spaces between (RFC 6749 §3.3). */
+export const splitScope = (text: string): string[] => text.split(/\s+/).filter(Boolean);

@@ -18,9 +18,37 @@ export interface Actor {
     readonly expiresAt: string | null;
     /** What the key is limited to; null = all that its principal may do. */
     readonly ceiling: readonly Permission[] | null;
+    /** What a token is limited to. */
+    readonly scope?: readonly Permission[];
+    /** Slug of the only space it is good in; absent = any. */
+    readonly space?: string | undefined;
+    /** What a token that is minted from it hangs on, besides the credential itself. */
+    readonly source?: Source;
+  };
+  /** The agent that acts for the principal, by a token made for it (RFC 8693 §4.1). */
+  readonly act?: Pick<Actor, "owner"> & {
+    readonly principal: { readonly id: string; readonly name: string };
+    readonly ceiling: readonly Permission[] | null;
   };
   /** Where the caller stands in the space the call is about; absent outside of one, null for whoever is not in it. */
   readonly standing?: Standing | null;
+}
+
+/** One secret of a key, of which a rotated key has two. */
+interface KeySecret {
+  readonly id: string;
+  readonly hash: Uint8Array;
+}
+
+/** What a credential hangs on: when any of it ends, so does the credential. */
+interface Source {
+  readonly key?: KeySecret;
+  readonly session?: string;
+  /** The access token of a login. */
+  readonly login?: string;
+  readonly token?: string;
+  /** The key of the agent that acts. */
+  readonly actorKey?: KeySecret;
 }
 
 /** A member's standing in a space, as it was when the call came. */
@@ -33,8 +61,13 @@ export interface Standing {
   readonly layers: readonly Layer[];
 }
 
-/** The key that the caller acts by: what is made is tied to it. null for a person who is signed in. */
-export const keyOf = ({ credential }: Actor): string | null => (credential.via === "session" ? null : credential.id);
+/** The key that the caller acts by: what is made is tied to it. null for a person who is signed in; by a token nothing lasting is made. */
+export const keyOf = ({ credential }: Actor): string | null =>
+  credential.via === "session" || credential.via === "jwt" ? null : credential.id;
+
+/** Whether the caller's credential may do less than its principal: it is limited to permissions, and opens nothing of the account. */
+export const isLimited = ({ credential }: Pick<Actor, "credential">): boolean =>
+  credential.ceiling !== null || credential.scope !== undefined;
 
 /** The standing of a caller who passed the door of a space. */
 export function standingOf(actor: Actor): Standing {

@@ -10,6 +10,8 @@ export interface AuditNote {
   target?: string;
   /** Where, if not in the space the call is about. */
   spaceId?: string;
+  /** Nothing was changed, so that there is nothing to record. */
+  unchanged?: true;
 }
 
 /** A call, as the record tells it. */
@@ -26,6 +28,7 @@ const columnsOf = ({ actor, method, requestId }: Audited) => ({
   credential_id: actor.credential.id,
   via: actor.credential.via,
   owner_id: actor.owner?.id ?? null,
+  acting_id: actor.act?.principal.id ?? null,
   method,
   request_id: requestId,
   trace_id: currentTraceId() ?? null,

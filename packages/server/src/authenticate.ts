@@ -1,62 +1,100 @@
 import type { IncomingHttpHeaders } from "node:http";
-import { type KeyKind, parsePermission } from "@gatehouse/protocol";
+import { parsePermission } from "@gatehouse/protocol";
 import type { Actor } from "./actor.ts";
-import type { Auth } from "./auth.ts";
 import type { Sql } from "./db.ts";
-import { hashKey, kindOfKey, looksLikeKey } from "./key.ts";
+import { hashKey, kindOfKey, kindsOf, looksLikeKey } from "./key.ts";
+import type { Auth } from "./people/auth.ts";
+import { byLogin, looksLikeLogin } from "./people/login.ts";
 import { Refusal } from "./refusal.ts";
+import { looksLikeJwt } from "./tokens/jwt.ts";
+import type { ReadToken, TokenRead } from "./tokens/read.ts";
 
 /** What a request presents to prove who sends it. */
-export type Credentials = Pick<IncomingHttpHeaders, "authorization" | "cookie" | "origin">;
+export type Credentials = Pick<IncomingHttpHeaders, "authorization" | "cookie" | "origin"> & {
+  /** At the token exchange alone: a token that a user made for the agent that calls, to act for them (RFC 8693 §2.1). */
+  subject?: string | undefined;
+};
 
 /** Turns what a request presents into its actor. */
 export type Authenticate = (presented: Credentials) => Promise<Actor>;
 
+/** What the ladder stands on. */
+interface Ground {
+  sql: Sql;
+  auth: Auth;
+  /** Web origins whose requests may bring a cookie. */
+  origins: readonly string[];
+  readToken: ReadToken;
+}
+
 /**
  * The one credential ladder. Every way of failing is the same UNAUTHENTICATED to the caller; the
  * cause is for the log.
- * @param origins web origins whose requests may bring a cookie
  */
-export function createAuthenticate({ sql, auth, origins }: { sql: Sql; auth: Auth; origins: readonly string[] }): Authenticate {
-  return async ({ authorization, cookie, origin }) => {
+export function createAuthenticate(ground: Ground): Authenticate {
+  return async ({ authorization, cookie, origin, subject }) => {
     // A request that carries an Authorization header never falls back to its cookie.
     if (authorization !== undefined) {
       const token = /^bearer +(\S+) *$/i.exec(authorization)?.[1];
       if (!token) throw unauthenticated("not a Bearer credential");
-      return looksLikeKey(token) ? byKey(sql, token) : bySession(auth, new Headers({ authorization: `Bearer ${token}` }));
+      const { actor: caller, mayAct } = await identify(ground, token);
+      if (mayAct) throw unauthenticated("a token for an agent to act, presented by itself");
+      return subject === undefined ? caller : actingFor(ground, caller, subject);
     }
     if (cookie === undefined) throw unauthenticated("no credential");
-    if (origin === undefined || !origins.includes(origin)) throw unauthenticated("cookie from an origin that is not allowed");
-    return bySession(auth, new Headers({ cookie }));
+    if (origin === undefined || !ground.origins.includes(origin)) throw unauthenticated("cookie from an origin that is not allowed");
+    return bySession(ground.auth, new Headers({ cookie }));
   };
 }
 
-const unauthenticated = (cause: string) => new Refusal("UNAUTHENTICATED", undefined, {}, { cause });
+export const unauthenticated = (cause: string) => new Refusal("UNAUTHENTICATED", undefined, {}, { cause });
+
+/** Whose a key, a token or a session is, and the agent that it is for if it is for one alone. @throws Refusal UNAUTHENTICATED */
+export async function identify({ sql, auth, readToken }: Ground, credential: string): Promise<TokenRead> {
+  // No other characters can stand in a header.
+  if (!/^[!-~]+$/.test(credential)) throw unauthenticated("characters that no credential has");
+  if (looksLikeLogin(credential)) return { actor: await byLogin(sql, credential) };
+  if (looksLikeKey(credential)) return { actor: await byKey(sql, credential) };
+  if (looksLikeJwt(credential)) return readToken(sql, credential);
+  return { actor: await bySession(auth, new Headers({ authorization: `Bearer ${credential}` })) };
+}
+
+/** The user that a token speaks for, with the agent that it was made for, who calls by a key of its own. */
+async function actingFor({ sql, readToken }: Ground, caller: Actor, subject: string): Promise<Actor> {
+  const { via, ceiling, source } = caller.credential;
+  const { actor, mayAct } = looksLikeJwt(subject) ? await readToken(sql, subject) : {};
+  if (!actor || mayAct !== caller.principal.id || via !== "agent_key" || !source?.key)
+    throw unauthenticated("the subject's token was not made for this agent");
+  const { principal, owner } = caller;
+  const ends = [actor.credential.expiresAt, caller.credential.expiresAt].filter((end) => end !== null);
+  return {
+    ...actor,
+    credential: { ...actor.credential, expiresAt: ends.sort()[0] ?? null, source: { ...actor.credential.source, actorKey: source.key } },
+    act: { principal, owner, ceiling },
+  };
+}
 
 interface KeyRow {
   id: string;
   principalId: string;
-  kind: "u" | "a";
+  kind: Actor["principal"]["kind"];
   name: string;
   email: string | null;
-  ownerId: string | null;
-  ownerKind: "u";
-  ownerName: string;
+  owner: Actor["owner"];
+  space: string | null;
   ceiling: string[] | null;
   expiresAt: string | null;
   expired: boolean;
   stale: boolean;
 }
 
-/** Which kind of principal a kind of key speaks for. */
-const speaksFor: Record<KeyKind, KeyRow["kind"]> = { pat: "u", agent_key: "a" };
-
 async function byKey(sql: Sql, key: string): Promise<Actor> {
   const via = kindOfKey(key);
   if (!via) throw unauthenticated("bad checksum or form");
   const hash = hashKey(key);
   const [row] = await sql<KeyRow[]>`
-    select k.id, k.principal_id, p.kind, p.name, u.email, o.id as owner_id, o.kind as owner_kind, o.name as owner_name, k.ceiling,
+    select k.id, k.principal_id, p.kind, p.name, u.email, k.ceiling, s.slug as space,
+           case when o.id is not null then json_build_object('id', o.id, 'kind', o.kind, 'name', o.name) end as owner,
            case when k.hash = ${hash} then k.expires_at else least(k.expires_at, k.previous_expires_at) end as expires_at,
            coalesce(k.expires_at <= now(), false) or (k.hash <> ${hash} and k.previous_expires_at <= now()) as expired,
            coalesce(k.last_used_at < now() - interval '5 minutes', true) as stale
@@ -64,17 +102,26 @@ async function byKey(sql: Sql, key: string): Promise<Actor> {
     join principals p on p.id = k.principal_id
     left join auth."user" u on u.id = p.id
     left join principals o on o.id = p.owner_id
+    left join spaces s on s.id = p.space_id
     where k.hash = ${hash} or k.previous_hash = ${hash}`;
   if (!row) throw unauthenticated("unknown key");
   if (row.expired) throw unauthenticated("expired key");
-  if (row.kind !== speaksFor[via]) throw unauthenticated("a key of the wrong kind for its principal");
+  if (kindsOf[row.kind] !== via) throw unauthenticated("a key of the wrong kind for its principal");
   // Once in five minutes at most: an authentication is a read.
   if (row.stale) await sql`update api_keys set last_used_at = now() where id = ${row.id}`;
+  const { id, principalId, kind, name, email, owner, space, ceiling, expiresAt } = row;
   return {
-    principal: { id: row.principalId, kind: row.kind, name: row.name, email: row.email },
-    owner: row.ownerId && { id: row.ownerId, kind: row.ownerKind, name: row.ownerName },
-    credential: { via, id: row.id, expiresAt: row.expiresAt, ceiling: row.ceiling?.map(parsePermission) ?? null },
-  } as Actor;
+    principal: { id: principalId, kind, name, email },
+    owner,
+    credential: {
+      via,
+      id,
+      expiresAt,
+      ceiling: ceiling?.map(parsePermission) ?? null,
+      space: space ?? undefined,
+      source: { key: { id, hash } },
+    },
+  };
 }
 
 async function bySession(auth: Auth, headers: Headers): Promise<Actor> {
@@ -86,6 +133,12 @@ async function bySession(auth: Auth, headers: Headers): Promise<Actor> {
   return {
     principal: { id: user.id, kind: "u", name: user.name, email: user.email },
     owner: null,
-    credential: { via: "session", id: session.id, expiresAt: session.expiresAt.toISOString(), ceiling: null },
+    credential: {
+      via: "session",
+      id: session.id,
+      expiresAt: session.expiresAt.toISOString(),
+      ceiling: null,
+      source: { session: session.id },
+    },
   };
 }

@@ -8,8 +8,14 @@ import { readStanding } from "./standing.ts";
 type Gives<Input> = (input: Input, at: Judging, lasting: boolean) => Promise<readonly Permission[]>;
 type Judge<Input> = (input: Input, at: Judging) => Promise<Decision>;
 
-const bounded = <Input>(need: Need<Input>, bound: NonNullable<Need<Input>["bound"]>, decide: Judge<Input>): Need<Input> => ({
+const bounded = <Input>(
+  need: Need<Input>,
+  bound: NonNullable<Need<Input>["bound"]>,
+  decide: Judge<Input>,
+  outlook: Need<Input>["outlook"] = need.outlook,
+): Need<Input> => ({
   ...need,
+  ...(outlook && { outlook }),
   label: `${need.label}, ${bound.label}`,
   bound,
   decide,
@@ -30,7 +36,10 @@ const decisionOf = async <Input>(need: Need<Input>, input: Input, at: Judging): 
  * goes when the key goes, and what they made of it would stay.
  */
 export function making<Input>(need: Need<Input>, gives: Gives<Input> = async () => []): Need<Input> {
-  return bounded(need, MAKING, async (input, at) => {
+  const outlook = (actor: Actor): Decision =>
+    actor.credential.via === "jwt" ? PASSING : (need.outlook?.(actor) ?? { allowed: true, layers: [], needed: [] });
+  const decide: Judge<Input> = async (input, at) => {
+    if (at.actor.credential.via === "jwt") return PASSING;
     const decision = await decisionOf(need, input, at);
     if (!decision.allowed) return decision;
     const over = exceeding(at.actor, await gives(input, at, false));
@@ -43,7 +52,8 @@ export function making<Input>(need: Need<Input>, gives: Gives<Input> = async () 
       (await decisionOf(need, input, there)).allowed &&
       exceeding(there.actor, await gives(input, there, true)).length === 0;
     return lasts ? decision : { ...decision, allowed: false, why: BORROWED };
-  });
+  };
+  return bounded(need, MAKING, decide, outlook);
 }
 
 /** Bounds the need of a method that takes somebody away: not by those below them. */
@@ -60,7 +70,7 @@ export function sparingAdmins<Input>(need: Need<Input>, pick: (input: Input) => 
 
 const MAKING = {
   label: "making",
-  text: "what the call makes does not exceed its maker, nor outlive what made them: the caller may do themselves what they give, and not only by what a key gave them",
+  text: "what the call makes does not exceed its maker, nor outlive what made them: the caller may do themselves what they give, and not only by what a key gave them; by a token, nothing",
 };
 const SPARING = { label: "sparing admins", text: "an admin goes only by an admin" };
 
@@ -94,6 +104,14 @@ const lastingStanding = async ({ actor, sql }: Judging): Promise<Standing | null
 /** The permissions that an actor does not have themselves. */
 const exceeding = ({ standing }: Pick<Actor, "standing">, permissions: readonly Permission[]): Permission[] =>
   permissions.filter((permission) => !judge(standing?.layers ?? [], [permission]).allowed);
+
+/** What a token would make outlives it: refused before a param is read. */
+const PASSING: Decision = {
+  allowed: false,
+  layers: [],
+  needed: [],
+  why: { reason: "token", text: "a token makes nothing that could outlive it. Use the key it came from, or sign in: me login" },
+};
 
 const BORROWED: Decision["why"] = {
   reason: "borrowed",

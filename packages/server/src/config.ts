@@ -1,6 +1,7 @@
 import { isIP, isIPv4 } from "node:net";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
+import { PermissionText } from "@gatehouse/protocol";
 import { z } from "zod";
 
 const XDG_DATA = "$XDG_DATA_HOME/gatehouse, else ~/.local/share/gatehouse";
@@ -13,6 +14,65 @@ const origin = z
     context.addIssue("must be an origin such as https://gatehouse.example.com, with no path behind it");
     return z.NEVER;
   });
+/** Somebody else's server at which people sign in (OpenID Connect Core 1.0). */
+const OidcProvider = z.strictObject({
+  id: z.string().regex(/^[a-z0-9-]{1,32}$/, "must be of a-z, 0-9 and -"),
+  name: z.string().min(1).max(64),
+  issuer: z.url({ protocol: /^https?$/, error: "must be the address of the issuer" }),
+  clientId: z.string().min(1),
+  clientSecret: z.string().min(1),
+  scopes: z.array(z.string().min(1)).optional(),
+  domains: z.array(z.string().toLowerCase()).min(1).optional(),
+});
+export type OidcProvider = z.infer<typeof OidcProvider>;
+
+const oidcProviders = z.string().transform((text, context) => {
+  const refuse = (what: string) => {
+    context.addIssue(`must be a JSON array of { id, name, issuer, clientId, clientSecret, scopes?, domains? }: ${what}`);
+    return z.NEVER;
+  };
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return refuse("it is no JSON");
+  }
+  const { success, data, error } = z.array(OidcProvider).safeParse(json);
+  if (!success) return refuse(error.issues.map(({ path, message }) => `${path.join(".")} ${message}`).join("; "));
+  return new Set(data.map(({ id }) => id)).size === data.length ? data : refuse("two have the same id");
+});
+/** JSON in a variable, of a shape. */
+const json = <T extends z.ZodType>(shape: T, error: string) =>
+  z
+    .string()
+    .transform((text, context) => {
+      try {
+        return JSON.parse(text) as unknown;
+      } catch {
+        context.addIssue(error);
+        return z.NEVER;
+      }
+    })
+    .pipe(shape);
+
+/** An OIDC issuer whose JWTs are accepted, and the principals they stand for. */
+const TrustedIssuer = z.strictObject({
+  issuer: z.url({ protocol: /^https?$/ }),
+  audience: z.string().min(1),
+  jwksUri: z.url({ protocol: /^https?$/ }).optional(),
+  rules: z
+    .array(
+      z.strictObject({
+        claims: z.record(z.string(), z.string().min(1)).refine((claims) => Object.keys(claims).length > 0, "must name a claim"),
+        principal: z.uuid(),
+        scope: z.array(PermissionText).min(1),
+        space: z.string().optional(),
+      }),
+    )
+    .min(1),
+});
+export type TrustedIssuer = z.infer<typeof TrustedIssuer>;
+
 /** An address, or a network of them: 10.0.0.0/8. */
 const isAddress = (text: string): boolean => /^[^/]+(\/\d{1,3})?$/.test(text) && isIP(text.split("/")[0] ?? "") !== 0;
 const wholeNumber = (min: number, max: number) =>
@@ -69,8 +129,29 @@ export const Settings = z.object({
     .string()
     .min(32, "must have at least 32 characters")
     .optional()
-    .describe("Signs the sessions of people. Every server on one database needs the same.")
-    .meta({ default: "made once, kept in the data folder" }),
+    .describe("Signs the sessions of people, and encrypts the keys that sign tokens. Every server on one database needs the same.")
+    .meta({ default: "for the embedded Postgres made once and kept in the data folder; with DATABASE_URL it must be set" }),
+  SIGN_UP: z
+    .enum(["closed", "open"])
+    .default("closed")
+    .describe("open: anybody may make an account, by an e-mail address that they then confirm. closed: operators make accounts."),
+  SMTP_URL: z
+    .url({ protocol: /^smtps?$/, error: "must be an smtp:// or smtps:// address" })
+    .optional()
+    .describe("Where to hand over mail (smtp://user:password@host:587): new passwords, addresses to confirm. Needs MAIL_FROM."),
+  MAIL_FROM: z.string().min(3).optional().describe("Who mail is from, such as Gatehouse <gatehouse@example.com>. Needs SMTP_URL."),
+  OIDC_PROVIDERS: oidcProviders
+    .default([])
+    .describe(
+      "OpenID providers by which people may sign in: a JSON array of { id, name, issuer, clientId, clientSecret, scopes?, domains? }. Whoever signs in there gets an account: domains limits whose, by e-mail address.",
+    ),
+  FAILED_AUTH_LIMIT: wholeNumber(0, 1e9)
+    .default(60)
+    .describe("Times a minute that one address may come with a wrong credential, before it has to wait; 0 = no limit."),
+  TRUSTED_ISSUERS: json(z.array(TrustedIssuer), "must be JSON: an array of issuers, see docs/operating.md")
+    .default([])
+    .describe("OIDC issuers whose JWTs are accepted as principals of this server: JSON, see docs/operating.md.")
+    .meta({ default: "none" }),
   RATE_LIMIT: wholeNumber(0, 1e9).default(6000).describe("Requests per minute that one address may make; 0 = no limit."),
   BODY_TIMEOUT_MS: wholeNumber(100, 600_000).default(10_000).describe("Milliseconds within which a request's body must have arrived."),
   LOG_LEVEL: z
@@ -101,6 +182,14 @@ export interface Config {
   databaseUrl: string | undefined;
   dataDir: string;
   secret: string | undefined;
+  signUp: "closed" | "open";
+  /** Absent: no mail is sent. */
+  smtpUrl: string | undefined;
+  mailFrom: string | undefined;
+  oidcProviders: OidcProvider[];
+  /** Wrong credentials a minute from one address; 0 = no limit. */
+  failedAuthLimit: number;
+  trustedIssuers: TrustedIssuer[];
   /** Requests a minute from one address; 0 = no limit. */
   rateLimit: number;
   bodyTimeoutMs: number;
@@ -126,6 +215,12 @@ export function readConfig(env: Record<string, string | undefined> = process.env
     throw new ConfigError(`These settings are wrong:\n${lines.join("\n")}\nSee docs/settings.md.`);
   }
   const settings = read.data;
+  if ((settings.SMTP_URL === undefined) !== (settings.MAIL_FROM === undefined))
+    throw new ConfigError("These settings are wrong:\n  SMTP_URL, MAIL_FROM: set both, or neither.\nSee docs/settings.md.");
+  if (settings.DATABASE_URL && !settings.GATEHOUSE_SECRET)
+    throw new ConfigError(
+      "These settings are wrong:\n  GATEHOUSE_SECRET: must be set where DATABASE_URL is, the same for every server on that database.\nMake one: openssl rand -base64 32. See docs/settings.md.",
+    );
   return {
     host: settings.HOST,
     port: settings.PORT,
@@ -135,6 +230,12 @@ export function readConfig(env: Record<string, string | undefined> = process.env
     databaseUrl: settings.DATABASE_URL,
     dataDir: settings.GATEHOUSE_DATA ?? join(settings.XDG_DATA_HOME ?? join(homedir(), ".local", "share"), "gatehouse"),
     secret: settings.GATEHOUSE_SECRET,
+    signUp: settings.SIGN_UP,
+    smtpUrl: settings.SMTP_URL,
+    mailFrom: settings.MAIL_FROM,
+    oidcProviders: settings.OIDC_PROVIDERS,
+    failedAuthLimit: settings.FAILED_AUTH_LIMIT,
+    trustedIssuers: settings.TRUSTED_ISSUERS,
     rateLimit: settings.RATE_LIMIT,
     bodyTimeoutMs: settings.BODY_TIMEOUT_MS,
     logLevel: settings.LOG_LEVEL,

@@ -26,17 +26,23 @@ export interface Answer extends Decision {
  */
 export async function actorOf(principal: string | undefined, { actor, sql }: Judging): Promise<Actor> {
   if (principal === undefined || principal === actor.principal.id) return actor;
-  const [row] = await sql<{ id: string; kind: "u" | "a"; name: string; email: string | null; owner: Actor["owner"] }[]>`
+  const [row] = await sql<{ id: string; kind: Actor["principal"]["kind"]; name: string; email: string | null; owner: Actor["owner"] }[]>`
     select p.id, p.kind, p.name, u.email,
            case when o.id is not null then json_build_object('id', o.id, 'kind', o.kind, 'name', o.name) end as owner
     from principals p left join auth."user" u on u.id = p.id left join principals o on o.id = p.owner_id
-    where p.id = ${principal} and p.kind in ('u', 'a')`;
-  const via = row?.kind === "a" ? "agent_key" : "session";
-  const unlimited = row && { principal: row, owner: row.owner, credential: { via, id: "", expiresAt: null, ceiling: null } as const };
+    where p.id = ${principal} and p.kind in ('u', 'a', 's')`;
+  const unlimited: Actor | undefined = row && {
+    principal: row,
+    owner: row.owner,
+    credential: { via: unlimitedBy[row.kind], id: "", expiresAt: null, ceiling: null },
+  };
   const standing = unlimited && (await readStanding(sql, { id: standingOf(actor).space.id }, unlimited));
   if (!standing) throw new Refusal("NOT_FOUND", "There is no such member. `me space members` shows those there are.");
   return { ...unlimited, standing };
 }
+
+/** The credential by which a kind of principal calls without limits. */
+const unlimitedBy = { u: "session", a: "agent_key", s: "secret_key" } as const;
 
 /** Answers a question about an actor. @throws Refusal METHOD_NOT_FOUND, INVALID_PARAMS */
 export async function answerQuestion({ permission, method, params }: Question, at: Judging): Promise<Answer> {
@@ -64,8 +70,16 @@ function withReason(decision: Decision): Answer {
 }
 
 /** Whose a layer is, by name. */
-export const ownerOfLayer = (layer: Decision["layers"][number]["layer"], { principal, owner }: Actor): string =>
-  ({ grants: principal.name, owner: owner?.name ?? "", ceiling: "this key" })[layer];
+export const ownerOfLayer = (layer: Decision["layers"][number]["layer"], { principal, owner, act }: Actor): string =>
+  ({
+    grants: principal.name,
+    owner: owner?.name ?? "",
+    ceiling: "this key",
+    actor: act?.principal.name ?? "",
+    "actor-owner": act?.owner?.name ?? "",
+    "actor-ceiling": "the agent's key",
+    token: "this token",
+  })[layer];
 
 /** Who could give what an answer found missing. */
 export async function grantorsFor(answer: Answer, at: Judging): Promise<string[]> {

@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
-import type { Auth } from "./auth.ts";
 import type { Credentials } from "./authenticate.ts";
 import type { Config } from "./config.ts";
+import type { Auth } from "./people/auth.ts";
 import { problemOf } from "./problem.ts";
 import type { Refusal } from "./refusal.ts";
 import { type Door, type DoorReply, type DoorRequest, refuseRequest } from "./rpc.ts";
@@ -13,6 +13,8 @@ export interface House {
   /** Web origins that may send cookies: the server's own and those allowed. */
   origins: string[];
   auth: Auth;
+  /** Whether mail can be sent. */
+  mails: boolean;
   doors: { user: Door; space: Door };
   /** Whether a call could be answered now. */
   ready(): Promise<boolean>;
@@ -44,9 +46,11 @@ export async function refuse(house: House, request: FastifyRequest, reply: Fasti
   return RPC[request.routeOptions.url ?? ""] ? send(house, reply, answered) : problem(house, reply, refusal, request.id);
 }
 
-/** RFC 6750, with where to find out more (RFC 9728). */
-const challenge = (house: House, reply: FastifyReply, status: number) => {
-  if (status === 401) reply.header("www-authenticate", `Bearer resource_metadata="${house.publicUrl}${RESOURCE_METADATA}"`);
+/** RFC 6750, with where to find out more about the very address that was asked (RFC 9728 §3.3). */
+export const challenge = (house: House, reply: FastifyReply, status: number) => {
+  const { url = "" } = reply.request.routeOptions;
+  const about = house.publicUrl + RESOURCE_METADATA + (RPC[url] ? url : "");
+  if (status === 401) reply.header("www-authenticate", `Bearer resource_metadata="${about}"`);
 };
 
 export function send(house: House, reply: FastifyReply, { status, body }: DoorReply): FastifyReply {

@@ -6,13 +6,13 @@ import rateLimit from "@fastify/rate-limit";
 import { type ErrorCode, MAX_BODY_BYTES } from "@gatehouse/protocol";
 import Fastify, { type FastifyInstance, type FastifyRequest } from "fastify";
 import { uuidv7 } from "uuidv7";
-import { addAuthzen } from "./authzen.ts";
 import { readBody } from "./body.ts";
-import { callOf, type House, RESOURCE_METADATA, RPC, refuse, send } from "./house.ts";
+import { callOf, type House, RPC, refuse, send } from "./house.ts";
+import { createFailures } from "./people/failures.ts";
+import { networkOf } from "./people/network.ts";
 import { refuseConnection } from "./problem.ts";
 import { Refusal, toRefusal } from "./refusal.ts";
 import { answer } from "./rpc.ts";
-import { addSignIn } from "./sign-in.ts";
 import { traceRequest } from "./telemetry.ts";
 
 const OTHER_METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE"] as const;
@@ -24,8 +24,14 @@ const transportErrors: Record<string, ErrorCode> = {
   FST_ERR_BAD_URL: "NOT_FOUND",
 };
 
-/** Opens every HTTP door of a house. A door only translates: it has no rule of its own. */
-export async function openDoors(house: House): Promise<FastifyInstance> {
+/** Opens one more door of the house. */
+type OpenDoor = (app: FastifyInstance, house: House) => void | Promise<void>;
+
+/**
+ * Opens the HTTP doors of a house. A door only translates: it has no rule of its own.
+ * @param more doors besides those of JSON-RPC
+ */
+export async function openDoors(house: House, more: readonly OpenDoor[] = []): Promise<FastifyInstance> {
   const { config } = house;
   const proxies = config.trustProxy;
   const app = Fastify({
@@ -56,6 +62,7 @@ export async function openDoors(house: House): Promise<FastifyInstance> {
     exposedHeaders: ["x-request-id", "retry-after", "ratelimit", "set-auth-token"],
   });
   if (config.rateLimit > 0) await limitRates(app, config.rateLimit);
+  limitFailures(app, config.failedAuthLimit);
 
   app.setErrorHandler((error, request, reply) => refuse(house, request, reply, fromTransport(error)));
   app.setNotFoundHandler((request, reply) =>
@@ -82,13 +89,8 @@ export async function openDoors(house: House): Promise<FastifyInstance> {
       handler: async () => {},
     });
   }
-  addSignIn(app, house);
-  addAuthzen(app, house);
+  for (const open of more) await open(app, house);
 
-  app.get(RESOURCE_METADATA, { config: { rateLimit: false } }, async () => ({
-    resource: house.publicUrl,
-    bearer_methods_supported: ["header"],
-  }));
   app.get("/healthz", { config: { rateLimit: false } }, async () => ({ status: "ok" }));
   app.get("/readyz", { config: { rateLimit: false } }, async (_request, reply) => {
     // A database that is frozen, rather than gone, answers nothing at all.
@@ -103,6 +105,7 @@ async function limitRates(app: FastifyInstance, perMinute: number): Promise<void
   await app.register(rateLimit, {
     max: perMinute,
     timeWindow: 60_000,
+    keyGenerator: ({ ip }) => networkOf(ip),
     enableDraftSpec: true,
     errorResponseBuilder: () => new Refusal("RATE_LIMITED"),
   });
@@ -111,6 +114,20 @@ async function limitRates(app: FastifyInstance, perMinute: number): Promise<void
     if (remaining === undefined) return;
     for (const name of ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"]) reply.removeHeader(name);
     reply.header("ratelimit-policy", `"address";q=${perMinute};w=60`).header("ratelimit", `"address";r=${remaining};t=${reset}`);
+  });
+}
+
+/** Lets whoever comes with wrong credentials wait, at every door. Others at the same door notice nothing. */
+function limitFailures(app: FastifyInstance, perMinute: number): void {
+  const failures = createFailures(perMinute);
+  app.addHook("onRequest", async (request, reply) => {
+    const wait = request.routeOptions.config.rateLimit === false ? 0 : failures.wait(networkOf(request.ip));
+    if (wait === 0) return;
+    reply.header("retry-after", wait);
+    throw new Refusal("RATE_LIMITED", "Too many wrong credentials came from this address. Wait for the seconds named in Retry-After.");
+  });
+  app.addHook("onResponse", async (request, { statusCode }) => {
+    if (statusCode === 401) failures.count(networkOf(request.ip));
   });
 }
 

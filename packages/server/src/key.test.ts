@@ -1,6 +1,6 @@
 import { keyPrefixes } from "@gatehouse/protocol";
 import { expect, test } from "vitest";
-import { hashKey, hintOfKey, KEY_PATTERN, kindOfKey, looksLikeKey, makeKey } from "./key.ts";
+import { hashKey, hintOfKey, KEY_PATTERN, kindOfKey, loginPrefixes, looksLikeKey, makeKey, makeSecret, prefixOf } from "./key.ts";
 
 const BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const kinds = Object.keys(keyPrefixes) as (keyof typeof keyPrefixes)[];
@@ -54,6 +54,16 @@ test("each of the 62 characters is as likely as any other, at every place", () =
   // 61 degrees of freedom: 61 on average, and above 170 less than once in 10¹¹ times. A byte taken modulo 62 comes to some 650.
   expect(chiSquare(keys.join(""))).toBeLessThan(170);
   for (let at = 0; at < 30; at++) expect(chiSquare(keys.map((key) => key[at]).join("")), `place ${at}`).toBeLessThan(170);
+});
+
+test("the tokens of a login have the form of a key, and are none", () => {
+  for (const prefix of Object.values(loginPrefixes)) {
+    const token = makeSecret(prefix);
+    expect(prefixOf(token)).toBe(prefix);
+    expect(prefixOf(`${token.slice(0, -1)}${token.endsWith("a") ? "b" : "a"}`)).toBeUndefined();
+    expect(kindOfKey(token)).toBeUndefined();
+    expect(token.match(new RegExp(KEY_PATTERN))?.[0]).toBe(token);
+  }
 });
 
 test("the documented pattern finds every key in text, and nothing else", () => {

@@ -6,14 +6,14 @@ import type { Judging } from "./rules.ts";
  * A principal that the params name, as one that the caller may know of: the function knows() has the rule. What the
  * caller does not know is nothing to them, whether it exists or not: it is asked about without looking the id up first,
  * so that the answer takes the same time.
- * @param kinds what it may be; a group is one of the space the call is about, if it is about one
+ * @param kinds what it may be; a group or a service is one of the space the call is about, if it is about one
  * @throws Refusal NOT_FOUND
  */
 export async function known({ actor, sql }: Judging, id: string, ...kinds: PrincipalKind[]): Promise<PrincipalRef> {
   const space = actor.standing?.space.id ?? null;
   const [found] = await sql<PrincipalRef[]>`
     select id, kind, name from principals
-    where id = ${id} and kind = any(${kinds}) and (kind <> 'g' or space_id = coalesce(${space}, space_id))
+    where id = ${id} and kind = any(${kinds}) and (kind not in ('g', 's') or space_id = coalesce(${space}, space_id))
       and knows(${actor.principal.id}, ${id}, ${space})`;
   if (!found) throw new Refusal("NOT_FOUND", UNKNOWN);
   return found;

@@ -1,8 +1,9 @@
 import { type Action, actions, covers, formatPermission, judge, type Layer, type Permission, parsePermission } from "@gatehouse/protocol";
-import type { Actor } from "./actor.ts";
+import { type Actor, isLimited } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { Refusal } from "./refusal.ts";
 import { type Decision, denied, type Judging, type Need } from "./rules.ts";
+import { readStanding } from "./standing.ts";
 
 /** One of the things that are enough to meet a need: a permission, or what the caller is to whom the params name. */
 export interface Alternative<Input> {
@@ -49,18 +50,18 @@ export const self = <Input>(pick: Pick<Input, string | undefined>): Alternative<
   holds: async (input, { actor }) => [undefined, actor.principal.id].includes(pick(input)),
 });
 
-/** An alternative that is not a permission, for a change: a key with a ceiling is limited to permissions. */
+/** An alternative that is not a permission, for a change: a limited credential is limited to permissions. */
 export const unlimited = <Input>({ holds, ...alternative }: Alternative<Input>): Alternative<Input> => ({
   ...alternative,
-  ...(holds && { holds: async (input, at) => at.actor.credential.ceiling === null && holds(input, at) }),
+  ...(holds && { holds: async (input, at) => !isLimited(at.actor) && holds(input, at) }),
 });
 
-/** The params name an agent that the caller manages. A key with a ceiling manages none. */
+/** The params name an agent that the caller manages. A limited credential manages none. */
 export const agentOfMine = <Input>(pick: Pick<Input, string | undefined>): Alternative<Input> => ({
   label: "own agent",
   async holds(input, at) {
     const id = pick(input);
-    return id !== undefined && at.actor.principal.kind === "u" && at.actor.credential.ceiling === null && owns(id, at);
+    return id !== undefined && at.actor.principal.kind === "u" && !isLimited(at.actor) && owns(id, at);
   },
 });
 
@@ -152,6 +153,32 @@ export const spaceAdmin = <Input>(pick: Pick<Input>): Need<Input> => ({
         missing: [formatPermission({ action: actions[2] })],
         layer: "grants",
       });
+  },
+});
+
+/** What is asked for in a space must be within every layer of the caller's authority there: else all that is missing is told. */
+export const withinLayers = <Input>(pick: Pick<Input, { space: string; scope: readonly string[] }>): Need<Input> => ({
+  label: "within own layers",
+  text: "each permission of the scope is one that the caller's credential has in that space: their grants, their owner's, its ceiling, its scope",
+  async check(input, { actor, sql }) {
+    const { space, scope } = pick(input);
+    const bound = actor.credential.space;
+    const standing = bound === undefined || bound === space ? await readStanding(sql, { slug: space }, actor) : null;
+    if (!standing) throw new Refusal("NOT_FOUND", "You are in no such space. `me space list` shows those you are in.");
+    const layers = standing.ownerPresent ? standing.layers : [];
+    const judged = scope.map((text) => ({ text, ...judge(layers, [parsePermission(text)]) }));
+    const missing = judged.filter(({ allowed }) => !allowed);
+    if (missing.length === 0) return;
+    const layer = missing[0]?.layers.find(({ allows }) => !allows)?.layer ?? "owner";
+    throw new Refusal(
+      "FORBIDDEN",
+      `Your credential lacks ${missing.map(({ text }) => text).join(", ")} there. Ask for less, or be granted it first.`,
+      {
+        reason: "scope",
+        missing: missing.map(({ text }) => text),
+        layer,
+      },
+    );
   },
 });
 

@@ -4,11 +4,16 @@ import { spacePolicy, userPolicy } from "./policy.ts";
 import type { Rule } from "./rules.ts";
 
 const ceiling: Permission[] = [{ action: "read" }];
-const calling = (kind: "u" | "a", via: Actor["credential"]["via"], limits: Permission[] | null): Actor => ({
+const calling = (kind: Actor["principal"]["kind"], via: Actor["credential"]["via"], limits: Permission[] | null): Actor => ({
   principal: { id: "", kind, name: "", email: null },
   owner: null,
-  credential: { via, id: "", expiresAt: null, ceiling: limits },
-  standing: { space: { id: "", slug: "", name: "", createdAt: "" }, admin: false, ownerPresent: true, layers: [] },
+  credential: { via, id: "", expiresAt: null, ...(via === "jwt" ? { ceiling: null, scope: limits ?? [] } : { ceiling: limits }) },
+  standing: {
+    space: { id: "", slug: "", name: "", createdAt: "" },
+    admin: false,
+    ownerPresent: true,
+    layers: [{ name: "grants", permissions: [{ action: "admin" }] }],
+  },
 });
 
 /** Every kind of caller that the policy tells apart. */
@@ -17,6 +22,8 @@ export const callers = {
   pat: calling("u", "pat", null),
   "pat+ceiling": calling("u", "pat", ceiling),
   agent: calling("a", "agent_key", null),
+  service: calling("s", "secret_key", null),
+  token: calling("u", "jwt", [{ action: "admin" }]),
 } as const;
 export type Caller = keyof typeof callers;
 
@@ -26,7 +33,7 @@ export interface PolicyRow {
   method: string;
   who: string;
   needs: string | null;
-  /** Whether each kind of caller passes `who`. */
+  /** Whether each kind of caller passes what is decided before the params, given that they hold what it needs. */
   admits: Record<Caller, boolean>;
 }
 
@@ -35,7 +42,9 @@ const policies = { user: userPolicy, space: spacePolicy } as const;
 /** The policy as data, in its own order: what `me policy`, the docs and the tests show. */
 export function policyTable(): PolicyRow[] {
   return rows().map(({ door, method, rule: [who, needs] }) => {
-    const admits = Object.fromEntries(Object.entries(callers).map(([name, actor]) => [name, who.refuses(actor) === undefined]));
+    const admits = Object.fromEntries(
+      Object.entries(callers).map(([name, actor]) => [name, who.refuses(actor) === undefined && needs?.outlook?.(actor).allowed !== false]),
+    );
     return { door, method, who: who.label, needs: needs?.label ?? null, admits: admits as PolicyRow["admits"] };
   });
 }

@@ -12,6 +12,7 @@ import {
   selfOrOwnAgent,
   spaceAdmin,
   unlimited,
+  withinLayers,
   write,
 } from "./needs.ts";
 import { anyone, interactive, members, type Policy, users } from "./rules.ts";
@@ -47,6 +48,10 @@ export const userPolicy: Policy<UserApi> = {
   "apiKey.create":         [interactive, selfOrOwnAgent((i) => i.agent)],
   "apiKey.rotate":         [interactive, ownKey((i) => i.id)],
   "apiKey.delete":         [interactive, ownKey((i) => i.id)],
+
+  "token.create":          [anyone,      withinLayers((i) => i)],
+  "token.inspect":         [anyone],
+  "token.revoke":          [anyone],
 
   "invite.pending":        [users],
   "invite.accept":         [interactive],
@@ -90,6 +95,11 @@ export const spacePolicy: Policy<SpaceApi> = {
   "invite.create":         [members,     making(anyOf(write("members")), inGroups((i) => i.groups))],
   "invite.list":           [members,     anyOf(read("members"))],
   "invite.revoke":         [members,     anyOf(write("members"))],
+
+  "secretKey.create":      [interactive, making(anyOf(admin()))],
+  "secretKey.list":        [interactive, anyOf(admin())],
+  "secretKey.rotate":      [interactive, making(anyOf(admin()))],
+  "secretKey.revoke":      [interactive, anyOf(admin())],
 
   "audit.list":            [members,     anyOf(read("audit"))],
 };

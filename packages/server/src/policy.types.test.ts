@@ -1,12 +1,12 @@
-import { errors, method, type RpcError, userApi } from "@gatehouse/protocol";
+import { errors, method, type RpcError, spaceApi, userApi } from "@gatehouse/protocol";
 import pino from "pino";
 import { expect, test } from "vitest";
 import { z } from "zod";
 import type { Actor } from "./actor.ts";
 import { openDatabase } from "./db.ts";
-import { userRpcHandlers } from "./methods/index.ts";
+import { spaceRpcHandlers, userRpcHandlers } from "./methods/index.ts";
 import { selfOrOwnAgent, spaceAdmin } from "./needs.ts";
-import { userPolicy } from "./policy.ts";
+import { spacePolicy, userPolicy } from "./policy.ts";
 import { answer, type Door, type Handlers } from "./rpc.ts";
 import { anyone, type Policy, users } from "./rules.ts";
 
@@ -54,16 +54,18 @@ handlersOf({ ...handlers, plain: async (i) => (i.name ? {} : {}) });
 // @ts-expect-error a handler answers what the contract does not say
 handlersOf({ ...handlers, plain: async () => "done" });
 
-const actors: Record<string, Pick<Actor["credential"], "via" | "ceiling"> & Pick<Actor["principal"], "kind">> = {
+const actors: Record<string, Pick<Actor["credential"], "via" | "ceiling" | "scope"> & Pick<Actor["principal"], "kind">> = {
   "a user in a session": { kind: "u", via: "session", ceiling: null },
-  "a user's token": { kind: "u", via: "pat", ceiling: null },
-  "a user's token with a ceiling": { kind: "u", via: "pat", ceiling: [{ action: "admin" }] },
+  "a user's key": { kind: "u", via: "pat", ceiling: null },
+  "a user's key with a ceiling": { kind: "u", via: "pat", ceiling: [{ action: "admin" }] },
+  "a user's token": { kind: "u", via: "jwt", ceiling: null, scope: [{ action: "admin" }] },
   "an agent": { kind: "a", via: "agent_key", ceiling: null },
+  "a service": { kind: "s", via: "secret_key", ceiling: null },
 };
 
-test.each(Object.entries(actors))("what the policy has no row for is open to nobody: not to %s", async (_who, { kind, via, ceiling }) => {
+test.each(Object.entries(actors))("what the policy has no row for is open to nobody: not to %s", async (_who, { kind, ...credential }) => {
   const id = "019a0000-0000-7000-8000-000000000000";
-  const actor: Actor = { principal: { id, kind, name: "", email: null }, owner: null, credential: { via, id, expiresAt: null, ceiling } };
+  const actor: Actor = { principal: { id, kind, name: "", email: null }, owner: null, credential: { id, expiresAt: null, ...credential } };
   let reached = 0;
   const handler = async () => {
     reached++;
@@ -73,7 +75,7 @@ test.each(Object.entries(actors))("what the policy has no row for is open to nob
     // The cast stands for whatever may go around the compiler: a plugin, a merge, plain JavaScript.
     const door = { api, policy: rows, handlers: { plain: handler, aboutSpace: handler }, authenticate: async () => actor, sql, log };
     const body = new TextEncoder().encode(JSON.stringify({ jsonrpc: "2.0", id: 1, method, params: { slug: "s" } }));
-    return JSON.parse((await answer(door as Door, { presented: {}, body, requestId: "r" })).body as string).error;
+    return JSON.parse((await answer(door as unknown as Door, { presented: {}, body, requestId: "r" })).body as string).error;
   };
   const sql = openDatabase("postgres://nobody@127.0.0.1:1/none"); // never asked: what is denied touches no database
   const log = pino({ level: "silent" });
@@ -85,8 +87,12 @@ test.each(Object.entries(actors))("what the policy has no row for is open to nob
   expect(await call("plain", { plain: [anyone] }), "with its row it gets past it").toMatchObject({ data: { code: "INVALID_PARAMS" } });
 });
 
-test("the real policy and handlers have a row and a handler for each method, and none beside them", () => {
-  const methods = Object.keys(userApi).sort();
-  expect(Object.keys(userPolicy).sort()).toEqual(methods);
-  expect(Object.keys(userRpcHandlers).sort()).toEqual(methods);
-});
+test.each([
+  ["user", userApi, userPolicy, userRpcHandlers({} as never)],
+  ["space", spaceApi, spacePolicy, spaceRpcHandlers],
+] as const)(
+  "the policy and the handlers of the %s RPC have a row and a handler for each method, and none beside them",
+  (_door, api, ...both) => {
+    for (const table of both) expect(Object.keys(table).sort()).toEqual(Object.keys(api).sort());
+  },
+);

@@ -1,10 +1,11 @@
 import type { Api, InputOf, Method, ResultOf } from "@gatehouse/protocol";
 import type { Logger } from "pino";
-import { type Actor, keyOf } from "./actor.ts";
+import type { Actor } from "./actor.ts";
 import { type AuditNote, recordChange, recordDenial } from "./audit.ts";
 import type { Authenticate, Credentials } from "./authenticate.ts";
 import type { Database, Sql } from "./db.ts";
 import { type Call, idOf, type Message, readCall, readMessages } from "./envelope.ts";
+import type { Feed } from "./feed.ts";
 import { parseParams } from "./params.ts";
 import { Refusal, toRefusal } from "./refusal.ts";
 import { admit, type Judging, type Policy, type Rule } from "./rules.ts";
@@ -19,15 +20,19 @@ export interface At extends Judging {
 /** The handlers of `A`: one for every method. */
 export type Handlers<A extends Api> = { readonly [M in keyof A]: (input: InputOf<A, M>, at: At) => Promise<ResultOf<A, M>> };
 
+/** Gives a caller their standing in the space that a request names. */
+export type Enter = (sql: Sql, actor: Actor, space: string | undefined) => Promise<Actor>;
+
 /** A door: a set of methods, who may call them, and what they do. */
 export interface Door<A extends Api = Api> {
   api: A;
   policy: Policy<A>;
   handlers: Handlers<A>;
   authenticate: Authenticate;
-  /** For a door that leads into a space: the caller's standing there. */
-  enter?(sql: Sql, actor: Actor, space: string | undefined): Promise<Actor>;
+  /** For a door that leads into a space: the caller's standing there, as it is remembered, and as the database has it. */
+  enter?: { remembered: Enter; now: Enter };
   sql: Database;
+  feed: Feed;
   log: Logger;
 }
 
@@ -54,7 +59,7 @@ export async function answer(door: Door, { presented, space, body, requestId }: 
   let actor: Actor | undefined;
   try {
     actor = await door.authenticate(presented); //                         2  who is it?
-    if (door.enter) actor = await door.enter(door.sql, actor, space); // where do they stand?
+    if (door.enter) actor = await door.enter.remembered(door.sql, actor, space); // where do they stand?
     const { batch, messages } = readMessages(body); //                     3  what do they ask?
     const answers = await inParallel(messages, PARALLEL, (message) => answerCall(door, actor as Actor, message, requestId));
     const texts = answers.filter((text) => text !== undefined);
@@ -103,30 +108,55 @@ async function call(door: Door, actor: Actor, message: Message, record: CallReco
   const rule = door.policy[method];
   await admit(rule, method, { actor, sql: door.sql }); //                  4  who: nothing of the params is read yet
   const input = parseParams(contract, params, paramsFlaws); //             5  params
-  return within(door.sql, contract, async (sql) => {
+  return within(door, contract, async (sql) => {
     const at: At = { actor: contract.effect === "write" ? await again(door, actor, sql) : actor, sql, audit: {} };
     if (at.actor !== actor) await admit(rule, method, at);
     await meet(rule as Rule<never>, input, at); //                         6  needs: what the params name
     const result = await (door.handlers[method] as Handler)(input, at); // 7  handler
-    if (contract.effect === "write") await recordChange(sql, { actor: at.actor, method, requestId: record.requestId }, at.audit);
+    if (contract.effect === "write" && !at.audit.unchanged)
+      await recordChange(sql, { actor: at.actor, method, requestId: record.requestId }, at.audit);
     return result;
   });
 } //                                                                       8  result, error, span, log line: answerCall
 
 /**
- * The caller of a change, as they are now: calls of one request follow each other, and since it came in their key
- * may have been revoked, or they may have been removed. Until the change is done the key stays.
+ * The caller of a change, as they are now: calls of one request follow each other, and who they are is remembered; since
+ * then their credential may have been revoked, or they may have been removed. Until the change is done it stays.
  */
 async function again(door: Door, actor: Actor, sql: Sql): Promise<Actor> {
-  const key = keyOf(actor);
-  if (key !== null) {
-    const [alive] = await sql`select from api_keys where id = ${key} and (expires_at is null or expires_at > now()) for key share`;
-    if (!alive) throw new Refusal("UNAUTHENTICATED");
-  }
+  await mustHold(sql, actor);
   if (!door.enter) return actor;
-  const now = await door.enter(sql, actor, actor.standing?.space.slug);
+  const now = await door.enter.now(sql, actor, actor.standing?.space.slug);
   mustBeIn(now);
   return now;
+}
+
+/**
+ * Holds what the caller's credential hangs on, until the change is done: alone, so that the changes of one caller wait in
+ * line behind whoever is about to end it. (Shared, they would pass it by, and a thief who never stops could put off the
+ * end for ever.) In the order in which things are deleted: principals, memberships, keys and sessions, tokens.
+ * @throws Refusal UNAUTHENTICATED when any of it is gone
+ */
+async function mustHold(sql: Sql, { principal, act, credential: { source = {} } }: Actor): Promise<void> {
+  const { key, session, login, token, actorKey } = source;
+  const ids = [principal.id, ...(act ? [act.principal.id] : [])];
+  await sql`select from principals where id = any(${ids}::uuid[]) order by id for no key update`;
+  if (token)
+    await sql`
+      select from members where principal_id = any(${ids}::uuid[]) and space_id = (select space_id from tokens where id = ${token})
+      order by principal_id for no key update`;
+  for (const { id, hash } of [key, actorKey].filter((one) => one !== undefined)) {
+    const [alive] = await sql`select from api_keys where id = ${id} and secret_lives(id, ${hash}) for no key update`;
+    if (!alive) throw new Refusal("UNAUTHENTICATED");
+  }
+  const [alive] = await sql<{ yes: boolean }[]>`select
+    (${session ?? null}::uuid is null or exists (
+      select from auth.session where id = ${session ?? null} and "expiresAt" > now() for no key update))
+    and (${login ?? null}::uuid is null or exists (
+      select from auth."oauthAccessToken" where id = ${login ?? null} and revoked is null and "expiresAt" > now() for no key update))
+    and (${token ?? null}::uuid is null or exists (
+      select from tokens where id = ${token ?? null} and expires_at > now() for no key update)) as yes`;
+  if (!alive?.yes) throw new Refusal("UNAUTHENTICATED");
 }
 
 /** @throws Refusal NOT_FOUND for who is in no such space */
@@ -152,9 +182,29 @@ function lookUp(door: Door, method: Call["method"]): Method {
   return contract;
 }
 
-/** What writes runs in a transaction, so that it is authorized and done on the same rows, or not done at all. */
-const within = (sql: Database, contract: Method, run: (sql: Sql) => Promise<unknown>): Promise<unknown> =>
-  contract.effect === "write" ? sql.begin(run) : run(sql);
+/**
+ * What writes runs in a transaction, so that it is authorized and done on the same rows, or not done at all. Before its
+ * answer leaves, nothing is trusted here that it may have ended: however the transaction ended, which may be unknown.
+ */
+async function within(door: Door, contract: Method, run: (sql: Sql) => Promise<unknown>): Promise<unknown> {
+  if (contract.effect !== "write") return run(door.sql);
+  return attempt(() => door.sql.begin(run)).finally(() => door.feed.doubt());
+}
+
+/** How often a change is begun again that gave way to another, each having waited for the other. */
+const ATTEMPTS = 4;
+
+/** Nothing is left of a transaction that the database ended for a deadlock: it can be done once more. */
+async function attempt(run: () => Promise<unknown>): Promise<unknown> {
+  for (let tried = 1; ; tried++) {
+    try {
+      return await run();
+    } catch (thrown) {
+      if (tried >= ATTEMPTS || (thrown as { code?: unknown }).code !== DEADLOCK) throw thrown;
+    }
+  }
+}
+const DEADLOCK = "40P01";
 
 const meet = async (rule: Rule<never>, input: unknown, at: At): Promise<void> => rule[1]?.check(input as never, at);
 

@@ -1,5 +1,5 @@
 import { type Api, type DenialReason, formatPermission, type InputOf, type Permission, type Verdict } from "@gatehouse/protocol";
-import type { Actor } from "./actor.ts";
+import { type Actor, isLimited } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -50,7 +50,7 @@ export type Policy<A extends Api> = { readonly [M in keyof A]: Rule<InputOf<A, M
 
 export const anyone: Who = {
   label: "anyone",
-  text: "whoever has a valid credential: a user or an agent, by session or by key, with or without a ceiling",
+  text: "whoever has a valid credential: a user, an agent or a service, by session, key or token, limited or not",
   refuses: () => undefined,
 };
 
@@ -66,10 +66,15 @@ export const members: Who = {
 export const users: Who = {
   label: "users",
   text: "a user, by session or by a personal access token without a ceiling",
-  refuses({ principal, credential }) {
-    if (principal.kind !== "u")
+  refuses(actor) {
+    const { principal, credential } = actor;
+    if (principal.kind === "a")
       return { reason: "user-only", why: "it acts on a person's account, and an agent has none. Ask the agent's owner" };
-    if (credential.ceiling)
+    if (principal.kind === "s")
+      return { reason: "user-only", why: "it acts on a person's account, and a service has none. Sign in: me login" };
+    if (credential.scope)
+      return { reason: "token", why: "this token is limited to its scope, which opens nothing of the account. Sign in: me login" };
+    if (isLimited(actor))
       return {
         reason: "ceiling",
         why: "this key is limited to a ceiling, which opens nothing of the account. Use a key without one, or sign in",
@@ -119,6 +124,10 @@ export async function denied(decision: Decision, at: Judging): Promise<Refusal> 
     grants: "your grants in this space lack it",
     owner: "the owner of this agent lacks it",
     ceiling: "the ceiling of this key leaves it out",
+    actor: "the grants of the agent that acts for you lack it",
+    "actor-owner": "the owner of the agent that acts for you lacks it",
+    "actor-ceiling": "the ceiling of the agent's key leaves it out",
+    token: "the scope of this token leaves it out",
   };
   const whom = grantors.length > 0 ? ` Ask ${grantors.join(", ")}.` : "";
   return new Refusal("FORBIDDEN", `This needs ${missing.join(" or ")}; ${lacks[layer]}.${whom}`, {
@@ -129,9 +138,10 @@ export async function denied(decision: Decision, at: Judging): Promise<Refusal> 
   });
 }
 
-/** Who could give what a layer lacks: the space's admins; for a ceiling, whoever the key belongs to. Members may know both. */
+/** Who could give what a layer lacks: the space's admins; for a ceiling or a scope, whose the credential is. Members may know both. */
 export async function grantorsOf(layer: Verdict["layers"][number]["layer"], { actor, sql }: Judging): Promise<string[]> {
-  if (layer === "ceiling") return [actor.owner?.name ?? actor.principal.name];
+  if (layer === "ceiling" || layer === "token") return [actor.owner?.name ?? actor.principal.name];
+  if (layer === "actor-ceiling") return [actor.act?.owner?.name ?? ""].filter(Boolean);
   const admins = await sql<{ name: string }[]>`
     select p.name from live_members m join principals p on p.id = m.principal_id
     where m.space_id = ${actor.standing?.space.id ?? null} and m.admin order by lower(p.name) limit ${MAX_GRANTORS}`;

@@ -1,4 +1,4 @@
-import { type Layer, parsePermission } from "@gatehouse/protocol";
+import { type Layer, type LayerName, parsePermission } from "@gatehouse/protocol";
 import type { Actor, Standing } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { Refusal } from "./refusal.ts";
@@ -9,10 +9,17 @@ interface Row {
   name: string;
   createdAt: string;
   admin: boolean | null;
-  kind: "u" | "a";
+  kind: Actor["principal"]["kind"];
   held: string[] | null;
   ownerPresent: boolean;
   ownerHeld: string[] | null;
+}
+
+const SLUG = /^[a-z0-9]{12}$/;
+/** Whose standing is read. */
+interface Holder extends Pick<Actor, "act"> {
+  principal: Pick<Actor["principal"], "id">;
+  credential: Pick<Actor["credential"], "ceiling" | "scope">;
 }
 
 /** Looked for on the roster where there is no space: a stranger's answer takes the same time. */
@@ -28,7 +35,7 @@ const NO_SPACE = "00000000-0000-0000-0000-000000000000";
 export async function readStanding(
   sql: Sql,
   space: { slug: string } | { id: string },
-  actor: { principal: Pick<Actor["principal"], "id">; credential: Pick<Actor["credential"], "ceiling"> },
+  actor: Holder,
   { lasting = false }: { lasting?: boolean } = {},
 ): Promise<Standing | null> {
   const [row] = await sql<Row[]>`
@@ -38,7 +45,7 @@ export async function readStanding(
            case when m.admin is not null and p.kind = 'a' then held(s.id, o.id, coalesce(om.admin, false), ${lasting}) end as owner_held
     from principals p
     left join live_members m on m.principal_id = p.id and not (${lasting} and m.key_id is not null)
-      and m.space_id = coalesce(${"slug" in space ? sql`(select id from spaces where slug = ${space.slug})` : sql`${space.id}::uuid`}, ${NO_SPACE})
+      and m.space_id = ${"slug" in space ? idOf(sql, space.slug) : sql`coalesce(${space.id}::uuid, ${NO_SPACE})`}
     left join spaces s on s.id = m.space_id
     left join principals o on o.id = p.owner_id
     left join live_members om on om.space_id = s.id and om.principal_id = o.id and not (${lasting} and om.key_id is not null)
@@ -47,19 +54,62 @@ export async function readStanding(
   const layers: Layer[] = [{ name: "grants", permissions: (row.held ?? []).map(parsePermission) }];
   if (row.kind === "a") layers.push({ name: "owner", permissions: row.ownerPresent ? (row.ownerHeld ?? []).map(parsePermission) : [] });
   if (actor.credential.ceiling) layers.push({ name: "ceiling", permissions: actor.credential.ceiling });
-  const { id, slug, name, createdAt, admin, ownerPresent } = row;
-  return { space: { id, slug, name, createdAt }, admin, ownerPresent, layers };
+  const { id, slug, name, createdAt, admin } = row;
+  const acting = actor.act && (await readActing(sql, id, actor.act, lasting));
+  layers.push(...(acting?.layers ?? []));
+  if (actor.credential.scope) layers.push({ name: "token", permissions: actor.credential.scope });
+  return { space: { id, slug, name, createdAt }, admin, ownerPresent: row.ownerPresent && (acting?.ownerPresent ?? true), layers };
 }
 
-const SLUG = /^[a-z0-9]{12}$/;
+const ofActor: Partial<Record<LayerName, LayerName>> = { grants: "actor", owner: "actor-owner", ceiling: "actor-ceiling" };
+
+/** What an agent that acts for somebody may do itself: layers over theirs. Nothing, where it is not in the space. */
+async function readActing(sql: Sql, id: string, { principal, ceiling }: NonNullable<Actor["act"]>, lasting: boolean) {
+  const standing = await readStanding(sql, { id }, { principal, credential: { ceiling } }, { lasting });
+  const layers = standing?.layers ?? [{ name: "grants" as const, permissions: [] }];
+  return {
+    ownerPresent: standing?.ownerPresent ?? false,
+    layers: layers.map((layer) => ({ ...layer, name: ofActor[layer.name] ?? layer.name })),
+  };
+}
+
+/** What can't be a slug is looked for all the same: a stranger's answer takes the same time. */
+const idOf = (sql: Sql, slug: string) => sql`coalesce((select id from spaces where slug = ${SLUG.test(slug) ? slug : ""}), ${NO_SPACE})`;
 
 /**
- * Lets a caller into the space that a request names. Whoever is not in it gets in as a stranger
+ * Reads which keys have made any of what a principal, or its owner, has in a space: that goes with its key.
+ * @returns their ids, and when they expire
+ */
+export async function readTies(
+  sql: Sql,
+  slug: string,
+  { principal }: { principal: Pick<Actor["principal"], "id"> },
+): Promise<{ id: string; expiresAt: string | null }[]> {
+  return sql<{ id: string; expiresAt: string | null }[]>`
+    with space as materialized (select ${idOf(sql, slug)} as id),
+    holders as materialized (
+      select id from principals where id = ${principal.id}
+      union select owner_id from principals where id = ${principal.id} and owner_id is not null),
+    mine as materialized (
+      select gm.group_id as id, gm.key_id from group_members gm
+      where gm.principal_id = any(array(select id from holders))
+        and exists (select from principals p where p.id = gm.group_id and p.space_id = (select id from space) offset 0))
+    select id, expires_at from api_keys where (expires_at is null or expires_at > now()) and id = any(array(
+      select key_id from mine
+      union select key_id from members where space_id = (select id from space) and principal_id = any(array(select id from holders))
+      union select key_id from grants where space_id = (select id from space)
+        and principal_id = any(array(select id from holders union all select id from mine))))`;
+}
+
+/**
+ * Lets a caller into the space that a request names, or that their credential is bound to. Whoever is not in it gets in as a stranger
  * (standing null), whom every call refuses alike.
  * @throws Refusal INVALID_REQUEST when the request names none
  */
-export async function enterSpace(sql: Sql, actor: Actor, slug: string | undefined): Promise<Actor> {
+export async function enterSpace(sql: Sql, actor: Actor, asked: string | undefined): Promise<Actor> {
+  const { space } = actor.credential;
+  const slug = asked ?? space;
   if (slug === undefined) throw new Refusal("INVALID_REQUEST", "Name the space: X-Me-Space: <slug>. `me space list` shows yours.");
-  // What can't be a slug is asked for all the same: a stranger's answer takes the same time.
-  return { ...actor, standing: await readStanding(sql, { slug: SLUG.test(slug) ? slug : "" }, actor) };
+  const entered = await readStanding(sql, { slug }, actor);
+  return { ...actor, standing: space === undefined || space === slug ? entered : null };
 }

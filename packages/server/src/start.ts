@@ -3,19 +3,35 @@ import { mkdir } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { spaceApi, userApi } from "@gatehouse/protocol";
-import { createAuth } from "./auth.ts";
-import { createAuthenticate } from "./authenticate.ts";
+import { createAuthenticate, identify } from "./authenticate.ts";
+import { addAuthzen } from "./authzen.ts";
 import { type Config, isLoopback } from "./config.ts";
 import { openConfiguredDatabase, StartError } from "./database.ts";
+import type { Sql } from "./db.ts";
+import { openFeed } from "./feed.ts";
 import { openDoors } from "./http.ts";
 import { spaceRpcHandlers, userRpcHandlers } from "./methods/index.ts";
 import { migrate, upToDate } from "./migrate.ts";
+import { addOAuth } from "./oauth/doors.ts";
+import { addMetadata } from "./oauth/metadata.ts";
+import { createAuth } from "./people/auth.ts";
+import { addPeople } from "./people/doors.ts";
+import { createMailer } from "./people/mail.ts";
+import { addPages } from "./people/pages/pages.ts";
+import { ensureLocalOwner, openSession, sweep } from "./people/users.ts";
 import { spacePolicy, userPolicy } from "./policy.ts";
 import { keptSecret } from "./postgres/place.ts";
+import { rememberActors, rememberStandings } from "./remember.ts";
 import type { Door } from "./rpc.ts";
 import { enterSpace } from "./standing.ts";
-import { createLog, startTelemetry } from "./telemetry.ts";
-import { ensureLocalOwner, forgetOldAttempts, openSession } from "./users.ts";
+import { createLog, loggable, startTelemetry } from "./telemetry.ts";
+import { TrustedIssuers } from "./tokens/issuers.ts";
+import { Jwt } from "./tokens/jwt.ts";
+import { createReadToken } from "./tokens/read.ts";
+import { SigningKeys } from "./tokens/signing-keys.ts";
+
+/** How often what has expired is removed, and the signing key looked at: an hour. */
+const TIDY_MS = 3_600_000;
 
 /** A running server. */
 export interface Server {
@@ -25,6 +41,8 @@ export interface Server {
   signInOwner: (() => Promise<{ token: string; expiresAt: string }>) | undefined;
   /** Resolves when the embedded Postgres has ended by itself: no call can be answered any more. Then close. */
   failed: Promise<Error>;
+  /** Says that the database was changed past the server: it trusts nothing that it remembers until it has caught up. */
+  doubt(): void;
   /** Answers what is under way, then stops; the embedded Postgres with it. */
   close(): Promise<void>;
 }
@@ -45,20 +63,52 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     const log = createLog(config.logLevel);
     const database = await opening;
     await migrate(database.sql);
-    await forgetOldAttempts(database.sql);
-
     const secret = await secretOf(config);
     const port = config.port || (await freePort(config.host));
     const publicUrl = config.publicUrl ?? `http://${config.host.includes(":") ? `[${config.host}]` : config.host}:${port}`;
     const origins = [...new Set([new URL(publicUrl).origin, ...config.allowedOrigins])];
-    const { auth, close: closeAuth } = createAuth({ address: database.address, secret, publicUrl, origins });
-    started.push(closeAuth);
+    const { sendMail, close: closeMail } = await createMailer(config, log);
+    const { signUp, oidcProviders } = config;
+    const { auth, close: closeAuth } = createAuth({
+      address: database.address,
+      secret,
+      publicUrl,
+      origins,
+      signUp,
+      oidcProviders,
+      sendMail,
+    });
+    started.push(closeAuth, closeMail);
 
-    const authenticate = createAuthenticate({ sql: database.sql, auth, origins });
-    const shared = { authenticate, sql: database.sql, log };
-    const user = { ...shared, api: userApi, policy: userPolicy, handlers: userRpcHandlers } as Door;
-    const space = { ...shared, enter: enterSpace, api: spaceApi, policy: spacePolicy, handlers: spaceRpcHandlers } as Door;
-    const app = await openDoors({ config, publicUrl, origins, auth, doors: { user, space }, ready: () => upToDate(database.sql) });
+    const feed = openFeed(database.address, log);
+    started.push(() => feed.close());
+    const keys = new SigningKeys(database.sql, secret);
+    const tidy = async () => {
+      await sweep(database.sql);
+      await keys.ensure();
+    };
+    await tidy();
+    const tidying = setInterval(() => tidy().catch((cause) => log.error({ cause: loggable(cause) }, "not tidied up")), TIDY_MS);
+    started.push(async () => clearInterval(tidying.unref()));
+    const jwt = new Jwt(publicUrl, keys);
+    const issuers = new TrustedIssuers(config.trustedIssuers);
+    const ground = { sql: database.sql, auth, origins, readToken: createReadToken({ jwt, issuers }) };
+    const authenticate = rememberActors(feed, createAuthenticate(ground));
+    const minting = { jwt, identify: (sql: Sql, credential: string) => identify({ ...ground, sql }, credential) };
+    const enter = { remembered: rememberStandings(feed, enterSpace), now: enterSpace };
+    const shared = { authenticate, sql: database.sql, feed, log };
+    const user = { ...shared, api: userApi, policy: userPolicy, handlers: userRpcHandlers(minting) } as Door;
+    const space = { ...shared, enter, api: spaceApi, policy: spacePolicy, handlers: spaceRpcHandlers } as Door;
+    const house = {
+      config,
+      publicUrl,
+      origins,
+      auth,
+      mails: sendMail !== undefined,
+      doors: { user, space },
+      ready: () => upToDate(database.sql),
+    };
+    const app = await openDoors(house, [addPeople, addPages, addOAuth(keys), addMetadata, addAuthzen]);
     started.push(() => app.close());
     const url = await app.listen({ host: config.host, port }).catch((cause: NodeJS.ErrnoException) => {
       throw new StartError(`Can't listen on ${config.host}:${port} (${cause.code}). Set PORT or HOST to another.`, { cause });
@@ -71,7 +121,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
       log.fatal({ database: database.place }, error.message);
       return error;
     });
-    return { url, signInOwner, failed, close };
+    return { url, signInOwner, failed, doubt: feed.doubt, close };
   } catch (error) {
     await close();
     throw error;
@@ -88,8 +138,8 @@ async function freePort(host: string): Promise<number> {
   return port;
 }
 
-/** The secret that signs sessions: the one set, else one that is made once and kept. */
-async function secretOf(config: Config): Promise<string> {
+/** The server's secret: the one set; with the embedded Postgres, else one that is made once and kept. */
+export async function secretOf(config: Config): Promise<string> {
   if (config.secret) return config.secret;
   await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
   return keptSecret(join(config.dataDir, "secret"));

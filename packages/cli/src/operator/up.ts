@@ -3,6 +3,7 @@ import type { Server } from "@gatehouse/server";
 import type { Command } from "commander";
 import { addCommand } from "../command.ts";
 import { exitCodes } from "../exit.ts";
+import { tokenOf } from "../login/refresh.ts";
 import type { Me } from "../me.ts";
 import { note } from "../output.ts";
 import { launcherGone } from "./launcher.ts";
@@ -50,17 +51,17 @@ async function up(me: Me): Promise<void> {
   process.exit(failure ? exitCodes.error : exitCodes.ok);
 }
 
-/** Leaves a session for this server in the credential store; one that is there and still good, whoever's it is, stays. */
+/** Leaves a session for this server in the credential store; a login that is there and still good, whoever's it is, stays. */
 async function signIn(me: Me, url: string, signInOwner: NonNullable<Server["signInOwner"]>): Promise<void> {
   const kept = (await me.store.read()).servers[url];
   const good =
     kept &&
-    (await createUserClient({ server: url, credential: kept.token })
+    (await createUserClient({ server: url, credential: tokenOf(me.store, url) })
       .whoami()
       .catch(() => undefined));
-  const session = good ? undefined : await signInOwner();
-  await me.store.update((contents) => {
-    contents.current = url;
-    if (session) contents.servers[url] = { ...kept, ...session, name: "Local owner" };
-  });
+  if (good)
+    return me.store.update((contents) => {
+      contents.current = url;
+    });
+  await me.store.keep(url, { name: "Local owner", space: kept?.space }, await signInOwner());
 }

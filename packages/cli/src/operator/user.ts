@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { askPassword, askText } from "../ask.ts";
+import { askSecret, askText } from "../ask.ts";
 import { addCommand, addNoun } from "../command.ts";
 import { CliError } from "../exit.ts";
 
@@ -16,8 +16,8 @@ export function addUser(program: Command): void {
       const config = readConfig();
       const address = email ?? (await askText(me, "E-mail address", "--email ADDRESS"));
       const called = name ?? (await askText(me, "Name", "--name NAME"));
-      const password = await askPassword(me, "Password, at least 12 characters");
-      if (me.interactive && password !== (await askPassword(me, "The same password once more")))
+      const password = await askSecret(me, "Password, at least 12 characters");
+      if (me.interactive && password !== (await askSecret(me, "The same password once more")))
         throw new CliError("usage", "The passwords differ. Nothing was done.");
       const database = await openConfiguredDatabase(config, { join: true });
       try {

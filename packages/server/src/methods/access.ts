@@ -30,7 +30,7 @@ export const accessHandlers: Handlers<typeof accessMethods> = {
     const { sql, actor, audit } = at;
     const { space } = standingOf(actor);
     // Users and agents can be prepared before they join.
-    await known(at, principal, "u", "a", "g");
+    await known(at, principal, "u", "a", "g", "s");
     await sql`
       insert into grants (id, space_id, principal_id, permission, granted_by, key_id)
       values (${uuidv7()}, ${space.id}, ${principal}, ${permission}, ${actor.principal.id}, ${keyOf(actor)})

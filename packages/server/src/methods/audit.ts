@@ -12,12 +12,12 @@ export const auditHandlers: Handlers<typeof auditMethods> = {
       union all select place from audit_denials where id = ${id} and space_id = ${space.id})`;
     const entries = await sql<AuditEntry[]>`
       select id, at, json_build_object('id', actor_id, 'kind', actor_kind, 'name', actor_name) as actor,
-             via, credential_id, owner_id as on_behalf_of, method, target, outcome, reason, count, request_id, trace_id
+             via, credential_id, owner_id as on_behalf_of, acting_id as act, method, target, outcome, reason, count, request_id, trace_id
       from (
-        select id, place, space_id, at, actor_id, actor_kind, actor_name, via, credential_id, owner_id, method, target, outcome,
+        select id, place, space_id, at, actor_id, actor_kind, actor_name, via, credential_id, owner_id, acting_id, method, target, outcome,
                null as reason, 1 as count, request_id, trace_id from audit
         union all
-        select id, place, space_id, minute, actor_id, actor_kind, actor_name, via, credential_id, owner_id, method, null, 'FORBIDDEN',
+        select id, place, space_id, minute, actor_id, actor_kind, actor_name, via, credential_id, owner_id, acting_id, method, null, 'FORBIDDEN',
                reason, count, request_id, trace_id from audit_denials
       ) as record
       where space_id = ${space.id}

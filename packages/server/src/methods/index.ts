@@ -9,19 +9,22 @@ import { groupHandlers } from "./group.ts";
 import { identityHandlers } from "./identity.ts";
 import { invitedHandlers, inviteHandlers } from "./invite.ts";
 import { insideSpaceHandlers, principalHandlers } from "./roster.ts";
+import { secretKeyHandlers } from "./secret-key.ts";
 import { spaceHandlers } from "./space.ts";
+import { type Minting, tokenHandlers } from "./token.ts";
 import { transferHandlers } from "./transfer.ts";
 
 /** What the user RPC does: a handler for every method of the contract, or this does not compile. */
-export const userRpcHandlers: Handlers<UserApi> = {
+export const userRpcHandlers = (minting: Minting): Handlers<UserApi> => ({
   ...identityHandlers,
   ...spaceHandlers,
   ...agentHandlers,
   ...transferHandlers,
   ...apiKeyHandlers,
+  ...tokenHandlers(minting),
   ...invitedHandlers,
   ...userDiscoverHandlers,
-};
+});
 
 /** What the space RPC does. */
 export const spaceRpcHandlers: Handlers<SpaceApi> = {
@@ -30,6 +33,7 @@ export const spaceRpcHandlers: Handlers<SpaceApi> = {
   ...groupHandlers,
   ...accessHandlers,
   ...inviteHandlers,
+  ...secretKeyHandlers,
   ...auditHandlers,
   ...spaceDiscoverHandlers,
 };

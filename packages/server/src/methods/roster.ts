@@ -78,7 +78,10 @@ export const principalHandlers: Handlers<typeof principalMethods> = {
   },
 
   async "principal.remove"({ principal }, at) {
-    await memberOf(at, principal);
+    const { kind } = await memberOf(at, principal);
+    if (kind === "s") throw new Refusal("CONFLICT", "The service belongs to the space. Revoke its keys: me secretkey revoke");
+    // Who before what they are in: the order in which changes of their own take both.
+    await at.sql`select from principals where id = ${principal} for update`;
     await at.sql`delete from members where space_id = ${standingOf(at.actor).space.id} and principal_id = ${principal}`;
     at.audit.target = principal;
     return { id: principal };

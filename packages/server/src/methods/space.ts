@@ -31,7 +31,9 @@ async function spaceOf(sql: Sql, principalId: string, slug: string): Promise<Spa
 }
 
 export const spaceHandlers: Handlers<typeof spaceMethods> = {
-  "space.list": async (_input, { actor, sql }) => ({ spaces: await spacesOf(sql, actor.principal.id) }),
+  "space.list": async (_input, { actor, sql }) => ({
+    spaces: await spacesOf(sql, actor.principal.id, actor.credential.space),
+  }),
 
   async "space.create"({ name }, { actor, sql, audit }) {
     const slug = await createSpace(sql, actor.principal.id, name);

@@ -11,6 +11,7 @@ import { one } from "./rows.ts";
 async function handOver(sql: Sql, agentId: string, ownerId: string): Promise<void> {
   await sql`update principals set owner_id = ${ownerId} where id = ${agentId}`;
   await sql`delete from api_keys where principal_id = ${agentId}`;
+  await sql`delete from tokens where may_act_id = ${agentId}`; // users made them for the agent as it was
   await sql`delete from agent_offers where agent_id = ${agentId}`;
 }
 

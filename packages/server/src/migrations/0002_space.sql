@@ -79,7 +79,7 @@ create function held(space uuid, holder uuid, is_admin boolean, lasting boolean 
       where space_id = space and principal_id = any(array(select holder union all select group_id from mine))
         and not (lasting and key_id is not null)
     union select case when admin then 'admin' else 'read' end || ':groups:' || group_id from mine
-    union select 'read:groups:' || p.id from principals p where p.id = holder and p.space_id = space
+    union select 'read:groups:' || p.id from principals p where p.id = holder and p.kind = 'g' and p.space_id = space
     order by 1)
 $$;
 

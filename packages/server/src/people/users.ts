@@ -3,22 +3,25 @@ import { Name } from "@gatehouse/protocol";
 import { hashPassword } from "better-auth/crypto";
 import { uuidv7 } from "uuidv7";
 import { z } from "zod";
-import { type Auth, MIN_PASSWORD_LENGTH } from "./auth.ts";
-import type { Database, Sql } from "./db.ts";
-import { createSpace } from "./methods/space.ts";
-import { Refusal, toRefusal } from "./refusal.ts";
+import type { Database, Sql } from "../db.ts";
+import { createSpace } from "../methods/space.ts";
+import { Refusal, toRefusal } from "../refusal.ts";
+import { type Auth, PASSWORD_LENGTH } from "./auth.ts";
 
 /** The account that a server with an embedded database makes for the person who started it. */
 const LOCAL_OWNER = { email: "owner@gatehouse.localhost", name: "Local owner", space: "Home" };
+
+/** A password as one may choose it. */
+export const Password = z
+  .string()
+  .min(PASSWORD_LENGTH.min, `must have at least ${PASSWORD_LENGTH.min} characters`)
+  .max(PASSWORD_LENGTH.max, `must have at most ${PASSWORD_LENGTH.max} characters`);
 
 /** What it takes to make a user. */
 export const NewUser = z.strictObject({
   email: z.email("must be an e-mail address").max(254).toLowerCase(),
   name: Name,
-  password: z
-    .string()
-    .min(MIN_PASSWORD_LENGTH, `must have at least ${MIN_PASSWORD_LENGTH} characters`)
-    .max(128, "must have at most 128 characters"),
+  password: Password,
 });
 
 /**
@@ -75,7 +78,15 @@ async function insertUser(sql: Sql, email: string, name: string, verified: boole
   return id;
 }
 
-/** Forgets the counts of sign-in attempts that are long over: one row for each address that ever tried. */
-export async function forgetOldAttempts(sql: Sql): Promise<void> {
-  await sql`delete from auth."rateLimit" where "lastRequest" < extract(epoch from now() - interval '1 hour') * 1000`;
+/** Removes what has expired: a row for each session, login, code, mailed link and address that ever tried to sign in. */
+export async function sweep(sql: Sql): Promise<void> {
+  await sql`delete from auth.session where "expiresAt" < now()`;
+  await sql`delete from auth."oauthAccessToken" where "expiresAt" < now()`;
+  // One that was used is kept as long as it would have been good: who comes with it again is a thief.
+  await sql`delete from auth."oauthRefreshToken" where "expiresAt" < now()`;
+  await sql`delete from auth."deviceCode" where "expiresAt" < now() - interval '1 hour'`;
+  await sql`delete from auth.verification where "expiresAt" < now()`;
+  await sql`delete from auth.known_addresses where last_at < now() - interval '90 days'`;
+  await sql`delete from tokens where expires_at < now()`;
+  await sql`delete from auth.attempts where since < now() - interval '1 day'`;
 }

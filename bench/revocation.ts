@@ -1,0 +1,220 @@
+/**
+ * How long after something was taken away a call by it is still accepted: three servers on one database, busy with
+ * several trials at once, for every way to take something away. What counts is when a call was sent; the clock starts
+ * when the answer to whoever took it away is there, and for the last column when they asked. Then the same with what may
+ * go wrong at that very moment: the feed's lines cut, the database restarted, a server paused.
+ */
+import { randomBytes } from "node:crypto";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type { RpcResponse } from "@gatehouse/protocol";
+import { revocations, type Taken, type Town } from "../e2e/revocations.ts";
+import { readConfig } from "../packages/server/src/config.ts";
+import { openConfiguredDatabase } from "../packages/server/src/database.ts";
+import { createAuth } from "../packages/server/src/people/auth.ts";
+import { openSession } from "../packages/server/src/people/users.ts";
+import { launch } from "./launch.ts";
+
+const TRIALS = 200;
+const AT_ONCE = 4;
+const PAUSE_MS = 1000;
+/** Between two calls of one caller: the more of them, the busier all are. */
+const PACE_MS = 5;
+const DEADLINE_MS = 120_000;
+/** A call in a row of so many that are refused is the end of it. */
+const REFUSALS = 3;
+const SECRET = "a secret that only benches know, 0123456789";
+
+/** One server in one trial: when the last call that it accepted was sent, since the answer and since the asking. */
+interface Lag {
+  server: number;
+  sinceAnswer: number;
+  sinceAsked: number;
+}
+
+const folder = await mkdtemp(join(tmpdir(), "gatehouse-bench-"));
+await chmod(folder, 0o755); // run as root, the embedded Postgres is another user
+const startPostgres = () => openConfiguredDatabase(readConfig({ GATEHOUSE_DATA: join(folder, "data") }));
+let database = await startPostgres();
+const { address } = database;
+const me = join(import.meta.dirname, "../packages/cli/src/main.ts");
+const env = {
+  DATABASE_URL: address,
+  GATEHOUSE_SECRET: SECRET,
+  XDG_CONFIG_HOME: folder,
+  PORT: "0",
+  RATE_LIMIT: "0",
+  FAILED_AUTH_LIMIT: "0",
+  TRUST_PROXY: "1",
+  LOG_LEVEL: "silent",
+};
+const first = await launch([me, "up"], env);
+// One address to the outside, as behind a proxy: what one server signs is for the others too.
+const others = { ...env, PUBLIC_URL: first.url };
+const servers = [first, await launch([me, "up"], others), await launch([me, "up"], others)];
+const { auth, close: closeAuth } = createAuth({ address, secret: SECRET, publicUrl: first.url, origins: [] });
+
+async function post(server: number, credential: string, method: string, params: object, space?: string): Promise<RpcResponse> {
+  const answer = await fetch(`${servers[server]?.url}/api/v1/${space === undefined ? "user" : "space"}/rpc`, {
+    method: "POST",
+    headers: {
+      "content-type": "application/json",
+      authorization: `Bearer ${credential}`,
+      ...(space !== undefined && { "x-me-space": space }),
+    },
+    body: JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }),
+  });
+  return (await answer.json()) as RpcResponse;
+}
+
+const town: Town = {
+  async user() {
+    const name = randomBytes(6).toString("hex");
+    const [made] = await database.sql<{ id: string }[]>`
+      insert into auth."user" (id, name, email, "emailVerified") values (uuidv7(), ${name}, ${`${name}@example.com`}, true) returning id`;
+    const id = made?.id as string;
+    return { id, email: `${name}@example.com`, session: (await openSession(auth, id)).token };
+  },
+  async signOut(session) {
+    // Each from an address of its own: signing in and out is limited for each.
+    const address = `2001:db8:${randomBytes(4)
+      .toString("hex")
+      .replace(/(?<=^....)/, ":")}::1`;
+    const headers = { "content-type": "application/json", authorization: `Bearer ${session}`, "x-forwarded-for": address };
+    while ((await fetch(`${first.url}/api/auth/sign-out`, { method: "POST", headers, body: "{}" })).status !== 200) await delay(5);
+  },
+  async call(credential, method, params = {}, space) {
+    for (;;) {
+      const answer = await post(0, credential, method, params, space);
+      if ("result" in answer) return answer.result;
+      if (answer.error.data.code !== "UNAVAILABLE") throw new Error(`${method}: ${answer.error.message}`);
+      await delay(5); // the database was just restarted, and not all lines to it are new yet
+    }
+  },
+};
+
+/** Calls a server again and again, until it refuses. What it can't answer now, for want of a database, is neither. */
+function callOn(server: number, { credential, method, space }: Taken) {
+  const state = { accepted: 0, last: Number.NEGATIVE_INFINITY };
+  const over = (async () => {
+    for (let refusals = 0, end = Date.now() + DEADLINE_MS; refusals < REFUSALS; ) {
+      const sent = performance.now();
+      const answer = await post(server, credential, method, {}, space);
+      if ("result" in answer) Object.assign(state, { accepted: state.accepted + 1, last: sent });
+      else if (answer.error.data.code !== "UNAVAILABLE") refusals++;
+      await delay(PACE_MS);
+      if (Date.now() > end) throw new Error(`${method} is accepted for ever`);
+    }
+  })();
+  over.catch(() => {}); // whoever awaits it learns of it
+  return { server, state, over };
+}
+
+/** What was given is used on all servers, and is taken away, with what happens `before`, and `after`. */
+async function trial(
+  taken: Taken[],
+  { before, after }: { before?: () => Promise<unknown>; after?: () => Promise<unknown> } = {},
+): Promise<Lag[]> {
+  const used = taken.map((each) => ({ each, callers: servers.map((_, i) => callOn(i, each)), asked: 0, answered: 0 }));
+  while (used.some(({ callers }) => callers.some(({ state }) => state.accepted < 3))) await delay(1);
+  await before?.();
+  await Promise.all(
+    used.map(async (use) => {
+      use.asked = performance.now();
+      await use.each.take();
+      use.answered = performance.now();
+    }),
+  );
+  await after?.();
+  await Promise.all(used.flatMap(({ callers }) => callers.map(({ over }) => over)));
+  return used.flatMap(({ callers, asked, answered }) =>
+    callers.map(({ server, state: { last } }) => ({ server, sinceAnswer: last - answered, sinceAsked: last - asked })),
+  );
+}
+
+const cell = (text: string | number, width: number) => String(text).padStart(width);
+function tell(what: string, lags: Lag[]): void {
+  const here = lags.filter(({ server, sinceAnswer }) => server === 0 && sinceAnswer > 0).length;
+  const others = lags.filter(({ server }) => server !== 0);
+  const sorted = others.map(({ sinceAnswer }) => Math.max(0, sinceAnswer)).sort((a, b) => a - b);
+  const p = (share: number) => (sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0).toFixed(1);
+  const asked = Math.max(0, ...others.map(({ sinceAsked }) => sinceAsked)).toFixed(1);
+  const trials = lags.length / servers.length;
+  console.log(
+    `${what.padEnd(44)}${cell(trials, 6)}${cell(here, 6)}${cell(p(0.5), 9)}${cell(p(0.99), 9)}${cell(p(1), 9)}${cell(asked, 13)}`,
+  );
+}
+
+const giveAll = () => Promise.all(Object.values(revocations).map((way) => way(town)));
+const answersAgain = async () => {
+  for (const { session } of [await town.user()])
+    for (const i of servers.keys()) while ("error" in (await post(i, session, "whoami", {}))) await delay(5);
+};
+/** What may go wrong: in each round, all ways are tried at once. */
+const variants: Record<string, { rounds: number; round: () => Promise<Lag[]> }> = {
+  "the feed's lines are cut": {
+    rounds: 13,
+    round: async () =>
+      trial(await giveAll(), {
+        before: () =>
+          database.sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'gatehouse feed'`.execute(),
+      }),
+  },
+  "the database has just restarted": {
+    rounds: 4,
+    round: async () =>
+      trial(await giveAll(), {
+        async before() {
+          await database.close();
+          database = await startPostgres();
+          await answersAgain();
+        },
+      }),
+  },
+  "a server is paused meanwhile": {
+    rounds: 13,
+    round: async () => {
+      const paused = servers.at(-1)?.child;
+      return trial(await giveAll(), {
+        before: async () => paused?.kill("SIGSTOP"),
+        async after() {
+          await delay(PAUSE_MS);
+          paused?.kill("SIGCONT");
+        },
+      });
+    },
+  },
+};
+
+try {
+  console.log(`${"".padEnd(50)}${cell("here", 6)}${cell("elsewhere, ms after the answer", 32)}`);
+  console.log(
+    `${"what is taken away".padEnd(44)}${cell("trials", 6)}${cell("late", 6)}${cell("p50", 9)}${cell("p99", 9)}${cell("p100", 9)}${cell("since asked", 13)}`,
+  );
+  const all: Lag[] = [];
+  for (const [what, way] of Object.entries(revocations)) {
+    const lags: Lag[] = [];
+    const left = Array.from({ length: TRIALS }, (_, i) => i).values();
+    await Promise.all(
+      Array.from({ length: AT_ONCE }, async () => {
+        for (const _ of left) lags.push(...(await trial([await way(town)])));
+      }),
+    );
+    tell(what, lags);
+    all.push(...lags);
+  }
+  tell("all of them", all);
+  console.log();
+  for (const [what, { rounds, round }] of Object.entries(variants)) {
+    const lags: Lag[] = [];
+    for (let i = 0; i < rounds; i++) lags.push(...(await round()));
+    tell(what, lags);
+  }
+} finally {
+  for (const { child } of servers) child.kill("SIGKILL");
+  await closeAuth();
+  await database.close();
+  await rm(folder, { recursive: true, force: true });
+}

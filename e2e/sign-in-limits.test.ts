@@ -1,0 +1,155 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { startTestServer, type TestServer } from "./harness.ts";
+import { openJar } from "./jar.ts";
+import { openMailbox } from "./mailbox.ts";
+
+const FAILURES = 12;
+const WRONG = "a wrong password";
+
+let box: Awaited<ReturnType<typeof openMailbox>>;
+let server: TestServer;
+beforeAll(async () => {
+  box = await openMailbox();
+  server = await startTestServer({ TRUST_PROXY: "1", FAILED_AUTH_LIMIT: String(FAILURES), ...box.settings });
+});
+beforeEach(() => server.sql`delete from auth.attempts`);
+afterAll(async () => {
+  await server.close();
+  await box.close();
+});
+
+/** Addresses that nothing else comes from. */
+let last = 0;
+const newAddress = () => `198.51.${Math.floor(++last / 250)}.${(last % 250) + 1}`;
+const from = (address = newAddress()) => openJar(server.url, address);
+const call = (credential: string, address: string) =>
+  server.post('{"jsonrpc":"2.0","id":1,"method":"whoami"}', { authorization: `Bearer ${credential}`, "x-forwarded-for": address });
+
+test("guesses from everywhere end at the account, and do not lock its owner out", async () => {
+  const alice = await server.user("Alice");
+  const home = newAddress();
+  expect((await from(home).signIn(alice.email, alice.password)).status).toBe(200);
+
+  const guess = async () => (await from().signIn(alice.email, WRONG)).status;
+  const statuses: number[] = [];
+  for (let i = 0; i < 24; i++) statuses.push(await guess());
+  expect(statuses).toEqual([...Array(20).fill(401), ...Array(4).fill(429)]);
+
+  // From elsewhere not even the right password tells; from where she has been, she gets in.
+  const late = await from().signIn(alice.email.toUpperCase(), alice.password);
+  expect([late.status, late.body.code]).toEqual([429, "RATE_LIMITED"]);
+  expect(Number(late.headers.get("retry-after"))).toBeGreaterThan(60);
+  const jar = from(home);
+  expect((await jar.signIn(alice.email, alice.password)).status).toBe(200);
+  await jar.post("/api/auth/sign-out", {});
+  expect((await from(home).signIn(alice.email, alice.password)).status, "signed out or not").toBe(200);
+  // Nobody else is concerned.
+  const bob = await server.user("Bob");
+  expect((await from().signIn(bob.email, bob.password)).status).toBe(200);
+});
+
+test("guesses at an account that is none are counted alike", async () => {
+  const statuses: number[] = [];
+  for (let i = 0; i < 22; i++) statuses.push((await from().signIn("nobody@example.com", WRONG)).status);
+  expect(statuses).toEqual([...Array(20).fill(401), 429, 429]);
+});
+
+test("guesses that come at once are counted one by one, by two servers together", async () => {
+  const carol = await server.user("Carol");
+  const other = await startTestServer({ DATABASE_URL: server.databaseUrl, TRUST_PROXY: "1" });
+  try {
+    const tries = Array.from({ length: 40 }, (_, i) => openJar(i % 2 ? server.url : other.url, newAddress()).signIn(carol.email, WRONG));
+    const statuses = (await Promise.all(tries)).map(({ status }) => status);
+    expect(statuses.filter((status) => status === 401)).toHaveLength(20);
+    expect(statuses.filter((status) => status === 429)).toHaveLength(20);
+  } finally {
+    await other.close();
+  }
+});
+
+test("one who signs in often from one place is not taken for a guesser", async () => {
+  const dave = await server.user("Dave");
+  for (let i = 0; i < 25; i++) expect((await from().signIn(dave.email, dave.password)).status).toBe(200);
+});
+
+test("an address waits after ten attempts, known or not, whatever accounts it tries", async () => {
+  const erin = await server.user("Erin");
+  const home = newAddress();
+  await from(home).signIn(erin.email, erin.password);
+  for (let i = 0; i < 9; i++) expect((await from(home).signIn(`nobody${i}@example.com`, WRONG)).status).toBe(401);
+  const { status, headers } = await from(home).signIn(erin.email, erin.password);
+  expect([status, Number(headers.get("retry-after")) <= 60]).toEqual([429, true]);
+  expect((await from().signIn(erin.email, erin.password)).status).toBe(200);
+});
+
+test("an IPv6 address counts with all of its /64", async () => {
+  const frank = await server.user("Frank");
+  const statuses: number[] = [];
+  for (let i = 0; i < 11; i++) statuses.push((await from(`2001:db8:1:1::${i + 1}`).signIn(`nobody${i}@example.com`, WRONG)).status);
+  expect(statuses).toEqual([...Array(10).fill(401), 429]);
+  expect((await from("2001:db8:1:2::1").signIn(frank.email, frank.password)).status).toBe(200);
+
+  // Known there is known in all of it.
+  for (let i = 0; i < 21; i++) await from().signIn(frank.email, WRONG);
+  expect((await from().signIn(frank.email, frank.password)).status).toBe(429);
+  expect((await from("2001:db8:1:2:ffff::9").signIn(frank.email, frank.password)).status).toBe(200);
+});
+
+test("mail is sent to an address three times, whoever asks", async () => {
+  const grace = await server.user("Grace");
+  const statuses: number[] = [];
+  for (let i = 0; i < 5; i++) statuses.push((await from().post("/api/auth/request-password-reset", { email: grace.email })).status);
+  expect(statuses).toEqual([200, 200, 200, 429, 429]);
+});
+
+test("user codes can't be guessed at, nor device codes and tokens asked for without end", async () => {
+  const heidi = await server.user("Heidi");
+  const jars = await Promise.all(
+    [1, 2].map(async () => {
+      const jar = from();
+      await jar.signIn(heidi.email, heidi.password);
+      return jar;
+    }),
+  );
+  // From two addresses by turns: it is her account that is counted.
+  const statuses: number[] = [];
+  for (let i = 0; i < 31; i++) statuses.push((await jars[i % 2]?.get(`/api/auth/device?user_code=AAAAAA${10 + i}`))?.status as number);
+  expect(statuses).toEqual([...Array(30).fill(404), 429]);
+
+  const program = from();
+  const asked: number[] = [];
+  for (let i = 0; i < 21; i++) asked.push((await program.form("/api/auth/device/code", { client_id: "me" })).status);
+  expect(asked).toEqual([...Array(20).fill(200), 429]);
+
+  const tokens = from();
+  for (let i = 0; i < 120; i++) await tokens.form("/api/v1/token", { grant_type: "x" });
+  const { status, body, headers } = await tokens.form("/api/v1/token", { grant_type: "x" });
+  expect([status, body.error, body.code, Number(headers.get("retry-after")) > 0]).toEqual([429, "slow_down", "RATE_LIMITED", true]);
+});
+
+test("wrong credentials, at whatever door, make an address wait: with 429 and never 401; others notice nothing", async () => {
+  const ivan = await server.user("Ivan");
+  const address = newAddress();
+  const doors: (() => Promise<{ status: number }>)[] = [
+    () => call(`me_pat_${"0".repeat(36)}`, address),
+    () => call(`me_login_${"0".repeat(36)}`, address),
+    () => call("nobody", address),
+    () => from(address).signIn("nobody@example.com", WRONG),
+    () => from(address).post("/access/v1/evaluation", {}),
+    () => from(address).post("/api/auth/device/approve", { userCode: "AAAAAAAA" }),
+  ];
+  for (let i = 0; i < FAILURES; i++) expect((await doors[i % doors.length]?.())?.status, `${i}`).toBe(401);
+  for (const credential of ["nobody", ivan.session]) {
+    const { status, headers, text } = await call(credential, address);
+    expect([status, headers.get("www-authenticate"), JSON.parse(text).error.data.code]).toEqual([429, null, "RATE_LIMITED"]);
+    expect(Number(headers.get("retry-after"))).toBeGreaterThan(0);
+  }
+  expect((await call(ivan.session, newAddress())).status).toBe(200);
+  for (const path of ["/healthz", "/.well-known/oauth-authorization-server"]) expect((await from(address).get(path)).status).toBe(200);
+});
+
+test("a caller who does nothing wrong is never limited by it", async () => {
+  const judy = await server.user("Judy");
+  const address = newAddress();
+  for (let i = 0; i < FAILURES * 3; i++) expect((await call(judy.session, address)).status).toBe(200);
+});

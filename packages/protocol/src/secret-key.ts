@@ -1,0 +1,46 @@
+import { z } from "zod";
+import { ApiKey, MAX_OVERLAP_HOURS } from "./api-key.ts";
+import { Id, method, Name, Timestamp } from "./method.ts";
+import { PermissionText } from "./permission.ts";
+
+const byId = z.strictObject({ id: Id.describe("The key's id") });
+const Secret = z.string().describe("the key, shown this once");
+
+/** Keys by which the space's own server side calls, as the space's service. */
+export const secretKeyMethods = {
+  "secretKey.create": method({
+    summary: "Makes a secret key, by which your server calls as the service of this space. It is shown once.",
+    effect: "write",
+    params: z.strictObject({
+      name: Name,
+      ceiling: z.array(PermissionText).min(1).max(64).optional().describe("limits the key; left out = all that the service may do"),
+      expiresAt: Timestamp.optional().describe("in the future; left out = never"),
+    }),
+    result: z.strictObject({ id: Id, key: Secret }),
+    errors: ["CONFLICT"],
+  }),
+  "secretKey.list": method({
+    summary: "Lists the secret keys of this space, without their secrets.",
+    effect: "read",
+    params: z.strictObject({}),
+    result: z.strictObject({ keys: z.array(ApiKey) }),
+    errors: [],
+  }),
+  "secretKey.rotate": method({
+    summary: "Gives a secret key a new secret. The old one is good for the overlap, and no longer.",
+    effect: "write",
+    params: z.strictObject({
+      id: Id.describe("The key's id"),
+      overlapHours: z.number().int().min(0).max(MAX_OVERLAP_HOURS).default(24).describe("hours; 0 = the old secret dies now"),
+    }),
+    result: z.strictObject({ id: Id, key: Secret, previousExpiresAt: Timestamp.nullable() }),
+    errors: ["NOT_FOUND", "CONFLICT"],
+  }),
+  "secretKey.revoke": method({
+    summary: "Revokes a secret key, at once and for good.",
+    effect: "write",
+    params: byId,
+    result: z.strictObject({ id: Id }),
+    errors: ["NOT_FOUND"],
+  }),
+};

@@ -1,0 +1,128 @@
+import { formatPermission, type Inspection, type tokenMethods } from "@gatehouse/protocol";
+import { uuidv7 } from "uuidv7";
+import { type Actor, isLimited } from "../actor.ts";
+import type { Sql } from "../db.ts";
+import { managedOwners } from "../needs.ts";
+import { Refusal } from "../refusal.ts";
+import type { At, Handlers } from "../rpc.ts";
+import type { Jwt } from "../tokens/jwt.ts";
+import type { TokenRead } from "../tokens/read.ts";
+import { one } from "./rows.ts";
+
+/** What these methods need besides the database: what signs, and what tells whose a credential is. */
+export interface Minting {
+  jwt: Jwt;
+  /** In the transaction that is open: a second connection might never come. @throws Refusal UNAUTHENTICATED for a credential that is not good */
+  identify(sql: Sql, credential: string): Promise<TokenRead>;
+}
+
+/** Most tokens that a call forgets, of those that have expired: more than it makes. */
+const SWEEP = 10;
+
+export const tokenHandlers = ({ jwt, identify }: Minting): Handlers<typeof tokenMethods> => ({
+  async "token.create"({ space, scope, ttlSeconds, mayAct }, { actor, sql, audit }) {
+    const { id: spaceId } = one(await sql<{ id: string }[]>`select id from spaces where slug = ${space}`);
+    if (mayAct !== undefined) await mustBeAbleToAct(sql, actor, mayAct, spaceId);
+    const { key, session, login, token: parent, actorKey } = actor.credential.source ?? {};
+    const id = uuidv7();
+    // Never longer than what it came from; in whole seconds, as the claim is.
+    const [times] = await sql<{ issuedAt: number; expires: number; expiresAt: string }[]>`
+      insert into tokens (id, principal_id, space_id, scope, expires_at, key_id, key_hash, session_id, login_id, parent_id, may_act_id, actor_id, actor_key_id, actor_key_hash)
+      values (${id}, ${actor.principal.id}, ${spaceId}, ${scope},
+              date_trunc('second', least(date_trunc('second', now()) + make_interval(secs => ${ttlSeconds}), ${actor.credential.expiresAt}::timestamptz)),
+              ${key?.id ?? null}, ${key?.hash ?? null}, ${session ?? null}, ${login ?? null}, ${parent ?? null}, ${mayAct ?? null},
+              ${actor.act?.principal.id ?? null}, ${actorKey?.id ?? null}, ${actorKey?.hash ?? null})
+      returning floor(extract(epoch from now()))::integer as issued_at, extract(epoch from expires_at)::integer as expires, expires_at`;
+    const { issuedAt, expires, expiresAt } = one(times ? [times] : []);
+    await sql`
+      delete from tokens where id in (
+        select id from tokens where expires_at < now() order by expires_at limit ${SWEEP} for update skip locked)`;
+    const claims = {
+      sub: actor.principal.id,
+      jti: id,
+      iat: issuedAt,
+      exp: expires,
+      client_id: key?.id ?? session ?? login ?? parent ?? actor.credential.id,
+      space,
+      scope: scope.join(" "),
+      ...(actor.act && { act: { sub: actor.act.principal.id } }),
+      ...(mayAct !== undefined && { may_act: { sub: mayAct } }),
+    };
+    Object.assign(audit, { target: `${id} ${scope.join(" ")}`, spaceId });
+    return { id, token: await jwt.sign(sql, claims), space, scope, expiresAt };
+  },
+
+  async "token.inspect"({ token }, at) {
+    const found = await identified(identify, at.sql, token);
+    return found && (await concerns(found, at)) ? describe(found) : { active: false };
+  },
+
+  async "token.revoke"({ token }, at) {
+    const found = await identified(identify, at.sql, token);
+    if (!found || !(await concerns(found, at))) {
+      at.audit.unchanged = true;
+      return {};
+    }
+    const { via, id } = found.actor.credential;
+    if (via === "jwt") await at.sql`delete from tokens where id = ${id}`;
+    else if (via === "session") await at.sql`delete from auth.session where id = ${id}`;
+    else await at.sql`delete from api_keys where id = ${id}`;
+    at.audit.target = id;
+    return {};
+  },
+});
+
+/** Only a user, themselves, lets an agent act for them: one that is on the roster of the space. @throws Refusal FORBIDDEN, NOT_FOUND */
+async function mustBeAbleToAct(sql: Sql, { principal, act }: Actor, agent: string, spaceId: string): Promise<void> {
+  if (principal.kind !== "u" || act)
+    throw new Refusal("FORBIDDEN", "Only a user lets an agent act for them (mayAct), and only themselves.", { reason: "user-only" });
+  one(
+    await sql`
+      select from live_members m join principals p on p.id = m.principal_id
+      where m.space_id = ${spaceId} and p.id = ${agent} and p.kind = 'a'`,
+    "There is no such agent in that space. `me space members` shows those there are.",
+  );
+}
+
+/** Whose a credential is; undefined when it is not good. */
+const identified = (identify: Minting["identify"], sql: Sql, token: string): Promise<TokenRead | undefined> =>
+  identify(sql, token).catch((thrown: unknown) => {
+    if (thrown instanceof Refusal && thrown.code === "UNAUTHENTICATED") return undefined;
+    throw thrown;
+  });
+
+/**
+ * Whether a credential is the caller's to know of: their own, an own agent's, one by which they act or are to act, or a
+ * token for their space's service. That one must not take for an access token what is good for an agent's exchange alone.
+ */
+async function concerns({ actor: found, mayAct }: TokenRead, { actor, sql }: At): Promise<boolean> {
+  const { principal } = actor;
+  if ([found.principal.id, found.act?.principal.id, mayAct].includes(principal.id)) return true;
+  if (principal.kind === "s") return !mayAct && found.credential.via === "jwt" && found.credential.space === actor.credential.space;
+  if (principal.kind !== "u" || isLimited(actor)) return false;
+  const [row] =
+    await sql`select from principals where id = ${found.principal.id} and kind = 'a' and owner_id in (${managedOwners(sql, actor)})`;
+  return row !== undefined;
+}
+
+function describe({
+  actor: {
+    principal: { id, kind, name },
+    credential,
+    act,
+  },
+  mayAct,
+}: TokenRead): Inspection {
+  const scope = credential.scope ?? credential.ceiling;
+  return {
+    active: true,
+    id: credential.id,
+    kind: credential.via === "jwt" ? "token" : credential.via === "session" ? "session" : "key",
+    principal: { id, kind, name },
+    ...(act && { act: { id: act.principal.id, kind: "a" as const, name: act.principal.name } }),
+    ...(mayAct && { mayAct }),
+    ...(credential.space && { space: credential.space }),
+    ...(scope && { scope: scope.map(formatPermission) }),
+    ...(credential.expiresAt && { expiresAt: credential.expiresAt }),
+  };
+}

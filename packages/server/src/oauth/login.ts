@@ -1,0 +1,84 @@
+import type { FastifyRequest } from "fastify";
+import { z } from "zod";
+import type { House } from "../house.ts";
+import { handOver } from "../people/hand-over.ts";
+import { countAttempt } from "../people/limits.ts";
+import { endLogin, hashLogin } from "../people/login.ts";
+import { DEFAULT_SCOPE } from "../people/routes.ts";
+import { OAuthError, toOAuthError } from "./error.ts";
+import { count, type Endpoint, type Form, need } from "./form.ts";
+
+export const DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code";
+/** The advisory locks under which logins are refreshed: an arbitrary number, the same in all servers. */
+const REFRESH_LOCKS = 7_070_004;
+
+type Answer = Awaited<ReturnType<Endpoint>>;
+
+export async function byCode(house: House, request: FastifyRequest, form: Form): Promise<Answer> {
+  const params = need(form, {
+    grant_type: z.string(),
+    client_id: z.string(),
+    code: z.string(),
+    redirect_uri: z.string(),
+    code_verifier: z.string(),
+  });
+  await mustBeClient(house, params.client_id);
+  // Nothing is missing: whatever better-auth finds wrong now is wrong with the code.
+  return exchange(house, request, params, { invalid_request: "invalid_grant" });
+}
+
+export async function byDevice(house: House, request: FastifyRequest, form: Form): Promise<Answer> {
+  const params = need(form, { grant_type: z.string(), client_id: z.string(), device_code: z.string() });
+  await mustBeClient(house, params.client_id);
+  return exchange(house, request, params);
+}
+
+/**
+ * A refresh token is good for one time. Who comes with a used one, or somebody before them, has stolen it: the login ends
+ * (RFC 9700 §4.14.2). One after the other, so that two at once are seen to be two.
+ */
+export async function refresh(house: House, request: FastifyRequest, form: Form): Promise<Answer> {
+  const params = need(form, { grant_type: z.string(), client_id: z.string(), refresh_token: z.string(), scope: z.string().optional() });
+  await mustBeClient(house, params.client_id);
+  const { sql } = house.doors.user;
+  const [login] = await sql<{ family: string; userId: string }[]>`
+    select "authorizationCodeId" as family, "userId" from auth."oauthRefreshToken"
+    where token = ${hashLogin(params.refresh_token)} and "clientId" = ${params.client_id}`;
+  if (!login) throw new OAuthError("invalid_grant");
+  await count(countAttempt(sql, "token", { account: login.userId }));
+  const work = sql.begin(async (tx) => {
+    await tx`select pg_advisory_xact_lock(${REFRESH_LOCKS}, hashtext(${login.family}))`;
+    const [token] = await tx`select from auth."oauthRefreshToken" where token = ${hashLogin(params.refresh_token)} and revoked is null`;
+    if (token) return exchange(house, request, params);
+    await endLogin(tx, params.refresh_token, params.client_id);
+    return undefined; // and not an error, which would undo it
+  });
+  // A login that ended is not to be trusted from its memory.
+  const answer = await work.finally(() => house.doors.user.feed.doubt());
+  if (!answer) throw new OAuthError("invalid_grant");
+  return answer;
+}
+
+export async function beginDevice(house: House, request: FastifyRequest, form: Form): Promise<Answer> {
+  const { client_id, scope } = need(form, { client_id: z.string(), scope: z.string().default(DEFAULT_SCOPE) });
+  await mustBeClient(house, client_id);
+  return ask(house, request, "/device/code", { client_id, scope });
+}
+
+/** @throws OAuthError invalid_client: before a code is used up */
+async function mustBeClient(house: House, clientId: string): Promise<void> {
+  const [client] = await house.doors.user.sql`select from auth."oauthClient" where "clientId" = ${clientId} and not disabled`;
+  if (!client) throw new OAuthError("invalid_client");
+}
+
+const exchange = (house: House, request: FastifyRequest, params: object, rename?: Record<string, "invalid_grant">) =>
+  ask(house, request, "/oauth2/token", params, rename);
+
+/** Asks better-auth, without cookies: a program is not who happens to be signed in. @throws OAuthError */
+async function ask(house: House, request: FastifyRequest, path: string, params: object, rename: Record<string, "invalid_grant"> = {}) {
+  const given = Object.entries(params).filter(([, value]) => value !== undefined);
+  const answered = await handOver(house, request, { method: "POST", path, body: new URLSearchParams(given) });
+  const body = (await answered.json()) as Record<string, unknown> & { error?: string };
+  if (answered.ok) return body;
+  throw toOAuthError(answered.status, { error: rename[body.error ?? ""] ?? body.error ?? "" });
+}

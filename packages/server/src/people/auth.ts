@@ -1,0 +1,147 @@
+import { kyselyAdapter } from "@better-auth/kysely-adapter";
+import { oauthDeviceAuthorization, oauthProvider } from "@better-auth/oauth-provider";
+import { passkey } from "@better-auth/passkey";
+import { APIError } from "better-auth/api";
+import { betterAuth } from "better-auth/minimal";
+import { bearer } from "better-auth/plugins/bearer";
+import { Kysely, PostgresDialect } from "kysely";
+import { Pool } from "pg";
+import { uuidv7 } from "uuidv7";
+import type { Config, OidcProvider } from "../config.ts";
+import { loginPrefixes, makeSecret } from "../key.ts";
+import { startQuerySpan } from "../telemetry.ts";
+import { hashLogin, LOGIN_SCOPES } from "./login.ts";
+import type { SendMail } from "./mail.ts";
+import { openIdProviders } from "./providers.ts";
+
+/** The header in which the door hands better-auth the caller's address: set by the door, never taken from outside. */
+export const ADDRESS_HEADER = "x-gatehouse-address";
+
+/** Shortest and longest password a person may choose. */
+export const PASSWORD_LENGTH = { min: 12, max: 128 };
+
+const POOL_SIZE = 4;
+const CONNECT_TIMEOUT_MS = 10_000;
+const DAY = 24 * 3600;
+const SESSION_SECONDS = 30 * DAY;
+const ACCESS_SECONDS = 3600;
+const REFRESH_SECONDS = 30 * DAY;
+/** How long a mailed link, a code and a half-finished sign-in are good. */
+const LINK_SECONDS = 3600;
+const CODE_SECONDS = 600;
+
+/** What signing in needs to know. */
+export interface AuthOptions {
+  /** Of the database. */
+  address: string;
+  secret: string;
+  publicUrl: string;
+  origins: string[];
+  signUp?: Config["signUp"];
+  oidcProviders?: OidcProvider[];
+  /** Left out where no mail can be sent. */
+  sendMail?: SendMail | undefined;
+}
+
+export type Auth = ReturnType<typeof createAuth>["auth"];
+
+/** How people sign in: better-auth on schema `auth` of the same database, where a user's id is the principal's id. */
+export function createAuth({ address, secret, publicUrl, origins, signUp = "closed", oidcProviders = [], sendMail }: AuthOptions) {
+  // A pool of its own, of the driver that better-auth is made for: it wants Dates, and no renamed columns.
+  const pool = new Pool({ connectionString: address, max: POOL_SIZE, connectionTimeoutMillis: CONNECT_TIMEOUT_MS });
+  pool.on("error", () => {}); // an idle connection was lost: the next query takes another
+  const db = new Kysely<never>({
+    dialect: new PostgresDialect({ pool }),
+    log: ({ query, queryDurationMillis }) => startQuerySpan(query.sql, Date.now() - queryDurationMillis).end(),
+  }).withSchema("auth");
+  // Tokens stand behind the # of a link: there they reach no log and no Referer.
+  const mail = async (to: string, subject: string, text: string, path: string, token: string) =>
+    sendMail?.({ to, subject, text: `${text}\n\n${publicUrl}${path}#token=${token}\n\nIf you did not ask for this, do nothing.` });
+
+  const auth = betterAuth({
+    appName: "Gatehouse",
+    baseURL: publicUrl,
+    basePath: "/api/auth",
+    secret,
+    trustedOrigins: origins,
+    database: kyselyAdapter(db, { type: "postgres", transaction: true }),
+    advanced: {
+      database: { generateId: () => uuidv7() },
+      ipAddress: { ipAddressHeaders: [ADDRESS_HEADER] },
+      cookiePrefix: "gatehouse",
+      // Said, since better-auth leaves these checks out where it believes to be in a test.
+      disableCSRFCheck: false,
+      disableOriginCheck: false,
+    },
+    emailAndPassword: {
+      enabled: true,
+      disableSignUp: signUp === "closed",
+      requireEmailVerification: true,
+      minPasswordLength: PASSWORD_LENGTH.min,
+      maxPasswordLength: PASSWORD_LENGTH.max,
+      resetPasswordTokenExpiresIn: LINK_SECONDS,
+      sendResetPassword: ({ user, token }) =>
+        mail(
+          user.email,
+          "A new password for Gatehouse",
+          "Open this link within an hour to choose a new password:",
+          "/reset-password",
+          token,
+        ),
+      // Whoever has read the mail owns the address.
+      onPasswordReset: async ({ user }) => {
+        await pool.query(`update auth."user" set "emailVerified" = true where id = $1`, [user.id]);
+      },
+    },
+    emailVerification: {
+      expiresIn: LINK_SECONDS,
+      sendVerificationEmail: ({ user, token }) =>
+        mail(user.email, "Your address at Gatehouse", "Open this link within an hour to confirm your address:", "/verify-email", token),
+    },
+    verification: { storeIdentifier: "hashed" },
+    session: { expiresIn: SESSION_SECONDS, updateAge: DAY },
+    // What a provider hands out of its own is never used here, so it is not kept.
+    databaseHooks: { account: { create: { before: withoutTokens }, update: { before: withoutTokens } } },
+    onAPIError: { errorURL: `${publicUrl}/sign-in` },
+    rateLimit: { enabled: false }, // limits.ts counts, for each account too
+    plugins: [
+      // Whoever holds a copy of the database but not the secret holds no session: unsigned tokens are refused.
+      bearer({ requireSignature: true }),
+      passkey({
+        rpName: "Gatehouse",
+        rpID: new URL(publicUrl).hostname,
+        origin: publicUrl,
+        authenticatorSelection: { residentKey: "required", userVerification: "required" },
+        authentication: { afterVerification: async ({ verification }) => mustBeVerified(verification.authenticationInfo?.userVerified) },
+      }),
+      openIdProviders(oidcProviders),
+      // The OAuth provider takes the issuer's name from the plugin of this id, else it would be the address of this API.
+      // The plugin itself is for tokens that it signs, and keeps keys for them: there are none here.
+      { id: "jwt", options: { jwt: { issuer: publicUrl } } },
+      oauthProvider({
+        loginPage: `${publicUrl}/sign-in`,
+        consentPage: `${publicUrl}/consent`,
+        scopes: [...LOGIN_SCOPES],
+        grantTypes: ["authorization_code", "refresh_token"],
+        codeExpiresIn: CODE_SECONDS,
+        accessTokenExpiresIn: ACCESS_SECONDS,
+        refreshTokenExpiresIn: REFRESH_SECONDS,
+        generateOpaqueAccessToken: async () => makeSecret(loginPrefixes.access),
+        generateRefreshToken: async () => makeSecret(loginPrefixes.refresh),
+        storeTokens: { hash: async (token) => hashLogin(token) },
+        silenceWarnings: { oauthAuthServerConfig: true, openidConfig: true },
+      }),
+      oauthDeviceAuthorization({ verificationUri: `${publicUrl}/device`, expiresIn: `${CODE_SECONDS}s`, interval: "5s" }),
+    ],
+    telemetry: { enabled: false },
+    logger: { disabled: true },
+  });
+  return { auth, close: () => pool.end() };
+}
+
+const withoutTokens = async (account: object) => ({ data: { ...account, accessToken: null, refreshToken: null, idToken: null } });
+
+/** A passkey stands for the whole sign-in: having the device is not enough. */
+function mustBeVerified(verified: boolean | undefined): void {
+  if (!verified) throw new APIError("UNAUTHORIZED", { code: "AUTHENTICATION_FAILED", message: "The person was not verified." });
+}

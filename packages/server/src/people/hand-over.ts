@@ -1,0 +1,54 @@
+import type { FastifyRequest } from "fastify";
+import { type House, presentedBy } from "../house.ts";
+import { Refusal } from "../refusal.ts";
+import { ADDRESS_HEADER } from "./auth.ts";
+
+/** Where better-auth is reached. */
+export const AUTH = "/api/auth";
+
+/** What better-auth is to be asked: the address and the parameters are of our making, whatever the caller sent. */
+export interface Question {
+  method: "GET" | "POST";
+  path: string;
+  query?: URLSearchParams;
+  /** An object goes as JSON, parameters as a form. */
+  body?: object | URLSearchParams;
+  /** Whether it may see who is signed in. */
+  signedIn?: boolean;
+}
+
+/**
+ * Hands a question to better-auth, as who sends the request.
+ * @throws Refusal FORBIDDEN for a cookie from a web origin that is not allowed
+ */
+export function handOver(
+  house: House,
+  request: FastifyRequest,
+  { method, path, query, body, signedIn = false }: Question,
+): Promise<Response> {
+  const headers = signedIn ? signedInHeaders(house, request, method) : new Headers();
+  headers.set(ADDRESS_HEADER, request.ip);
+  headers.set("accept", "application/json"); // else it answers some questions with a redirection
+  const form = body instanceof URLSearchParams;
+  if (body) headers.set("content-type", form ? "application/x-www-form-urlencoded" : "application/json");
+  const search = query && query.size > 0 ? `?${query}` : "";
+  const url = `${house.publicUrl}${AUTH}${path}${search}`;
+  const sent = new Request(url, { method, headers, ...(body && { body: form ? body.toString() : JSON.stringify(body) }) });
+  // It may have ended what is remembered: a session, a login.
+  return house.auth.handler(sent).finally(() => house.doors.user.feed.doubt());
+}
+
+/** What tells better-auth who is signed in. A browser need not name the origin of what changes nothing. */
+export function signedInHeaders(house: House, request: FastifyRequest, method: "GET" | "POST"): Headers {
+  const { authorization, cookie, origin } = presentedBy(request);
+  const headers = new Headers();
+  if (origin) headers.set("origin", origin);
+  if (authorization !== undefined) headers.set("authorization", authorization.replace(/^bearer /i, "Bearer "));
+  else if (cookie) {
+    if (origin === undefined ? method === "POST" : !house.origins.includes(origin)) throw new Refusal("FORBIDDEN", FOREIGN_ORIGIN);
+    headers.set("cookie", cookie);
+  }
+  return headers;
+}
+
+export const FOREIGN_ORIGIN = "This web origin may not sign people in. The operator can allow it in ALLOWED_ORIGINS.";

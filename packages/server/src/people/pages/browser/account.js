@@ -1,0 +1,41 @@
+import { call, element, leave, onSubmit, Refused } from "./page.js";
+import { makePasskey, passkeys } from "./passkey.js";
+
+/** @param {string} what */
+const done = (what) => leave(`/account?done=${what}`);
+
+const add = element("add");
+add.hidden = !passkeys;
+if (!passkeys) element("why").textContent = "Passkeys need a server with a name, not a bare address, and a browser that knows them.";
+onSubmit(add, async ({ name }) => {
+  const options = await call("/passkey/generate-register-options").catch((error) => {
+    throw error.code === "FORBIDDEN"
+      ? new Refused(
+          "For a new passkey you must have signed in within the last day. Sign out below, sign in again, then add it.",
+          error.code,
+        )
+      : error;
+  });
+  const response = await makePasskey(options);
+  await call("/passkey/verify-registration", { response, name });
+  await done("passkey-added");
+});
+
+for (const form of document.querySelectorAll("form")) {
+  const { rename, remove } = form.dataset;
+  if (rename)
+    onSubmit(form, async ({ name }) => {
+      await call("/passkey/update-passkey", { id: rename, name });
+      await done("passkey-renamed");
+    });
+  if (remove)
+    onSubmit(form, async () => {
+      await call("/passkey/delete-passkey", { id: remove });
+      await done("passkey-removed");
+    });
+}
+
+onSubmit(element("sign-out"), async () => {
+  await call("/sign-out", {});
+  await leave("/sign-in?done=signed-out");
+});

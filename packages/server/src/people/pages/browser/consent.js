@@ -1,0 +1,14 @@
+import { asked, call, element, goOn, leave, onSubmit, praise } from "./page.js";
+
+onSubmit(element("answer"), async ({ accept }) => {
+  const answer = await call("/oauth2/consent", { accept: accept === "yes", ...asked() });
+  praise(
+    accept === "yes" ? "Allowed. You can close this page when the program says that it is signed in." : "Denied. You can close this page.",
+  );
+  await goOn(answer);
+});
+
+onSubmit(element("other"), async () => {
+  await call("/sign-out", {});
+  await leave(`/sign-in${location.search}`);
+});

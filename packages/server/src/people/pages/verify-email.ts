@@ -1,0 +1,24 @@
+import { html } from "./html.ts";
+import type { Page } from "./pages.ts";
+
+/** Confirms an e-mail address, with the token of the mail in its fragment; without one, asks for another mail. */
+export const verifyEmail: Page = ({ house }) => ({
+  title: "Confirm your e-mail address",
+  script: "verify-email.js",
+  body: html`
+<form id="confirm" method="post" hidden>
+<p class="lead">One more click, so that nobody but you confirms it.</p>
+<button>Confirm my address</button>
+</form>
+<form id="request" method="post">
+${
+  house.mails
+    ? html`<p class="lead">Open the link in the mail we sent you. It did not come, or is too old? We send another.</p>
+<label for="email">E-mail</label>
+<input id="email" name="email" type="email" autocomplete="username" required>
+<button>Send the mail again</button>`
+    : html`<p>This server sends no mail. Whoever runs it can confirm your address.</p>`
+}
+</form>
+<p class="aside"><a href="/sign-in">Back to signing in</a></p>`,
+});

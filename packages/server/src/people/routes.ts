@@ -1,0 +1,134 @@
+import { z } from "zod";
+import type { House } from "../house.ts";
+import { Refusal } from "../refusal.ts";
+import type { Question } from "./hand-over.ts";
+import type { LimitName } from "./limits.ts";
+import { LOGIN_SCOPES } from "./login.ts";
+import { NewUser, Password } from "./users.ts";
+
+/** A route of better-auth that is open: what it takes, and what is counted. */
+interface Route {
+  method: "GET" | "POST";
+  path: string;
+  /** What it takes: of the body where it is a POST, else of the query. Nothing else reaches better-auth. */
+  takes: z.ZodType<Record<string, unknown>>;
+  limit?: LimitName;
+  /** The account that is tried: the e-mail address given, or who is signed in. */
+  account?: "email" | "session";
+  /** Refuses what this server, as it is set up, can't do. */
+  check?(house: House): void;
+  /** How better-auth is asked, where not by the same name and fields. */
+  asks?(input: Record<string, unknown>): Partial<Question>;
+  /** For browsers that follow a link here: the answer is where they go next. */
+  navigates?: boolean;
+}
+
+const Email = z.email("must be an e-mail address").max(254).toLowerCase();
+const Token = z.string().min(1).max(4096);
+/** The query of a page that better-auth sent somebody to in the middle of signing a program in: signed by it. */
+const oauth_query = z.string().max(8192).optional();
+/** A page of ours, and of nobody else. */
+const Page = z.string().regex(/^\/(?![/\\])/, "must be a path");
+/** What a browser made of a passkey: better-auth checks it. */
+const Ceremony = z.looseObject({ id: z.string().max(2048) });
+const Nothing = z.object({});
+
+/** Every route that is open. The rest of better-auth is not part of this API. */
+export const routes: readonly Route[] = [
+  { method: "GET", path: "/get-session", takes: Nothing },
+  {
+    method: "POST",
+    path: "/sign-in/email",
+    takes: z.strictObject({ email: Email, password: z.string(), oauth_query }),
+    limit: "signIn",
+    account: "email",
+  },
+  { method: "POST", path: "/sign-out", takes: Nothing },
+  { method: "POST", path: "/sign-up/email", takes: NewUser, limit: "mail", account: "email", check: mustBeOpen },
+
+  {
+    method: "POST",
+    path: "/sign-in/social",
+    takes: z.strictObject({
+      provider: z.string().max(32),
+      callbackURL: Page.optional(),
+      errorCallbackURL: Page.optional(),
+      disableRedirect: z.boolean().optional(),
+      oauth_query,
+    }),
+    limit: "link",
+  },
+  { method: "GET", path: "/callback/:id", takes: z.record(z.string(), z.string()), limit: "link", navigates: true },
+
+  {
+    method: "POST",
+    path: "/request-password-reset",
+    takes: z.strictObject({ email: Email }),
+    limit: "mail",
+    account: "email",
+    check: mustMail,
+  },
+  { method: "POST", path: "/reset-password", takes: z.strictObject({ newPassword: Password, token: Token }), limit: "link" },
+  {
+    method: "POST",
+    path: "/send-verification-email",
+    takes: z.strictObject({ email: Email }),
+    limit: "mail",
+    account: "email",
+    check: mustMail,
+  },
+  {
+    method: "POST",
+    path: "/verify-email",
+    takes: z.strictObject({ token: Token }),
+    limit: "link",
+    // A POST, so that what looks at links in mails confirms nothing, and the token stays out of addresses.
+    asks: ({ token }) => ({ method: "GET", query: new URLSearchParams({ token: String(token) }) }),
+  },
+
+  { method: "GET", path: "/passkey/generate-register-options", takes: Nothing },
+  {
+    method: "POST",
+    path: "/passkey/verify-registration",
+    takes: z.strictObject({ response: Ceremony, name: z.string().max(64).optional() }),
+    limit: "link",
+  },
+  { method: "GET", path: "/passkey/generate-authenticate-options", takes: Nothing, limit: "link" },
+  { method: "POST", path: "/passkey/verify-authentication", takes: z.strictObject({ response: Ceremony, oauth_query }), limit: "link" },
+  { method: "GET", path: "/passkey/list-user-passkeys", takes: Nothing },
+  { method: "POST", path: "/passkey/delete-passkey", takes: z.strictObject({ id: z.string().max(64) }) },
+  { method: "POST", path: "/passkey/update-passkey", takes: z.strictObject({ id: z.string().max(64), name: z.string().min(1).max(64) }) },
+
+  {
+    method: "GET",
+    path: "/oauth2/authorize",
+    takes: z.record(z.string(), z.string("must not be repeated")),
+    navigates: true,
+    // Consent is asked for each time: any program on a machine can say that it is the command line (RFC 8252 §8.6).
+    asks: (query) => ({ query: new URLSearchParams({ ...(query as Record<string, string>), prompt: "consent" }) }),
+  },
+  { method: "POST", path: "/oauth2/consent", takes: z.strictObject({ accept: z.boolean(), oauth_query: z.string().max(8192) }) },
+
+  { method: "GET", path: "/device", takes: z.object({ user_code: z.string().max(64) }), limit: "userCode", account: "session" },
+  {
+    method: "POST",
+    path: "/device/approve",
+    takes: z.strictObject({ userCode: z.string().max(64) }),
+    limit: "userCode",
+    account: "session",
+  },
+  { method: "POST", path: "/device/deny", takes: z.strictObject({ userCode: z.string().max(64) }), limit: "userCode", account: "session" },
+];
+
+/** The scope of a login that names none (RFC 6749 §3.3). */
+export const DEFAULT_SCOPE = LOGIN_SCOPES.join(" ");
+
+function mustMail({ mails }: House): void {
+  if (!mails) throw new Refusal("UNAVAILABLE", "This server can send no mail. Its operator must set SMTP_URL and MAIL_FROM.");
+}
+
+function mustBeOpen(house: House): void {
+  if (house.config.signUp === "closed")
+    throw new Refusal("FORBIDDEN", "Accounts are made by the operator of this server. Ask them for one.");
+  mustMail(house);
+}

@@ -1,0 +1,96 @@
+import { parsePermission } from "@gatehouse/protocol";
+import type { Actor } from "../actor.ts";
+import type { Sql } from "../db.ts";
+import { Refusal } from "../refusal.ts";
+import type { TrustedIssuers } from "./issuers.ts";
+import { type Jwt, readIssuer, TokenError } from "./jwt.ts";
+
+/** A token that lives: whom it speaks for. */
+export interface TokenRead {
+  actor: Actor;
+  /** The agent that it was made for: with that agent's own credential alone it is good, at the exchange. */
+  mayAct?: string | undefined;
+}
+
+/**
+ * Reads a JWT of this server, or of an issuer it trusts.
+ * @param sql the pool, or the transaction that is open: it must not need a second connection
+ * @throws Refusal UNAUTHENTICATED, whatever is wrong with it
+ */
+export type ReadToken = (sql: Sql, token: string) => Promise<TokenRead>;
+
+export const createReadToken =
+  ({ jwt, issuers }: { jwt: Jwt; issuers: TrustedIssuers }): ReadToken =>
+  async (sql, token) => {
+    try {
+      const issuer = readIssuer(token);
+      if (issuer !== jwt.issuer) return { actor: await issuers.read(sql, token, issuer) };
+      const { jti, sub } = await jwt.verify(sql, token);
+      return await readRow(sql, jti, sub);
+    } catch (error) {
+      if (error instanceof TokenError) throw new Refusal("UNAUTHENTICATED", undefined, {}, { cause: `token: ${error.message}` });
+      throw error;
+    }
+  };
+
+interface TokenRow {
+  id: string;
+  principal: Actor["principal"];
+  owner: Actor["owner"];
+  ceiling: string[] | null;
+  scope: string[];
+  space: string;
+  expiresAt: string;
+  keyId: string | null;
+  keyHash: Uint8Array | null;
+  sessionId: string | null;
+  loginId: string | null;
+  mayActId: string | null;
+  act: { id: string; name: string } | null;
+  actOwner: Actor["owner"];
+  actCeiling: string[] | null;
+  actorKeyId: string | null;
+  actorKeyHash: Uint8Array | null;
+}
+
+/** The row of a token: it is there while all that it hangs on is; of what ends by time alone, time is asked here. */
+async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
+  const ref = (p: string) =>
+    sql`case when ${sql(p)}.id is not null then json_build_object('id', ${sql(p)}.id, 'kind', ${sql(p)}.kind, 'name', ${sql(p)}.name) end`;
+  const [row] = await sql<TokenRow[]>`
+    select t.id, t.scope, t.expires_at, t.key_id, t.key_hash, t.session_id, t.login_id, t.may_act_id, t.actor_key_id, t.actor_key_hash, s.slug as space,
+           json_build_object('id', p.id, 'kind', p.kind, 'name', p.name, 'email', u.email) as principal, ${ref("o")} as owner, k.ceiling,
+           ${ref("a")} as act, ${ref("ao")} as act_owner, ak.ceiling as act_ceiling
+    from tokens t
+    join principals p on p.id = t.principal_id
+    join spaces s on s.id = t.space_id
+    left join auth."user" u on u.id = p.id
+    left join principals o on o.id = p.owner_id
+    left join api_keys k on k.id = t.key_id
+    left join auth.session e on e.id = t.session_id
+    left join auth."oauthAccessToken" l on l.id = t.login_id
+    left join principals a on a.id = t.actor_id
+    left join principals ao on ao.id = a.owner_id
+    left join api_keys ak on ak.id = t.actor_key_id
+    where t.id = ${id} and t.principal_id = ${sub} and t.expires_at > now()
+      and secret_lives(t.key_id, t.key_hash) and secret_lives(t.actor_key_id, t.actor_key_hash)
+      and (t.session_id is null or e."expiresAt" > now())
+      and (t.login_id is null or (l.revoked is null and l."expiresAt" > now()))`;
+  if (!row) throw new TokenError("revoked, or what it came from is");
+  const { principal, owner, space, expiresAt, keyId, keyHash, sessionId, loginId, actorKeyId, actorKeyHash } = row;
+  const ceiling = row.ceiling?.map(parsePermission) ?? null;
+  const source = {
+    token: id,
+    ...(keyId && keyHash && { key: { id: keyId, hash: keyHash } }),
+    ...(sessionId && { session: sessionId }),
+    ...(loginId && { login: loginId }),
+    ...(actorKeyId && actorKeyHash && { actorKey: { id: actorKeyId, hash: actorKeyHash } }),
+  };
+  const actor: Actor = {
+    principal,
+    owner,
+    credential: { via: "jwt", id, expiresAt, ceiling, scope: row.scope.map(parsePermission), space, source },
+    ...(row.act && { act: { principal: row.act, owner: row.actOwner, ceiling: row.actCeiling?.map(parsePermission) ?? null } }),
+  };
+  return { actor, mayAct: row.mayActId ?? undefined };
+}
