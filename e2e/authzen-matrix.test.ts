@@ -23,7 +23,7 @@ async function needs(): Promise<About[]> {
   const found = new Map<string, About>();
   for (const method of spaceMethods) {
     const params = await validSpaceParams(method, world);
-    const needed = await neededFor(method, params, server);
+    const needed = await neededFor(method, params, world);
     const group = typeof params.group === "string" ? params.group : world.aside;
     if (needed)
       found.set(formatPermission({ ...needed, ...(needed.path && needed.type === "groups" && { path: "…" }) }), { needed, group });

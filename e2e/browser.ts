@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import axe, { type AxeResults } from "axe-core";
 import puppeteer, { type Browser, type LaunchOptions, type Page } from "puppeteer-core";
 import { afterAll } from "vitest";
 
@@ -72,6 +73,13 @@ export async function said(page: Page): Promise<string> {
 
 /** All that a page says. */
 export const shown = (page: Page): Promise<string> => page.$eval("main", ({ textContent }) => textContent ?? "");
+
+/** What axe finds, by rule. */
+export async function findings(page: Page): Promise<string[]> {
+  await page.evaluate(axe.source);
+  const { violations } = (await page.evaluate("axe.run()")) as AxeResults;
+  return violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html}\n${failureSummary}`));
+}
 
 /** The Chromium to start: the one named, one that is installed, else the one that comes as a package. */
 function chromium(): LaunchOptions {

@@ -121,21 +121,35 @@ export const changes: Record<"user" | "space", Record<string, (world: World) => 
     "secretKey.create": async () => ({ params: { name: unique() }, names: idOf }),
     "secretKey.rotate": async (world) => ({ params: { id: await aSecretKey(world) }, names: idOf }),
     "secretKey.revoke": async (world) => ({ params: { id: await aSecretKey(world) }, names: idOf }),
+    "session.create": async () => ({ params: { task: unique() }, names: ({ session }) => [session.id] }),
+    "session.update": async (world) => ({ params: { session: await aSession(world), tags: [unique()] }, names: idOf }),
+    "session.close": async (world) => ({ params: { session: await aSession(world) }, names: idOf }),
   },
 };
 
 /** Params of the reads that need some. */
-export const readParams = async (world: World): Promise<Record<string, object>> => ({
-  "agent.get": { id: world.bot.id },
-  "agent.spaces": { id: world.bot.id },
-  "apiKey.get": { id: world.bot.keyId },
-  "token.inspect": { token: world.bot.key },
-  "principal.resolve": { name: "Ada" },
-  "principal.lookup": { ids: [world.ada.id] },
-  "group.listMembers": { group: await aGroup(world) },
-  "access.check": { permission: "read" },
-  "access.explain": { permission: "read" },
-});
+export async function readParams(world: World): Promise<Record<string, object>> {
+  const task = unique();
+  await inside(world, "task.register", { task });
+  const session = await aSession(world);
+  const { run } = await inside(world, "session.send", { session, message: "Hello" });
+  return {
+    "agent.get": { id: world.bot.id },
+    "agent.spaces": { id: world.bot.id },
+    "apiKey.get": { id: world.bot.keyId },
+    "token.inspect": { token: world.bot.key },
+    "principal.resolve": { name: "Ada" },
+    "principal.lookup": { ids: [world.ada.id] },
+    "group.listMembers": { group: await aGroup(world) },
+    "access.check": { permission: "read" },
+    "access.explain": { permission: "read" },
+    "task.get": { task },
+    "session.get": { session },
+    "session.events": { session },
+    "run.get": { run: run.id },
+    "run.list": { session },
+  };
+}
 
 /** Every method of a kind, with its door. */
 export const methodsThat = (effect: "read" | "write"): { door: "user" | "space"; method: string }[] =>
@@ -175,6 +189,8 @@ const anAgent = async ({ server, ada }: World, owner = ada): Promise<string> =>
 const aKey = async ({ server, ada }: World): Promise<string> => (await must(server, ada.session, "apiKey.create", { name: unique() })).id;
 
 const aSecretKey = async (world: World): Promise<string> => (await inside(world, "secretKey.create", { name: unique() })).id;
+
+const aSession = async (world: World): Promise<string> => (await inside(world, "session.create", { task: unique() })).session.id;
 
 async function anOffer(world: World): Promise<string> {
   const id = await anAgent(world, world.bob);

@@ -47,6 +47,7 @@ const COMMANDS = [
   "agent spaces",
   "agent rename",
   "agent delete",
+  "agent run",
   "agent add",
   "agent transfer",
   "agent offers",
@@ -65,6 +66,16 @@ const COMMANDS = [
   "secretkey list",
   "secretkey rotate",
   "secretkey revoke",
+  "task list",
+  "task get",
+  "session create",
+  "session list",
+  "session get",
+  "session events",
+  "session send",
+  "session stop",
+  "session close",
+  "chat",
   "policy",
   "up",
   "user create",
@@ -88,7 +99,7 @@ async function walk(path: string[]): Promise<void> {
 beforeAll(async () => {
   home = await makeHome();
   await walk([]);
-});
+}, 180_000);
 
 test("the tree holds every command, and no other", () => {
   const leaves = [...helps.keys()].filter((path) => ![...helps.keys()].some((other) => other !== path && other.startsWith(`${path} `)));

@@ -1,13 +1,15 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { errors } from "@gatehouse/protocol";
+import { errors, MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_QUEUED_TURNS, MAX_WAIT_SECONDS, spaceApi } from "@gatehouse/protocol";
 import { KEY_PATTERN, Settings } from "@gatehouse/server";
 import { callers, policyTable, ruleTexts } from "@gatehouse/server/policy";
+import { routes } from "../packages/server/src/sessions/door.ts";
 
 /** The parts of the docs that are generated, by file and marker: each fact stands in the code once. */
 const parts: Record<string, Record<string, () => string>> = {
   "AUTH_DESIGN.md": { "user policy": () => policy("user"), "space policy": () => policy("space"), rules },
   "docs/credentials.md": { "key-pattern": () => `\`\`\`regex\n${KEY_PATTERN}\n\`\`\`` },
+  "docs/sessions.md": { routes: routeTable, "session limits": sessionLimits },
   "docs/settings.md": { settings },
   "docs/errors.md": { errors: errorTable },
 };
@@ -37,6 +39,29 @@ function rules(): string {
   return Object.entries(ruleTexts())
     .map(([label, text]) => `- **${label}**: ${text}.`)
     .join("\n");
+}
+
+function routeTable(): string {
+  const rows = routes.map(({ verb, path, method }) => [
+    `\`${verb} ${path.replace("*", ":task")}\``,
+    `\`${method}\``,
+    spaceApi[method].summary,
+  ]);
+  const stream = ["`GET /sessions/:session/out`", "", "The log as it grows, as server-sent events."];
+  return markdownTable(["address", "method", "what it does"], [...rows, stream]);
+}
+
+function sessionLimits(): string {
+  const kib = (bytes: number) => `${bytes / 1024} KiB`;
+  return markdownTable(
+    ["of", "at most"],
+    [
+      ["a request", kib(MAX_BODY_BYTES)],
+      ["a message, an action, a batch of chunks", kib(MAX_EVENT_BYTES)],
+      ["inputs of one session that wait for their turn", String(MAX_QUEUED_TURNS)],
+      ["a worker's question that waits for an answer", `${MAX_WAIT_SECONDS} s`],
+    ],
+  );
 }
 
 function settings(): string {

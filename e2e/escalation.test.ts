@@ -37,12 +37,12 @@ const fruitful = [
 const method = fc.oneof(
   { weight: 3, arbitrary: fc.constantFrom(...fruitful) },
   { weight: 1, arbitrary: fc.constantFrom("user invite.accept", "user apiKey.create", "user agent.transfer") },
-  { weight: 1, arbitrary: fc.constantFrom("user token.create", "space secretKey.create") },
+  { weight: 1, arbitrary: fc.constantFrom("user token.create", "space session.create", "space secretKey.create") },
   { weight: 2, arbitrary: fc.constantFrom(...allMethods) },
 );
 const stepBy = (...by: string[]): fc.Arbitrary<Step> =>
   fc.record({ by: fc.constantFrom(...by), method, draws: fc.array(fc.nat(23), { minLength: 5, maxLength: 5 }) });
-const accomplices = ["accomplice", "accomplice's pat", "accomplice's agent", "minted", "acting"];
+const accomplices = ["accomplice", "accomplice's pat", "accomplice's agent", ...BY_THEFT.slice(1)];
 /** What the thief does, and the accomplice does once more by what they have of it. */
 const echo = fc.tuple(stepBy("thief"), fc.constantFrom(...accomplices)).map(([step, by]): Step[] => [step, { ...step, by }]);
 /** An invitation by the thief, which the accomplice accepts. */
@@ -127,7 +127,7 @@ test("whatever is done with a stolen credential, nobody gets more than it, and n
   );
   await fc.assert(heists, { numRuns: 60 });
   // A thief to whom nothing is ever answered but no proves nothing.
-  for (const made of ["principal.add", "group.addMember", "access.grant", "invite.create", "token.create"])
+  for (const made of ["principal.add", "group.addMember", "access.grant", "invite.create", "token.create", "session.create"])
     expect(worked).toContain(`thief: ${made}`);
   expect(worked).toContain("accomplice: invite.accept");
 });

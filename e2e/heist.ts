@@ -127,6 +127,8 @@ export async function prepare(server: TestServer, { boss, victim, accomplice, lo
     } as Record<string, string>,
     /** Filled by what calls answer. */
     invites: [] as string[],
+    sessions: [] as string[],
+    holds: [] as { run: string; epoch: number }[],
     tokens: [] as string[],
     minted: [] as string[],
     keys: [key.id],

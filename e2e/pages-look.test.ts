@@ -1,8 +1,7 @@
-import axe, { type AxeResults } from "axe-core";
 import type { Page } from "puppeteer-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { pages } from "../packages/server/src/people/pages/pages.ts";
-import { ask, fill, follow, openWindow, said, tabTo } from "./browser.ts";
+import { ask, fill, findings, follow, openWindow, said, tabTo } from "./browser.ts";
 import { beginDevice, beginLogin } from "./logins.ts";
 import { giveAuthenticator, type NamedServer, signInto, startNamedServer } from "./pages-world.ts";
 import { makeHome, type Running } from "./run.ts";
@@ -109,13 +108,6 @@ const states: Record<keyof typeof pages, { well(page: Page): Promise<unknown>; w
 /** A window that notes what moved in it. */
 interface Moving {
   moves: unknown[];
-}
-
-/** What axe finds, by rule. */
-async function findings(page: Page): Promise<string[]> {
-  await page.evaluate(axe.source);
-  const { violations } = (await page.evaluate("axe.run()")) as AxeResults;
-  return violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html}\n${failureSummary}`));
 }
 
 const paint = (page: Page, scheme: string) => page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);

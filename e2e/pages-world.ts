@@ -4,13 +4,19 @@ import type { AddressInfo } from "node:net";
 import type { Page } from "puppeteer-core";
 import { startTestServer, type TestUser } from "./harness.ts";
 
-/** A server under a name: passkeys need one. @returns it, with the origin that browsers see */
-export async function startNamedServer(settings: Record<string, string> = {}) {
+/** A port on which nothing listens. */
+export async function freePort(): Promise<number> {
   const probe = createServer().listen(0, "127.0.0.1");
   await once(probe, "listening");
   const { port } = probe.address() as AddressInfo;
   probe.close();
   await once(probe, "close");
+  return port;
+}
+
+/** A server under a name: passkeys need one. @returns it, with the origin that browsers see */
+export async function startNamedServer(settings: Record<string, string> = {}) {
+  const port = await freePort();
   const origin = `http://localhost:${port}`;
   return { ...(await startTestServer({ PORT: String(port), PUBLIC_URL: origin, ...settings })), origin };
 }

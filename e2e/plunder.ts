@@ -65,7 +65,23 @@ const options: Record<string, (heist: Heist, method: string) => readonly unknown
   after: () => [undefined],
   since: () => [undefined],
   limit: () => [undefined],
-  outcome: () => [undefined],
+  outcome: (_heist, method) => (method === "run.endTurn" ? ["complete", "stopped"] : [undefined]),
+  task: () => ["docs", "support"],
+  tasks: () => [["docs", "support"]],
+  worker: () => ["thief"],
+  session: ({ sessions }) => sessions,
+  run: ({ holds }) => holds.map(({ run }) => run),
+  epoch: ({ holds }) => holds.map(({ epoch }) => epoch),
+  turn: (_heist, method) => (method === "session.stop" ? [undefined] : [1]),
+  chunks: () => [[{ type: "text-delta", id: "1", delta: "loot" }]],
+  externalId: () => [undefined, "loot"],
+  message: () => ["hello"],
+  reason: () => [undefined],
+  ...Object.fromEntries(
+    ["description", "idleTimeoutSeconds", "metadata", "tags", "tag", "status", "inputId", "action", "waitSeconds", "batch", "error"].map(
+      (name) => [name, () => [undefined]],
+    ),
+  ),
 };
 
 function paramsOf(heist: Heist, api: Api, method: string, draws: number[], email: string): Record<string, unknown> {
@@ -82,7 +98,7 @@ function paramsOf(heist: Heist, api: Api, method: string, draws: number[], email
 }
 
 /** The stolen credential, and what comes of it: all end together. */
-export const BY_THEFT = ["thief", "minted", "acting"];
+export const BY_THEFT = ["thief", "minted", "acting", "of a session"];
 
 /** A token that was minted is used; one for the accomplice's agent to act by is exchanged first. */
 async function keepToken(server: TestServer, heist: Heist, { mayAct }: Record<string, unknown>, made: Minted): Promise<void> {
@@ -113,6 +129,14 @@ export async function play(server: TestServer, heist: Heist, { by, method: both,
   }
   if (result && (method === "apiKey.create" || method === "secretKey.create")) heist.keys.push(result.id);
   if (result && method === "token.create" && BY_THEFT.includes(by)) await keepToken(server, heist, params, result);
+  if (result && method === "session.create") {
+    heist.sessions.push(result.session.id);
+    if (BY_THEFT.includes(by)) {
+      heist.minted.push(result.token);
+      heist.credentials["of a session"] = result.token;
+    }
+  }
+  if (result?.lease) heist.holds.unshift(result.lease);
   if (result && method === "agent.create") heist.principals[`agent ${Object.keys(heist.principals).length}`] = result.id;
   const names = Object.entries({ ...heist.principals, ...heist.groups }).map(([name, id]) => [id, name] as const);
   const told = names.reduce((text, [id, name]) => text.replaceAll(id, name), JSON.stringify(params));

@@ -145,6 +145,8 @@ export function actorAt(
   if (acting) layers.push(["actor", acting.granted ? needed : []], ["actor-owner", [...(acting.ownerGranted ? needed : []), ofOwners]]);
   if (acting?.ceiling) layers.push(["actor-ceiling", [formatPermission(about.needed ?? ANY)]]);
   if (credential.scope) layers.push(["token", credential.scope.map(formatPermission)]);
+  // That of the token which the user made for the agent stays a layer of its own.
+  if (credential.scope && acting) layers.push(["token", ["admin"]]);
   return {
     principal: { id: idOf(world, holder), kind: kinds[holder], name: "", email: null },
     owner: null,

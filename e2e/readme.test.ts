@@ -21,10 +21,10 @@ function usablePort(port = DEFAULT_PORT): Promise<number> {
 const inShell = (step: Step): Step =>
   step.language === "ts" ? { ...step, code: `(cd e2e && ME_API_KEY=$KEY '${process.execPath}' -e '${step.code}')` } : step;
 
-test("the quick start works as it is written, and prints what it says", async () => {
+test("the quick start and the first conversation work as they are written, and print what they say", { timeout: 180_000 }, async () => {
   const port = await usablePort();
   const readme = (await readFile(join(ROOT, "README.md"), "utf8")).replaceAll(String(DEFAULT_PORT), String(port));
-  const [quickStart = ""] = /^## Quick start$[\s\S]*?(?=^## )/m.exec(readme) ?? [];
+  const [quickStart = ""] = /^## Quick start$[\s\S]*?(?=^## Where to go)/m.exec(readme) ?? [];
   const [startCommand, ...steps] = stepsOf(quickStart).map(inShell);
   const home = await makeHome({
     PORT: String(port),
@@ -47,6 +47,12 @@ test("the quick start works as it is written, and prints what it says", async ()
   }
   const overHttp = ran.find(({ code }) => code.includes("curl"))?.output ?? "";
   expect(JSON.parse(overHttp)).toMatchObject({ jsonrpc: "2.0", id: 1, result: { kind: "a", name: "support-bot", email: null } });
+
+  const started = JSON.parse(ran.find(({ code }) => code.includes("/api/v1/sessions"))?.output ?? "");
+  expect(started).toMatchObject({ existing: false, run: null, session: { task: "echo", externalId: "first-talk", status: "open" } });
+  const answers = JSON.parse(`[${ran.at(-1)?.output.replace("}\n{", "},{")}]`);
+  expect(answers).toMatchObject([{ text: "pong" }, { text: "echo" }]);
+  expect(answers[0].run.id, "one run answers both").toBe(answers[1].run.id);
 
   process.kill(-(server.child.pid as number), "SIGINT");
   await server.finished;

@@ -27,7 +27,7 @@ describe.each(spaceMethods)("%s", (method) => {
   test("denies whom the policy refuses before the params, whatever they send, in the same words", { timeout: 5 * MINUTES }, async () => {
     const params = await validSpaceParams(method, world);
     const group = typeof params.group === "string" ? params.group : await world.newGroup();
-    const about = { needed: await neededFor(method, params, server), group };
+    const about = { needed: await neededFor(method, params, world), group };
     const answers = new Set<string>();
     for (const by of means) {
       for (const [name, position] of Object.entries(by.positions)) {

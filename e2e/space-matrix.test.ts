@@ -22,9 +22,13 @@ afterAll(() => server.close());
 /** Params about fresh things, and what the row needs of them. */
 async function prepare(world: SpaceWorld, { method, whom }: SpaceRow, position: Position) {
   const id = whom === "self" ? idOf(world, position.holder) : whom === "own agent" ? await world.newAgentOfBob() : undefined;
-  const params = await validSpaceParams(method, world, { whom: id, intoGroup: whom === "into a group" });
+  const params = await validSpaceParams(method, world, {
+    whom: id,
+    intoGroup: whom === "into a group",
+    caller: idOf(world, position.holder),
+  });
   const group = typeof params.group === "string" ? params.group : await world.newGroup();
-  return { params, about: { needed: await neededFor(method, params, server), group } };
+  return { params, about: { needed: await neededFor(method, params, world), group } };
 }
 
 /** Asks whether, and why, in one request. @returns what was answered, or the data of the error */

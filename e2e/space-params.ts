@@ -35,6 +35,8 @@ interface Making {
   /** The id of whom the call is to be about; undefined = somebody. */
   whom: string | undefined;
   intoGroup: boolean;
+  /** As whom a worker's hold is kept. */
+  caller: string;
   soFar: Record<string, unknown>;
 }
 
@@ -56,6 +58,15 @@ const values: Record<string, (at: Making) => unknown> = {
     if (method === "access.revoke") await world.asAda("access.grant", { principal, permission });
     return permission;
   },
+  task: async ({ method, world }) => {
+    const task = `${uniqueName()}/task`;
+    if (method === "task.get") await world.asAda("task.register", { task });
+    return task;
+  },
+  session: ({ world }) => world.newSession(),
+  run: async ({ method, world, caller }) => (await world.newRun(method === "run.get" ? undefined : caller)).run,
+  epoch: ({ world, soFar: { run } }) => world.epochOf(run as string),
+  turn: () => 1,
   id: async ({ method, world }) => (method.startsWith("secretKey.") ? await world.newSecret() : await world.asAda("invite.create", {})).id,
   ids: async ({ world }) => [await world.newUser()],
   groups: async ({ world, intoGroup }) => (intoGroup ? [await world.newGroup()] : []),
@@ -67,31 +78,51 @@ const values: Record<string, (at: Making) => unknown> = {
   overlapHours: () => 1,
   expiresInHours: () => 1,
   limit: () => 3,
-  after: ({ world }) => world.newId(),
+  // An event is named by its place.
+  after: ({ method, world }) => (method === "session.events" ? 0 : world.newId()),
   since: ({ world }) => world.newId(),
   actor: ({ world }) => world.newId(),
-  outcome: () => "OK",
+  outcome: ({ method }) => (method === "run.endTurn" ? "complete" : "OK"),
   // A question is about a permission or about a method, never about both.
   method: ({ method }) => (method === "audit.list" ? "space.get" : undefined),
   params: () => undefined,
+  description: () => "What it does.",
+  idleTimeoutSeconds: () => 5,
+  externalId: uniqueName,
+  metadata: () => ({ of: "a test" }),
+  tags: () => ["test"],
+  tag: () => "test",
+  status: () => "open",
+  message: () => "Hello",
+  // What is said is a message or an action, never both.
+  action: () => undefined,
+  inputId: uniqueName,
+  tasks: () => [uniqueName()],
+  worker: () => "a test",
+  waitSeconds: () => 0,
+  batch: () => 1,
+  chunks: () => [{ type: "text-delta", id: "1", delta: "Hello" }],
+  error: () => undefined,
+  reason: () => "handover",
 };
 
 /**
  * Valid params for any method of the space RPC, about fresh things of the world's space.
  * @param more.whom the id of whom the call is to be about, if not of somebody new
  * @param more.intoGroup whether it puts somebody into a group
+ * @param more.caller the id of who calls, where it is a worker's call; Bob's if left out
  * @throws Error for a param that it has no value for: say here what a valid one looks like
  */
 export async function validSpaceParams(
   method: SpaceMethod,
   world: SpaceWorld,
-  { whom, intoGroup = false }: { whom?: string | undefined; intoGroup?: boolean } = {},
+  { whom, intoGroup = false, caller = world.bob.id }: { whom?: string | undefined; intoGroup?: boolean; caller?: string } = {},
 ): Promise<Record<string, unknown>> {
   const soFar: Record<string, unknown> = {};
   for (const name of Object.keys(spaceApi[method].params.shape)) {
     const make = values[name];
     if (!make) throw new Error(`${method} has a param that no valid value is known for: ${name}`);
-    soFar[name] = await make({ method, world, whom, intoGroup, soFar });
+    soFar[name] = await make({ method, world, whom, intoGroup, caller, soFar });
   }
   return soFar;
 }

@@ -5,6 +5,7 @@ import type { Decision, Rule } from "../packages/server/src/rules.ts";
 import { type Cell, OK, refused } from "./grid.ts";
 import type { TestServer } from "./harness.ts";
 import type { SpaceMethod } from "./space-params.ts";
+import type { SpaceWorld } from "./space-world.ts";
 
 const ruleOf = (method: SpaceMethod) => spacePolicy[method] as unknown as Rule<unknown>;
 
@@ -42,13 +43,15 @@ function fromDecision({ allowed, layers, needed: any, why }: Decision): Predicte
     : { cell: refused(200, "FORBIDDEN", "permission", layer), explained: { allowed, layers, needed, reason: `${layer} lacks it` } };
 }
 
-const nobody: Actor = {
+/** Somebody in the space who holds nothing. */
+const nobodyIn = ({ space }: SpaceWorld): Actor => ({
   principal: { id: "", kind: "a", name: "", email: null },
   owner: null,
   credential: { via: "agent_key", id: "", expiresAt: null, ceiling: [parsePermission("read")] },
-};
+  standing: { space, admin: false, ownerPresent: true, layers: [] },
+});
 
 /** The first permission that would meet a row's need, its path from the params; undefined where it asks for none. */
-export async function neededFor(method: SpaceMethod, params: object, { sql }: TestServer): Promise<Permission | undefined> {
-  return (await ruleOf(method)[1]?.decide?.(params, { actor: nobody, sql }))?.needed[0];
+export async function neededFor(method: SpaceMethod, params: object, world: SpaceWorld): Promise<Permission | undefined> {
+  return (await ruleOf(method)[1]?.decide?.(params, { actor: nobodyIn(world), sql: world.server.sql }))?.needed[0];
 }

@@ -56,6 +56,8 @@ export async function makeSpaceWorld(server: TestServer) {
     return (await must(by.session, "apiKey.create", { name: uniqueName(), agent, ceiling })).key;
   };
 
+  const newSession = async (): Promise<string> => (await asAda("session.create", { task: `${uniqueName()}/task` })).session.id;
+
   return {
     server,
     space,
@@ -89,6 +91,21 @@ export async function makeSpaceWorld(server: TestServer) {
     /** The id of nothing. */
     newId: async () => (await sql<{ id: string }[]>`select uuidv7() as id`)[0]?.id as string,
     newSecret,
+    newSession,
+    /** A run with its first turn under way, which somebody holds as its worker; or which waits for one. */
+    async newRun(worker?: string): Promise<{ session: string; run: string }> {
+      const session = await newSession();
+      const { run } = await asAda("session.send", { session, message: "Hello" });
+      if (worker === undefined) return { session, run: run.id };
+      await sql`
+        with held as (
+          update runs set epoch = nextval('run_epoch'), worker = 'a test', worker_id = ${worker}, leased_until = now() + interval '1 hour'
+          where id = ${run.id})
+        update turns set status = 'running', run_id = ${run.id}, attempts = 1 where session_id = ${session}`;
+      return { session, run: run.id };
+    },
+    epochOf: async (run: string): Promise<number> =>
+      (await sql<{ epoch: number }[]>`select epoch::integer from runs where id = ${run}`)[0]?.epoch as number,
     /** A key of Bob's, of one of the agents or of the service, limited or not. */
     keyOf(holder: Parameters<typeof makeKey>[0], limits: readonly Permission[] | null): Promise<string> {
       const ceiling = limits?.map(formatPermission);

@@ -34,13 +34,14 @@ interface Live {
   space: string;
   who: string;
   scope: string[];
+  under: string[][];
   ceiling: string[] | null;
   agent: string | null;
   agentCeiling: string[] | null;
 }
 
 const liveTokens = (server: TestServer, spaces: string[], mine: string) => server.sql<Live[]>`
-  select t.id, t.space_id as space, t.principal_id as who, t.scope, k.ceiling, t.actor_id as agent, ak.ceiling as agent_ceiling
+  select t.id, t.space_id as space, t.principal_id as who, t.scope, t.under, k.ceiling, t.actor_id as agent, ak.ceiling as agent_ceiling
   from tokens t
   join principals p on p.id = t.principal_id
   left join api_keys k on k.id = t.key_id
@@ -51,9 +52,13 @@ const liveTokens = (server: TestServer, spaces: string[], mine: string) => serve
     and (t.session_id is null or s."expiresAt" > now())`;
 
 /** Somebody as they come by a token. */
-const byToken = ({ who, scope, ceiling, agent, agentCeiling }: Live): Holder => ({
+const byToken = ({ who, scope, under, ceiling, agent, agentCeiling }: Live): Holder => ({
   principal: { id: who },
-  credential: { ceiling: ceiling?.map(parsePermission) ?? null, scope: scope.map(parsePermission) },
+  credential: {
+    ceiling: ceiling?.map(parsePermission) ?? null,
+    scope: scope.map(parsePermission),
+    under: under.map((layer) => layer.map(parsePermission)),
+  },
   ...(agent && { act: { principal: { id: agent, name: "" }, owner: null, ceiling: agentCeiling?.map(parsePermission) ?? null } }),
 });
 

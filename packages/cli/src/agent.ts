@@ -1,6 +1,7 @@
 import type { Client } from "@gatehouse/client";
 import type { Agent, UserApi } from "@gatehouse/protocol";
 import type { Command } from "commander";
+import { runAgents } from "./agent-run.ts";
 import { confirmed } from "./ask.ts";
 import { addCommand, addNoun } from "./command.ts";
 import { CliError } from "./exit.ts";
@@ -19,7 +20,7 @@ export function addAgent(program: Command): void {
   const agent = addNoun(
     program,
     "agent",
-    "Agents that belong to you: create, list, get, spaces, rename, delete; add, transfer, offers, accept, decline.",
+    "Agents that belong to you: create, list, get, spaces, rename, delete, run; add, transfer, offers, accept, decline.",
   );
 
   addCommand(agent, {
@@ -92,5 +93,15 @@ export function addAgent(program: Command): void {
       return client.agent.delete({ id });
     },
     show: ({ id }) => `Deleted agent ${id}, and with it its keys.`,
+  });
+
+  addCommand(agent, {
+    usage: "run <file>",
+    summary: "Serve the agents that a file exports, and start them again when it changes. Ctrl-C stops it.",
+    examples: ["agent run ./agents.ts", "agent run ./agents.ts --no-watch"],
+    options: (command) => command.option("--no-watch", "end when the agents end, and never start them again"),
+    traced: false,
+    run: (me, { watch }: { watch: boolean }, file) => runAgents(me, file as string, { watching: watch }),
+    show: () => "",
   });
 }

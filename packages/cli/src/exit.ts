@@ -11,6 +11,7 @@ export const exitCodes = {
   "not found": 5,
   conflict: 6,
   unreachable: 7,
+  "still running": 8,
 } as const;
 export type Ending = keyof typeof exitCodes;
 
@@ -33,6 +34,8 @@ const endings: Partial<Record<string, Ending>> = {
   NOT_FOUND: "not found",
   CONFLICT: "conflict",
   LAST_ADMIN: "conflict",
+  SESSION_CLOSED: "conflict",
+  SESSION_EXPIRED: "conflict",
   UNREACHABLE: "unreachable",
   UNAVAILABLE: "unreachable",
 } satisfies Partial<Record<GatehouseError["code"], Ending>>;

@@ -5,6 +5,7 @@ import { addAccess } from "./access.ts";
 import { addAgent } from "./agent.ts";
 import { addApikey } from "./apikey.ts";
 import { addAudit } from "./audit.ts";
+import { addChat } from "./chat.ts";
 import { addCompletions } from "./completions.ts";
 import { addDoctor } from "./doctor.ts";
 import { describe, exitCodes } from "./exit.ts";
@@ -19,7 +20,9 @@ import { json, note } from "./output.ts";
 import { addPolicy } from "./policy.ts";
 import { addPrincipal } from "./principal.ts";
 import { addSecretkey } from "./secretkey.ts";
+import { addSession } from "./session.ts";
 import { addSpace } from "./space.ts";
+import { addTask } from "./task.ts";
 import { addToken } from "./token.ts";
 import { addTransfer } from "./transfer.ts";
 import { addWhoami } from "./whoami.ts";
@@ -41,12 +44,14 @@ Examples:
   $ me up
   $ me login
   $ me whoami
-  $ me agent create support-bot`,
+  $ me agent create support-bot
+  $ me chat echo`,
   )
   .exitOverride();
 
-const nouns = [addSpace, addPrincipal, addGroup, addAccess, addInvite, addAudit, addAgent, addTransfer, addApikey, addToken, addSecretkey];
-for (const add of [addWhoami, addLogin, ...nouns, addPolicy, addUp, addUser, addKeys, addMigrate, addDoctor]) add(program);
+const people = [addSpace, addPrincipal, addGroup, addAccess, addInvite, addAudit];
+const agents = [addAgent, addTransfer, addApikey, addToken, addSecretkey, addTask, addSession, addChat];
+for (const add of [addWhoami, addLogin, ...people, ...agents, addPolicy, addUp, addUser, addKeys, addMigrate, addDoctor]) add(program);
 addCompletions(program);
 
 try {

@@ -43,13 +43,16 @@ export const moment = (at: string | null, never = "never"): string => (at === nu
 
 /** Says something to the person, beside the result. */
 export const note = (text: string): void => {
-  process.stderr.write(`${text.split("\n").map(safe).join("\n")}\n`);
+  process.stderr.write(`${safeLines(text)}\n`);
 };
 
 const STEERING = /[\p{Cc}\p{Bidi_Control}]/gu;
 
 /** What other people named, and other servers answer, may hold anything: nothing of it may steer the terminal. */
 export const safe = (text: string): string => text.replace(STEERING, "\ufffd");
+
+/** The same of text of several lines, such as an answer: its line ends and tabs stay. */
+export const safeLines = (text: string): string => text.replace(STEERING, (char) => (char === "\n" || char === "\t" ? char : "\ufffd"));
 
 /** A whole result, with every text in it made safe. */
 export const allSafe = <T>(result: T): T =>

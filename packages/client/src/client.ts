@@ -35,9 +35,11 @@ type Send = (name: string, params: unknown) => Promise<unknown>;
  */
 export const createUserClient = (target: Target): Client<UserApi> => createClient(userApi, "/api/v1/user/rpc", target);
 
-/** The same for the space RPC: calls inside one space. @throws GatehouseError NOT_FOUND from every call of who is not in it */
-export const createSpaceClient = (target: Target & { space: string }): Client<SpaceApi> =>
-  createClient(spaceApi, "/api/v1/space/rpc", target);
+/**
+ * The same for the space RPC: calls inside one space, which may be left out where the credential is for one, as tokens are.
+ * @throws GatehouseError NOT_FOUND from every call of who is not in it
+ */
+export const createSpaceClient = (target: Target): Client<SpaceApi> => createClient(spaceApi, "/api/v1/space/rpc", target);
 
 const tracer = trace.getTracer("gatehouse-client");
 
@@ -112,7 +114,8 @@ function unwrap(answer: RpcResponse | undefined): unknown {
   return answer.result;
 }
 
-async function retried<T>(allowed: boolean, run: () => Promise<T>): Promise<T> {
+/** @param allowed whether it may be done again where it failed by what passes */
+export async function retried<T>(allowed: boolean, run: () => Promise<T>): Promise<T> {
   for (let tried = 0; ; tried++) {
     try {
       return await run();

@@ -1,6 +1,5 @@
-import type { ErrorCode } from "@gatehouse/protocol";
 import { GatehouseError } from "./error.ts";
-import { reach, type Target } from "./transport.ts";
+import { reach, refusalOf, type Target } from "./transport.ts";
 
 /**
  * Signs a person in. @returns the Bearer token of the session
@@ -20,13 +19,6 @@ export async function signOut(target: Target): Promise<void> {
 
 async function send(target: Target, path: string, body: object): Promise<Response> {
   const answer = await reach(target, path, body);
-  if (answer.ok) return answer;
-  // RFC 9457 problem details.
-  const problem = (await answer.json().catch(() => ({}))) as { code?: ErrorCode; detail?: string };
-  throw problem.code
-    ? new GatehouseError(problem.code, problem.detail ?? problem.code, problem as object)
-    : new GatehouseError(
-        "BAD_ANSWER",
-        `${target.server} answered with status ${answer.status}, but not as a Gatehouse does. Check the address.`,
-      );
+  if (!answer.ok) throw await refusalOf(target, answer);
+  return answer;
 }

@@ -1,4 +1,4 @@
-import type { RpcRequest, RpcResponse } from "@gatehouse/protocol";
+import type { ErrorCode, RpcRequest, RpcResponse } from "@gatehouse/protocol";
 import { context, propagation } from "@opentelemetry/api";
 import { GatehouseError } from "./error.ts";
 
@@ -26,48 +26,63 @@ const TIMEOUT_MS = 30_000;
  * @throws GatehouseError UNREACHABLE
  */
 export const reach = (target: Target, path: string, body: unknown): Promise<Response> =>
-  post401(target, path, { type: "application/json", text: JSON.stringify(body) });
+  send(target, path, "application/json", JSON.stringify(body));
 
 /** Posts a form, as OAuth endpoints take it. @throws GatehouseError UNREACHABLE */
 export const reachForm = (target: Target, path: string, form: Record<string, string>): Promise<Response> =>
-  post401(target, path, { type: "application/x-www-form-urlencoded", text: new URLSearchParams(form).toString() });
+  send(target, path, "application/x-www-form-urlencoded", new URLSearchParams(form).toString());
 
-interface Body {
-  type: string;
-  text: string;
-}
+const send = (target: Target, path: string, type: string, body: string): Promise<Response> =>
+  request(target, path, () => ({
+    method: "POST",
+    headers: { "content-type": type },
+    body,
+    signal: AbortSignal.timeout(target.timeoutMs ?? TIMEOUT_MS),
+  }));
 
-/** Once more, with another credential, where the first was refused: nothing has happened by then. */
-async function post401(target: Target, path: string, body: Body): Promise<Response> {
+/**
+ * Sends a request: once more, with another credential, where the first was refused, as nothing has happened by then.
+ * @param init what to send, asked for each time
+ * @throws GatehouseError UNREACHABLE
+ */
+export async function request(target: Target, path: string, init: () => RequestInit): Promise<Response> {
   const { credential } = target;
-  if (typeof credential !== "function") return send(target, path, body, credential);
+  if (typeof credential !== "function") return sendAs(target, path, init(), credential);
   const given = await credential();
-  const answer = await send(target, path, body, given);
+  const answer = await sendAs(target, path, init(), given);
   if (answer.status !== 401 || given === undefined) return answer;
   const other = await credential(given);
   if (other === undefined || other === given) return answer;
   await answer.body?.cancel();
-  return send(target, path, body, other);
+  return sendAs(target, path, init(), other);
 }
 
-async function send(target: Target, path: string, { type, text }: Body, credential: string | undefined): Promise<Response> {
-  const headers: Record<string, string> = { "content-type": type };
+async function sendAs(target: Target, path: string, init: RequestInit, credential: string | undefined): Promise<Response> {
+  const headers: Record<string, string> = { ...(init.headers as Record<string, string>) };
   if (credential !== undefined) headers.authorization = `Bearer ${credential}`;
   if (target.space !== undefined) headers["x-me-space"] = target.space;
   propagation.inject(context.active(), headers);
   try {
     return await (target.fetch ?? fetch)(new URL(path, target.server), {
-      method: "POST",
+      ...init,
       headers,
-      body: text,
       credentials: credential === undefined ? "include" : "omit",
       redirect: "error", // a credential goes to the server that was named, and nowhere else
-      signal: AbortSignal.timeout(target.timeoutMs ?? TIMEOUT_MS),
     });
   } catch (cause) {
     throw unreachable(target, cause);
   }
 }
+
+/** What an answer of plain HTTP refuses with: problem details (RFC 9457). */
+export async function refusalOf(target: Target, answer: Response): Promise<GatehouseError> {
+  const problem = (await answer.json().catch(() => ({}))) as { code?: ErrorCode; detail?: string };
+  return problem.code ? new GatehouseError(problem.code, problem.detail ?? problem.code, problem as object) : strange(target, answer);
+}
+
+/** What is said of an answer that no Gatehouse gives. */
+export const strange = ({ server }: Target, { status }: Response) =>
+  new GatehouseError("BAD_ANSWER", `${server} answered with status ${status}, but not as a Gatehouse does. Check the address.`);
 
 /**
  * Posts one call, or one batch, and returns the answers in no promised order.
@@ -80,17 +95,13 @@ export async function post(target: Target, path: string, body: RpcRequest | RpcR
     throw unreachable(target, cause); // the line broke in the middle of the answer
   });
   const answers = readAnswers(text);
-  if (!answers)
-    throw new GatehouseError(
-      "BAD_ANSWER",
-      `${target.server} answered with status ${answer.status}, but not as a Gatehouse does. Check the address.`,
-    );
+  if (!answers) throw strange(target, answer);
   const [first] = answers;
   if (answer.status !== 200 && first && "error" in first) throw toError(first.error);
   return answers;
 }
 
-const unreachable = ({ server }: Target, cause: unknown) =>
+export const unreachable = ({ server }: Target, cause: unknown) =>
   new GatehouseError("UNREACHABLE", `${server} does not answer. Is the server running there?`, {}, { cause });
 
 /** The answers that a body holds; undefined when it is not what a Gatehouse sends. */

@@ -9,8 +9,11 @@ import { identityMethods } from "./identity.ts";
 import { invitedMethods, inviteMethods } from "./invite.ts";
 import type { Method } from "./method.ts";
 import { principalMethods } from "./principal.ts";
+import { runMethods } from "./run.ts";
 import { secretKeyMethods } from "./secret-key.ts";
+import { sessionMethods } from "./session.ts";
 import { insideSpaceMethods, spaceMethods } from "./space.ts";
+import { taskMethods } from "./task.ts";
 import { tokenMethods } from "./token.ts";
 import { transferMethods } from "./transfer.ts";
 
@@ -34,6 +37,9 @@ export const spaceApi = {
   ...accessMethods,
   ...inviteMethods,
   ...secretKeyMethods,
+  ...taskMethods,
+  ...sessionMethods,
+  ...runMethods,
   ...auditMethods,
   ...discoverMethods,
 };

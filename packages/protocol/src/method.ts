@@ -5,8 +5,11 @@ import type { ErrorCode } from "./errors.ts";
 export interface Method<P extends z.ZodObject = z.ZodObject, R extends z.ZodType = z.ZodType> {
   /** One sentence, for people. */
   readonly summary: string;
-  /** A `read` changes nothing and may be retried. */
-  readonly effect: "read" | "write";
+  /**
+   * A `read` changes nothing and may be retried. A `write` runs in a transaction and is recorded. An `append` adds to
+   * the log of a session, which is a record itself.
+   */
+  readonly effect: "read" | "write" | "append";
   /** Strict, by name; by position in the order of its keys. */
   readonly params: P;
   readonly result: R;

@@ -20,6 +20,8 @@ export interface Actor {
     readonly ceiling: readonly Permission[] | null;
     /** What a token is limited to. */
     readonly scope?: readonly Permission[];
+    /** What the tokens are limited to that it was minted from. */
+    readonly under?: readonly (readonly Permission[])[];
     /** Slug of the only space it is good in; absent = any. */
     readonly space?: string | undefined;
     /** What a token that is minted from it hangs on, besides the credential itself. */

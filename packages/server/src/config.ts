@@ -154,6 +154,7 @@ export const Settings = z.object({
     .meta({ default: "none" }),
   RATE_LIMIT: wholeNumber(0, 1e9).default(6000).describe("Requests per minute that one address may make; 0 = no limit."),
   BODY_TIMEOUT_MS: wholeNumber(100, 600_000).default(10_000).describe("Milliseconds within which a request's body must have arrived."),
+  LEASE_SECONDS: wholeNumber(1, 300).default(15).describe("Seconds after which a worker that is not heard of loses its run to another."),
   LOG_LEVEL: z
     .enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"])
     .default("info")
@@ -193,6 +194,7 @@ export interface Config {
   /** Requests a minute from one address; 0 = no limit. */
   rateLimit: number;
   bodyTimeoutMs: number;
+  leaseSeconds: number;
   logLevel: string;
   /** The service name to trace under; absent when no OTLP endpoint is configured. */
   tracedAs: string | undefined;
@@ -238,6 +240,7 @@ export function readConfig(env: Record<string, string | undefined> = process.env
     trustedIssuers: settings.TRUSTED_ISSUERS,
     rateLimit: settings.RATE_LIMIT,
     bodyTimeoutMs: settings.BODY_TIMEOUT_MS,
+    leaseSeconds: settings.LEASE_SECONDS,
     logLevel: settings.LOG_LEVEL,
     tracedAs:
       settings.OTEL_SDK_DISABLED !== "true" && (settings.OTEL_EXPORTER_OTLP_ENDPOINT ?? settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)

@@ -127,3 +127,7 @@ function traceQuery(query: LazyQuery): void {
     return handle.call(query);
   };
 }
+
+/** Runs in a transaction: a new one, or the one that `sql` is already. */
+export const inTransaction = <T>(sql: Sql, run: (sql: Sql) => Promise<T>): Promise<T> =>
+  "begin" in sql ? ((sql as Database).begin(run) as Promise<T>) : run(sql);

@@ -31,13 +31,20 @@ export function presentedBy({ headers, raw }: FastifyRequest): Credentials {
   return { authorization: twice ? "" : authorization, cookie, origin };
 }
 
-/** What a request brings to the path of a call, with a body of JSON-RPC. */
-export const callOf = (request: FastifyRequest, body: Uint8Array): DoorRequest => ({
+/** What a request brings to the path of a call, with a body of JSON-RPC. @param reply tells when the caller has gone */
+export const callOf = (request: FastifyRequest, body: Uint8Array, reply?: FastifyReply): DoorRequest => ({
   presented: presentedBy(request),
   space: request.headers["x-me-space"]?.toString(),
   body,
   requestId: request.id,
+  ...(reply && { gone: gone(reply) }),
 });
+
+function gone({ raw }: FastifyReply): AbortSignal {
+  const left = new AbortController();
+  raw.once("close", () => left.abort());
+  return left.signal;
+}
 
 /** Answers a request that never became a call: in the shape of its door. */
 export async function refuse(house: House, request: FastifyRequest, reply: FastifyReply, refusal: Refusal): Promise<FastifyReply> {

@@ -17,6 +17,8 @@ import { traceRequest } from "./telemetry.ts";
 
 const OTHER_METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE"] as const;
 const READY_TIMEOUT_MS = 2000;
+/** Characters of one part of an address. */
+const MAX_PARAM_LENGTH = 8192;
 /** Fastify's own errors, as ours. */
 const transportErrors: Record<string, ErrorCode> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: "UNSUPPORTED_MEDIA_TYPE",
@@ -36,6 +38,8 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
   const proxies = config.trustProxy;
   const app = Fastify({
     bodyLimit: MAX_BODY_BYTES,
+    // An external id may be 128 long, which encoded is longer; what is too long is the method's to say.
+    routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     trustProxy: typeof proxies === "number" ? (_address, hop) => hop < proxies : proxies,
     genReqId: () => uuidv7(),
     forceCloseConnections: "idle",
@@ -56,7 +60,7 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
   await app.register(cors, {
     origin: house.origins,
     credentials: true,
-    methods: ["GET", "POST"],
+    methods: ["GET", "POST", "PATCH"],
     // Answers every OPTIONS: strict, it refuses some of them in a shape of its own.
     strictPreflight: false,
     exposedHeaders: ["x-request-id", "retry-after", "ratelimit", "set-auth-token"],
@@ -77,7 +81,7 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
   for (const [url, door] of Object.entries(RPC)) {
     app.post(url, async (request, reply) => {
       const answered = await traceRequest({ method: "POST", route: url, headers: request.headers }, () =>
-        answer(house.doors[door], callOf(request, request.body as Uint8Array)),
+        answer(house.doors[door], callOf(request, request.body as Uint8Array, reply)),
       );
       return send(house, reply, answered);
     });

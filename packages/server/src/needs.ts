@@ -85,6 +85,24 @@ export function anyOf<Input>(...alternatives: Alternative<Input>[]): Need<Input>
   };
 }
 
+/** A need of one permission for each of several things: all of them, or nothing. */
+export function allOf<Input>(alternative: Alternative<string>, pick: Pick<Input, readonly string[]>): Need<Input> {
+  const one = anyOf(alternative);
+  const decide = async (input: Input, at: Judging): Promise<Decision> => {
+    const decisions = await Promise.all(pick(input).map((each) => (one.decide as NonNullable<typeof one.decide>)(each, at)));
+    return decisions.find(({ allowed }) => !allowed) ?? (decisions[0] as Decision);
+  };
+  return {
+    ...one,
+    label: `${alternative.label} each`,
+    decide,
+    async check(input, at) {
+      const decision = await decide(input, at);
+      if (!decision.allowed) throw await denied(decision, at);
+    },
+  };
+}
+
 const layersOf = ({ standing }: Actor): readonly Layer[] => standing?.layers ?? [];
 
 /** Whether some params could meet a need: every layer must hold something that could cover an alternative. */

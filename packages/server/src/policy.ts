@@ -4,6 +4,7 @@ import {
   admin,
   adminOver,
   agentOfMine,
+  allOf,
   anyOf,
   ownAgent,
   ownKey,
@@ -16,6 +17,7 @@ import {
   write,
 } from "./needs.ts";
 import { anyone, interactive, members, type Policy, users } from "./rules.ts";
+import { readRun, readSession, serveRun, writeSession } from "./sessions/rows.ts";
 
 /**
  * Who may do what: the whole of it. `who` is decided before the params are read, `needs` after.
@@ -100,6 +102,28 @@ export const spacePolicy: Policy<SpaceApi> = {
   "secretKey.list":        [interactive, anyOf(admin())],
   "secretKey.rotate":      [interactive, making(anyOf(admin()))],
   "secretKey.revoke":      [interactive, anyOf(admin())],
+
+  "task.list":             [members],
+  "task.get":              [members,     anyOf(read("tasks", (i) => i.task))],
+  "task.register":         [members,     anyOf(admin("tasks", (i) => i.task))],
+
+  "session.create":        [members,     anyOf(write("tasks", (i) => i.task), write("sessions"))],
+  "session.get":           [members,     readSession((i) => i.session)],
+  "session.list":          [members],
+  "session.update":        [members,     writeSession((i) => i.session)],
+  "session.send":          [members,     writeSession((i) => i.session)],
+  "session.stop":          [members,     writeSession((i) => i.session)],
+  "session.close":         [members,     writeSession((i) => i.session)],
+  "session.events":        [members,     readSession((i) => i.session)],
+
+  "run.get":               [members,     readRun((i) => i.run)],
+  "run.list":              [members,     readSession((i) => i.session)],
+  "run.lease":             [members,     allOf(admin("tasks", (task) => task), (i) => i.tasks)],
+  "run.next":              [members,     serveRun((i) => i.run)],
+  "run.emit":              [members,     serveRun((i) => i.run)],
+  "run.endTurn":           [members,     serveRun((i) => i.run)],
+  "run.end":               [members,     serveRun((i) => i.run)],
+  "run.heartbeat":         [members,     serveRun((i) => i.run)],
 
   "audit.list":            [members,     anyOf(read("audit"))],
 };

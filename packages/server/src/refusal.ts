@@ -40,6 +40,11 @@ const KEY_GONE = /_key_id_fkey$/;
 /** Two changes each waited for the other, and this one gave way (class 40). */
 const GAVE_WAY = /^40/;
 
+/** What fits the schema of the params, but nothing that is kept, by SQLSTATE: a number too large, a NUL, half of a surrogate pair. */
+const NUMBER_TOO_LARGE = "22003";
+const NO_TEXT = new Set(["22P05", "22021"]);
+const NO_JSON = "22P02";
+
 /** Errors of the connection rather than of the statement: by driver code, Node code or SQLSTATE (classes 08, 53, 57P). */
 const UNREACHABLE = /^(CONNECT|CONNECTION_|ECONN|ENOENT|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|08|53|57P)/;
 
@@ -49,10 +54,22 @@ export function toRefusal(thrown: unknown): Refusal {
   const { code, constraint_name } = thrown as { code?: unknown; constraint_name?: unknown };
   const known = typeof constraint_name === "string" ? constraints[constraint_name] : undefined;
   if (known) return new Refusal(known.code, known.message, {}, { cause: thrown });
-  const raced = racedRefusal(code, constraint_name);
-  if (raced) return new Refusal(raced.code, raced.message, {}, { cause: thrown });
+  const told = racedRefusal(code, constraint_name) ?? unfitRefusal(thrown as UnfitError);
+  if (told) return new Refusal(told.code, told.message, {}, { cause: thrown });
   const unreachable = typeof code === "string" && UNREACHABLE.test(code);
   return new Refusal(unreachable ? "UNAVAILABLE" : "INTERNAL_ERROR", undefined, {}, { cause: thrown });
+}
+
+interface UnfitError {
+  code?: unknown;
+  detail?: string;
+}
+
+function unfitRefusal({ code, detail = "" }: UnfitError): Refusal | undefined {
+  if (code === NUMBER_TOO_LARGE) return new Refusal("INVALID_PARAMS", "A number in the params is too large.");
+  if (NO_TEXT.has(String(code)) || (code === NO_JSON && detail.includes("surrogate")))
+    return new Refusal("INVALID_PARAMS", "Text in the params holds a NUL, or half of a surrogate pair (RFC 8259 §8.2): leave it out.");
+  return undefined;
 }
 
 function racedRefusal(code: unknown, constraint: unknown): Refusal | undefined {

@@ -9,10 +9,12 @@ import type { Feed } from "./feed.ts";
 import { parseParams } from "./params.ts";
 import { Refusal, toRefusal } from "./refusal.ts";
 import { admit, type Judging, type Policy, type Rule } from "./rules.ts";
-import { type CallRecord, loggable, observeCall } from "./telemetry.ts";
+import { type CallRecord, FAULTS, loggable, observeCall } from "./telemetry.ts";
 
 /** What a handler works with besides its input. `sql` is a transaction where the method writes. */
 export interface At extends Judging {
+  /** Aborted when the caller has gone: nobody will read the answer. */
+  gone: AbortSignal;
   /** What the record of a change is to say; the handler may complete it. */
   audit: AuditNote;
 }
@@ -43,6 +45,8 @@ export interface DoorRequest {
   space?: string | undefined;
   body: Uint8Array;
   requestId: string;
+  /** Aborted when the caller has gone. */
+  gone?: AbortSignal;
 }
 
 /** What to send back: an HTTP status and the JSON text of the body, if there is one. */
@@ -51,22 +55,48 @@ export interface DoorReply {
   body?: string;
 }
 
+/** Of a caller of whom it is not known whether they are still there. */
+const STAYS = new AbortController().signal;
 /** Calls of one batch that are under way at once. */
 const PARALLEL = 8;
 
 /** The path of a request: one credential for all of its calls, and one answer for each that asked for one. */
-export async function answer(door: Door, { presented, space, body, requestId }: DoorRequest): Promise<DoorReply> {
+export async function answer(door: Door, { presented, space, body, requestId, gone = STAYS }: DoorRequest): Promise<DoorReply> {
   let actor: Actor | undefined;
   try {
     actor = await door.authenticate(presented); //                         2  who is it?
     if (door.enter) actor = await door.enter.remembered(door.sql, actor, space); // where do they stand?
     const { batch, messages } = readMessages(body); //                     3  what do they ask?
-    const answers = await inParallel(messages, PARALLEL, (message) => answerCall(door, actor as Actor, message, requestId));
+    const answers = await inParallel(messages, PARALLEL, (message) => answerCall(door, actor as Actor, message, { requestId, gone }));
     const texts = answers.filter((text) => text !== undefined);
     if (texts.length === 0) return { status: 204 };
     return { status: 200, body: batch ? `[${texts.join(",")}]` : (texts[0] as string) };
   } catch (thrown) {
     return refuseRequest(door, toRefusal(thrown), requestId, actor);
+  }
+}
+
+/**
+ * Whether a request may call a method with such params, now: the path of a call up to the handler, for a stream that
+ * stays open after its call.
+ */
+export async function mayCall(
+  door: Door,
+  { presented, space }: Pick<DoorRequest, "presented" | "space">,
+  method: string,
+  input: object,
+): Promise<boolean> {
+  try {
+    let actor = await door.authenticate(presented);
+    if (door.enter) actor = await door.enter.remembered(door.sql, actor, space);
+    mustBeIn(actor);
+    const at: At = { actor, sql: door.sql, audit: {}, gone: STAYS };
+    await admit(door.policy[method], method, at);
+    await meet(door.policy[method] as Rule<never>, input, at);
+    return true;
+  } catch (thrown) {
+    // A database that is away has taken nothing from anybody.
+    return FAULTS.has(toRefusal(thrown).code);
   }
 }
 
@@ -78,12 +108,17 @@ export async function refuseRequest(door: Pick<Door, "log">, refusal: Refusal, r
 }
 
 /** One call, its one span and log line, and the JSON text of its answer: undefined for a notification. */
-async function answerCall(door: Door, actor: Actor, message: Message, requestId: string): Promise<string | undefined> {
+async function answerCall(
+  door: Door,
+  actor: Actor,
+  message: Message,
+  { requestId, gone }: { requestId: string; gone: AbortSignal },
+): Promise<string | undefined> {
   const rpcId = idOf(message);
   const record: CallRecord = { requestId, actor, method: "_OTHER", ...(rpcId !== undefined && { rpcId }) };
   const outcome = await observeCall<Outcome>(door.log, record, async () => {
     try {
-      return { result: await call(door, actor, message, record) };
+      return { result: await call(door, actor, message, { record, gone }) };
     } catch (thrown) {
       const refusal = toRefusal(thrown);
       if (refusal.code !== "FORBIDDEN") return { refusal };
@@ -100,7 +135,12 @@ async function answerCall(door: Door, actor: Actor, message: Message, requestId:
 }
 
 /** The path of one call, in the one order that tells a stranger nothing. */
-async function call(door: Door, actor: Actor, message: Message, record: CallRecord): Promise<unknown> {
+async function call(
+  door: Door,
+  actor: Actor,
+  message: Message,
+  { record, gone }: { record: CallRecord; gone: AbortSignal },
+): Promise<unknown> {
   const { method, params, paramsFlaws } = readCall(message); //            3  envelope
   mustBeIn(actor);
   const contract = lookUp(door, method); //                                   and method
@@ -109,7 +149,7 @@ async function call(door: Door, actor: Actor, message: Message, record: CallReco
   await admit(rule, method, { actor, sql: door.sql }); //                  4  who: nothing of the params is read yet
   const input = parseParams(contract, params, paramsFlaws); //             5  params
   return within(door, contract, async (sql) => {
-    const at: At = { actor: contract.effect === "write" ? await again(door, actor, sql) : actor, sql, audit: {} };
+    const at: At = { actor: contract.effect === "write" ? await again(door, actor, sql) : actor, sql, audit: {}, gone };
     if (at.actor !== actor) await admit(rule, method, at);
     await meet(rule as Rule<never>, input, at); //                         6  needs: what the params name
     const result = await (door.handlers[method] as Handler)(input, at); // 7  handler
@@ -183,8 +223,10 @@ function lookUp(door: Door, method: Call["method"]): Method {
 }
 
 /**
+/**
  * What writes runs in a transaction, so that it is authorized and done on the same rows, or not done at all. Before its
  * answer leaves, nothing is trusted here that it may have ended: however the transaction ended, which may be unknown.
+ * What appends to a log ends nothing, and is fenced by the log itself: each of its statements is whole.
  */
 async function within(door: Door, contract: Method, run: (sql: Sql) => Promise<unknown>): Promise<unknown> {
   if (contract.effect !== "write") return run(door.sql);

@@ -42,6 +42,15 @@ export interface Decision extends Verdict {
   why?: { reason: DenialReason; text: string } | undefined;
 }
 
+/** A need of the row that the params name, judged as the row it is. @param resolve throws NOT_FOUND */
+export const onRow = <Input, Row>(resolve: (input: Input, at: Judging) => Promise<Row>, need: Need<Row>): Need<Input> => ({
+  label: need.label,
+  text: need.text,
+  ...(need.outlook && { outlook: need.outlook }),
+  ...(need.decide && { decide: async (input, at) => (need.decide as NonNullable<typeof need.decide>)(await resolve(input, at), at) }),
+  check: async (input, at) => need.check(await resolve(input, at), at),
+});
+
 /** One row of the policy. Default deny: what has no row is refused to everyone. */
 export type Rule<Input> = readonly [who: Who, needs?: Need<Input>];
 

@@ -19,7 +19,7 @@ const SLUG = /^[a-z0-9]{12}$/;
 /** Whose standing is read. */
 interface Holder extends Pick<Actor, "act"> {
   principal: Pick<Actor["principal"], "id">;
-  credential: Pick<Actor["credential"], "ceiling" | "scope">;
+  credential: Pick<Actor["credential"], "ceiling" | "scope" | "under">;
 }
 
 /** Looked for on the roster where there is no space: a stranger's answer takes the same time. */
@@ -57,7 +57,8 @@ export async function readStanding(
   const { id, slug, name, createdAt, admin } = row;
   const acting = actor.act && (await readActing(sql, id, actor.act, lasting));
   layers.push(...(acting?.layers ?? []));
-  if (actor.credential.scope) layers.push({ name: "token", permissions: actor.credential.scope });
+  const { scope, under = [] } = actor.credential;
+  if (scope) for (const permissions of [scope, ...under]) layers.push({ name: "token", permissions });
   return { space: { id, slug, name, createdAt }, admin, ownerPresent: row.ownerPresent && (acting?.ownerPresent ?? true), layers };
 }
 

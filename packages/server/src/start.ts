@@ -23,6 +23,11 @@ import { spacePolicy, userPolicy } from "./policy.ts";
 import { keptSecret } from "./postgres/place.ts";
 import { rememberActors, rememberStandings } from "./remember.ts";
 import type { Door } from "./rpc.ts";
+import { openBell } from "./sessions/bell.ts";
+import { addSessions } from "./sessions/door.ts";
+import { Streams } from "./sessions/stream.ts";
+import { startSweeping } from "./sessions/sweep.ts";
+import { openTails } from "./sessions/tails.ts";
 import { enterSpace } from "./standing.ts";
 import { createLog, loggable, startTelemetry } from "./telemetry.ts";
 import { TrustedIssuers } from "./tokens/issuers.ts";
@@ -82,6 +87,8 @@ export async function startServer(config: Config, opening = openConfiguredDataba
 
     const feed = openFeed(database.address, log);
     started.push(() => feed.close());
+    const bell = openBell(database.address, log);
+    started.push(() => bell.close());
     const keys = new SigningKeys(database.sql, secret);
     const tidy = async () => {
       await sweep(database.sql);
@@ -98,7 +105,8 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     const enter = { remembered: rememberStandings(feed, enterSpace), now: enterSpace };
     const shared = { authenticate, sql: database.sql, feed, log };
     const user = { ...shared, api: userApi, policy: userPolicy, handlers: userRpcHandlers(minting) } as Door;
-    const space = { ...shared, enter, api: spaceApi, policy: spacePolicy, handlers: spaceRpcHandlers } as Door;
+    const serving = { jwt, bell, leaseSeconds: config.leaseSeconds };
+    const space = { ...shared, enter, api: spaceApi, policy: spacePolicy, handlers: spaceRpcHandlers(serving) } as Door;
     const house = {
       config,
       publicUrl,
@@ -108,14 +116,21 @@ export async function startServer(config: Config, opening = openConfiguredDataba
       doors: { user, space },
       ready: () => upToDate(database.sql),
     };
-    const app = await openDoors(house, [addPeople, addPages, addOAuth(keys), addMetadata, addAuthzen]);
-    started.push(() => app.close());
+    const reading = { streams: new Streams(feed), tails: openTails(database.sql, bell) };
+    const app = await openDoors(house, [addPeople, addPages, addOAuth(keys), addMetadata, addAuthzen, addSessions(reading)]);
+    started.push(async () => {
+      // What waits is let go first: an open stream, a worker's question.
+      reading.streams.close();
+      await bell.close();
+      await app.close();
+    });
     const url = await app.listen({ host: config.host, port }).catch((cause: NodeJS.ErrnoException) => {
       throw new StartError(`Can't listen on ${config.host}:${port} (${cause.code}). Set PORT or HOST to another.`, { cause });
     });
 
     const owner = config.databaseUrl === undefined && isLoopback(config.host) ? await ensureLocalOwner(database.sql) : undefined;
     const signInOwner = owner === undefined ? undefined : () => openSession(auth, owner);
+    started.push(startSweeping(database.sql, log));
     log.info({ url, database: database.place }, "listening");
     const failed = database.failed.then((error) => {
       log.fatal({ database: database.place }, error.message);

@@ -71,7 +71,7 @@ export interface CallRecord {
 }
 
 /** Refusals that are the server's fault. All others are answers like any other, and no errors of the span. */
-const FAULTS = new Set(["INTERNAL_ERROR", "UNAVAILABLE"]);
+export const FAULTS = new Set(["INTERNAL_ERROR", "UNAVAILABLE"]);
 const MAX_ID_LENGTH = 128;
 
 /**

@@ -1,3 +1,4 @@
+import type { Serving } from "@gatehouse/agent";
 import { createUserClient } from "@gatehouse/client";
 import type { Server } from "@gatehouse/server";
 import type { Command } from "commander";
@@ -36,15 +37,21 @@ async function up(me: Me): Promise<void> {
   const { startServer } = await import("@gatehouse/server");
   const server = await startServer(config, opening);
   let failure: Error | undefined;
+  let echoing: Promise<Serving | undefined> | undefined;
   try {
     const { url } = server;
     if (server.signInOwner) {
       await signIn(me, url, server.signInOwner);
       note(`Ready: ${url}\nYou are signed in to it. In another terminal: me whoami`);
+      echoing = import("./echo.ts")
+        .then(({ serveEcho }) => serveEcho(server))
+        .catch((error: Error) => void note(`The agent echo is not served: ${error.message}`));
     } else note(`Ready: ${url}\nMake an account with: me user create, then sign in with: me login --server ${url}`);
     failure = (await Promise.race([stopped, server.failed])) ?? undefined;
     note(failure ? `Error: ${failure.message}\nStopping. Start it again.` : "Stopping…");
   } finally {
+    const echo = failure ? undefined : await echoing;
+    await echo?.stop().catch((error: Error) => note(`The agent echo was not stopped in good order: ${error.message}`));
     await server.close();
   }
   // What may still run is an exporter that tries again to send its traces: nothing to wait for.

@@ -1,5 +1,6 @@
 import type { SpaceApi, UserApi } from "@gatehouse/protocol";
 import type { Handlers } from "../rpc.ts";
+import type { Bell } from "../sessions/bell.ts";
 import { accessHandlers } from "./access.ts";
 import { agentHandlers } from "./agent.ts";
 import { apiKeyHandlers } from "./api-key.ts";
@@ -9,8 +10,11 @@ import { groupHandlers } from "./group.ts";
 import { identityHandlers } from "./identity.ts";
 import { invitedHandlers, inviteHandlers } from "./invite.ts";
 import { insideSpaceHandlers, principalHandlers } from "./roster.ts";
+import { runHandlers } from "./run.ts";
 import { secretKeyHandlers } from "./secret-key.ts";
+import { sessionHandlers } from "./session.ts";
 import { spaceHandlers } from "./space.ts";
+import { taskHandlers } from "./task.ts";
 import { type Minting, tokenHandlers } from "./token.ts";
 import { transferHandlers } from "./transfer.ts";
 
@@ -27,7 +31,7 @@ export const userRpcHandlers = (minting: Minting): Handlers<UserApi> => ({
 });
 
 /** What the space RPC does. */
-export const spaceRpcHandlers: Handlers<SpaceApi> = {
+export const spaceRpcHandlers = (serving: { jwt: Minting["jwt"]; bell: Bell; leaseSeconds: number }): Handlers<SpaceApi> => ({
   ...insideSpaceHandlers,
   ...principalHandlers,
   ...groupHandlers,
@@ -35,5 +39,8 @@ export const spaceRpcHandlers: Handlers<SpaceApi> = {
   ...inviteHandlers,
   ...secretKeyHandlers,
   ...auditHandlers,
+  ...taskHandlers,
+  ...sessionHandlers(serving.jwt),
+  ...runHandlers(serving),
   ...spaceDiscoverHandlers,
-};
+});

@@ -1,11 +1,11 @@
 import { formatPermission, type Inspection, type tokenMethods } from "@gatehouse/protocol";
-import { uuidv7 } from "uuidv7";
 import { type Actor, isLimited } from "../actor.ts";
 import type { Sql } from "../db.ts";
 import { managedOwners } from "../needs.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import type { Jwt } from "../tokens/jwt.ts";
+import { mintToken } from "../tokens/mint.ts";
 import type { TokenRead } from "../tokens/read.ts";
 import { one } from "./rows.ts";
 
@@ -16,40 +16,13 @@ export interface Minting {
   identify(sql: Sql, credential: string): Promise<TokenRead>;
 }
 
-/** Most tokens that a call forgets, of those that have expired: more than it makes. */
-const SWEEP = 10;
-
 export const tokenHandlers = ({ jwt, identify }: Minting): Handlers<typeof tokenMethods> => ({
   async "token.create"({ space, scope, ttlSeconds, mayAct }, { actor, sql, audit }) {
     const { id: spaceId } = one(await sql<{ id: string }[]>`select id from spaces where slug = ${space}`);
     if (mayAct !== undefined) await mustBeAbleToAct(sql, actor, mayAct, spaceId);
-    const { key, session, login, token: parent, actorKey } = actor.credential.source ?? {};
-    const id = uuidv7();
-    // Never longer than what it came from; in whole seconds, as the claim is.
-    const [times] = await sql<{ issuedAt: number; expires: number; expiresAt: string }[]>`
-      insert into tokens (id, principal_id, space_id, scope, expires_at, key_id, key_hash, session_id, login_id, parent_id, may_act_id, actor_id, actor_key_id, actor_key_hash)
-      values (${id}, ${actor.principal.id}, ${spaceId}, ${scope},
-              date_trunc('second', least(date_trunc('second', now()) + make_interval(secs => ${ttlSeconds}), ${actor.credential.expiresAt}::timestamptz)),
-              ${key?.id ?? null}, ${key?.hash ?? null}, ${session ?? null}, ${login ?? null}, ${parent ?? null}, ${mayAct ?? null},
-              ${actor.act?.principal.id ?? null}, ${actorKey?.id ?? null}, ${actorKey?.hash ?? null})
-      returning floor(extract(epoch from now()))::integer as issued_at, extract(epoch from expires_at)::integer as expires, expires_at`;
-    const { issuedAt, expires, expiresAt } = one(times ? [times] : []);
-    await sql`
-      delete from tokens where id in (
-        select id from tokens where expires_at < now() order by expires_at limit ${SWEEP} for update skip locked)`;
-    const claims = {
-      sub: actor.principal.id,
-      jti: id,
-      iat: issuedAt,
-      exp: expires,
-      client_id: key?.id ?? session ?? login ?? parent ?? actor.credential.id,
-      space,
-      scope: scope.join(" "),
-      ...(actor.act && { act: { sub: actor.act.principal.id } }),
-      ...(mayAct !== undefined && { may_act: { sub: mayAct } }),
-    };
-    Object.assign(audit, { target: `${id} ${scope.join(" ")}`, spaceId });
-    return { id, token: await jwt.sign(sql, claims), space, scope, expiresAt };
+    const minted = await mintToken(sql, jwt, actor, { space: { id: spaceId, slug: space }, scope, ttlSeconds, mayAct });
+    Object.assign(audit, { target: `${minted.id} ${scope.join(" ")}`, spaceId });
+    return { ...minted, space, scope };
   },
 
   async "token.inspect"({ token }, at) {

@@ -39,6 +39,7 @@ interface TokenRow {
   owner: Actor["owner"];
   ceiling: string[] | null;
   scope: string[];
+  under: string[][];
   space: string;
   expiresAt: string;
   keyId: string | null;
@@ -58,7 +59,7 @@ async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
   const ref = (p: string) =>
     sql`case when ${sql(p)}.id is not null then json_build_object('id', ${sql(p)}.id, 'kind', ${sql(p)}.kind, 'name', ${sql(p)}.name) end`;
   const [row] = await sql<TokenRow[]>`
-    select t.id, t.scope, t.expires_at, t.key_id, t.key_hash, t.session_id, t.login_id, t.may_act_id, t.actor_key_id, t.actor_key_hash, s.slug as space,
+    select t.id, t.scope, t.under, t.expires_at, t.key_id, t.key_hash, t.session_id, t.login_id, t.may_act_id, t.actor_key_id, t.actor_key_hash, s.slug as space,
            json_build_object('id', p.id, 'kind', p.kind, 'name', p.name, 'email', u.email) as principal, ${ref("o")} as owner, k.ceiling,
            ${ref("a")} as act, ${ref("ao")} as act_owner, ak.ceiling as act_ceiling
     from tokens t
@@ -79,6 +80,7 @@ async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
   if (!row) throw new TokenError("revoked, or what it came from is");
   const { principal, owner, space, expiresAt, keyId, keyHash, sessionId, loginId, actorKeyId, actorKeyHash } = row;
   const ceiling = row.ceiling?.map(parsePermission) ?? null;
+  const under = row.under.map((scope) => scope.map(parsePermission));
   const source = {
     token: id,
     ...(keyId && keyHash && { key: { id: keyId, hash: keyHash } }),
@@ -89,7 +91,7 @@ async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
   const actor: Actor = {
     principal,
     owner,
-    credential: { via: "jwt", id, expiresAt, ceiling, scope: row.scope.map(parsePermission), space, source },
+    credential: { via: "jwt", id, expiresAt, ceiling, scope: row.scope.map(parsePermission), under, space, source },
     ...(row.act && { act: { principal: row.act, owner: row.actOwner, ceiling: row.actCeiling?.map(parsePermission) ?? null } }),
   };
   return { actor, mayAct: row.mayActId ?? undefined };

@@ -1,0 +1,34 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { buffer } from "node:stream/consumers";
+
+/** A proxy that loses every second answer to some methods: the server did what it was asked, and nobody hears of it. */
+export async function startFlaky(target: string, methods: readonly string[]) {
+  const seen = new Map<string, number>();
+  const lost = new Map<string, number>();
+  const proxy = createServer(async (request, response) => {
+    const body = await buffer(request);
+    const { method } = JSON.parse(body.toString()) as { method: string };
+    const { host: _, connection: __, ...headers } = request.headers as Record<string, string>;
+    const answer = await fetch(new URL(request.url ?? "/", target), { method: "POST", headers, body }).catch(() => undefined);
+    const text = await answer?.text();
+    const count = (seen.get(method) ?? 0) + 1;
+    seen.set(method, count);
+    if (!answer || (methods.includes(method) && count % 2 === 1)) {
+      lost.set(method, (lost.get(method) ?? 0) + 1);
+      return request.socket.destroy();
+    }
+    response.writeHead(answer.status, { "content-type": "application/json" }).end(text);
+  });
+  await once(proxy.listen(0, "127.0.0.1"), "listening");
+  return {
+    url: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`,
+    /** How many answers were lost, by method. */
+    lost,
+    close(): void {
+      proxy.closeAllConnections();
+      proxy.close();
+    },
+  };
+}

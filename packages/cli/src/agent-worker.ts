@@ -1,0 +1,35 @@
+import { pathToFileURL } from "node:url";
+import { type ChatAgent, isChatAgent, type Leave, serve } from "@gatehouse/agent";
+import { createMe } from "./me.ts";
+import { note } from "./output.ts";
+
+// The process in which `me agent run` serves the agents of one file, until it is told to leave, or left alone.
+const file = process.argv[2] as string;
+// Ctrl-C goes to all of a terminal's processes: ours is told by the one that started it.
+for (const name of ["SIGINT", "SIGHUP"] as const) process.on(name, () => {});
+let leave: (how: Leave) => void = () => process.exit(0);
+process.on("message", (how: Leave) => leave(how));
+process.on("disconnect", () => leave({}));
+
+try {
+  const agents = await agentsOf(file);
+  // By a login too, which is renewed as it goes.
+  const { server, credential } = await createMe({}).target();
+  const serving = await serve(agents, { signals: false, log: note, server, ...(credential !== undefined && { credential }) });
+  leave = (how) => serving.stop(how).finally(() => process.exit(0));
+  // It has told why itself.
+  await serving.finished.catch(() => process.exit(1));
+} catch (error) {
+  note(`Error: ${error instanceof Error ? error.message : String(error)}`);
+  process.exit(1);
+}
+
+/** The agents that a file exports, one by one or in lists. */
+async function agentsOf(file: string): Promise<ChatAgent[]> {
+  const exported: Record<string, unknown> = await import(pathToFileURL(file).href).catch((error: Error) => {
+    throw new Error(error.stack ?? String(error)); // where in the file it fails
+  });
+  const agents = [...new Set(Object.values(exported).flat().filter(isChatAgent))];
+  if (agents.length === 0) throw new Error(`${file} exports no agent. Let it: export const support = chatAgent({ … })`);
+  return agents;
+}

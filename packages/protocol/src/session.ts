@@ -1,0 +1,154 @@
+import { z } from "zod";
+import { PrincipalRef } from "./identity.ts";
+import { Id, method, Next, page, Timestamp } from "./method.ts";
+import { ExternalId, Run, SessionRef } from "./run.ts";
+import { IdleSeconds, TaskPath } from "./task.ts";
+
+/** Largest message, action or batch of chunks, in bytes of JSON: 256 KiB. */
+export const MAX_EVENT_BYTES = 262_144;
+/** Most inputs of one session that wait for their turn. */
+export const MAX_QUEUED_TURNS = 100;
+
+const Metadata = z.record(z.string(), z.json()).describe("your own data, kept with the session");
+const Tags = z.array(z.string().min(1).max(64)).max(32);
+
+export const Session = z.strictObject({
+  id: Id,
+  externalId: z.string().nullable(),
+  task: TaskPath,
+  status: z.enum(["open", "closed", "expired"]),
+  metadata: Metadata,
+  tags: Tags,
+  idleTimeoutSeconds: IdleSeconds,
+  createdBy: PrincipalRef.nullable(),
+  lastSeq: z.number().int().describe("place of the newest event in its log"),
+  createdAt: Timestamp,
+  expiresAt: Timestamp.nullable(),
+  closedAt: Timestamp.nullable(),
+});
+export type Session = z.infer<typeof Session>;
+
+/** What is said to an agent: text, or a message of the AI SDK (UIMessage). */
+const Message = z.union([
+  z.string().min(1),
+  z.looseObject({ id: z.string().optional(), role: z.literal("user"), parts: z.array(z.looseObject({ type: z.string() })).min(1) }),
+]);
+const Action = z.strictObject({ name: z.string().min(1).max(64), data: z.json().optional() });
+
+const InputId = z.string().min(1).max(128).describe("names the input: sent again, it counts once");
+
+/** One event of a session's log. */
+export const SessionEvent = z.strictObject({
+  seq: z.number().int().describe("its place in the log: 1, 2, 3, without gaps"),
+  at: Timestamp,
+  direction: z.enum(["in", "out"]),
+  kind: z
+    .enum(["message", "action", "stop", "close", "run", "run-end", "turn-start", "chunks", "turn-lost", "turn-end"])
+    .describe("in: message, action, stop, close; out: the others"),
+  turn: z.number().int().nullable(),
+  run: Id.nullable(),
+  data: z.json(),
+});
+export type SessionEvent = z.infer<typeof SessionEvent>;
+
+/** Why a stream of a session's log ended: what follows it stops, asks whether it still may read, or comes again. */
+export const StreamEnd = z.strictObject({ why: z.enum(["the session is over", "access ended", "the server stops"]) });
+export type StreamEnd = z.infer<typeof StreamEnd>;
+
+const bySession = z.strictObject({ session: SessionRef });
+
+export const sessionMethods = {
+  "session.create": method({
+    summary: "Starts a conversation with a task; with an external id that is known, answers with the one there is.",
+    effect: "write",
+    params: z.strictObject({
+      task: TaskPath,
+      externalId: ExternalId.optional().describe("your own name for it: the same again answers with the same session"),
+      metadata: Metadata.optional(),
+      tags: Tags.optional(),
+      message: Message.optional().describe("the first message"),
+      inputId: InputId.optional().describe("names the first message"),
+      idleTimeoutSeconds: IdleSeconds.optional(),
+      expiresAt: Timestamp.optional().describe("when it ends by itself; left out = never"),
+    }),
+    result: z.strictObject({
+      session: Session,
+      run: Run.nullable().describe("the run that answers; null where there was no message"),
+      token: z.string().describe("a token for this session alone, for a browser: good for an hour"),
+      tokenExpiresAt: Timestamp,
+      existing: z.boolean(),
+    }),
+    errors: ["CONFLICT", "SESSION_CLOSED", "SESSION_EXPIRED"],
+  }),
+  "session.get": method({
+    summary: "Shows a session.",
+    effect: "read",
+    params: bySession,
+    result: Session,
+    errors: ["NOT_FOUND"],
+  }),
+  "session.list": method({
+    summary: "Lists the sessions you may read, newest first.",
+    effect: "read",
+    params: z.strictObject({
+      task: TaskPath.optional().describe("only of this task and those beneath it"),
+      tag: z.string().max(64).optional(),
+      status: z.enum(["open", "closed", "expired"]).optional(),
+      ...page,
+    }),
+    result: z.strictObject({ sessions: z.array(Session), next: Next }),
+    errors: [],
+  }),
+  "session.update": method({
+    summary: "Changes a session's metadata, tags or end.",
+    effect: "write",
+    params: z.strictObject({
+      session: SessionRef,
+      metadata: Metadata.optional(),
+      tags: Tags.optional(),
+      expiresAt: Timestamp.nullable().optional().describe("null = never"),
+    }),
+    result: Session,
+    errors: ["NOT_FOUND", "SESSION_CLOSED", "SESSION_EXPIRED"],
+  }),
+  "session.send": method({
+    summary: "Says something in a session: acknowledged when it is kept; messages that come during a turn wait for theirs.",
+    effect: "append",
+    params: z
+      .strictObject({ session: SessionRef, message: Message.optional(), action: Action.optional(), inputId: InputId.optional() })
+      .refine(({ message, action }) => (message === undefined) !== (action === undefined), "say a message, or an action"),
+    result: z.strictObject({
+      inputId: z.string(),
+      seq: z.number().int(),
+      turn: z.number().int(),
+      run: z.strictObject({ id: Id }).describe("the run that will answer, as things stand"),
+      duplicate: z.boolean().describe("whether this input was there already"),
+    }),
+    errors: ["NOT_FOUND", "SESSION_CLOSED", "SESSION_EXPIRED", "RATE_LIMITED", "CONFLICT"],
+  }),
+  "session.stop": method({
+    summary: "Stops the turn that is being answered, the model's call with it. What waits stays.",
+    effect: "append",
+    params: z.strictObject({ session: SessionRef, turn: z.number().int().optional().describe("only if it is this one") }),
+    result: z.strictObject({ turn: z.number().int().nullable().describe("null: nothing was being answered") }),
+    errors: ["NOT_FOUND", "SESSION_CLOSED", "SESSION_EXPIRED"],
+  }),
+  "session.close": method({
+    summary: "Closes a session for good: its run ends, its streams close.",
+    effect: "write",
+    params: bySession,
+    result: Session,
+    errors: ["NOT_FOUND"],
+  }),
+  "session.events": method({
+    summary: "Reads a session's log, page by page.",
+    effect: "read",
+    params: z.strictObject({
+      session: SessionRef,
+      after: z.number().int().min(0).default(0).describe("only events behind this place"),
+      limit: z.number().int().min(1).max(1000).default(200),
+    }),
+    result: z.strictObject({ events: z.array(SessionEvent), lastSeq: z.number().int() }),
+    errors: ["NOT_FOUND"],
+  }),
+};

@@ -1,0 +1,183 @@
+import {
+  DEFAULT_IDLE_SECONDS,
+  MAX_EVENT_BYTES,
+  MAX_QUEUED_TURNS,
+  type Session,
+  type SessionEvent,
+  type sessionMethods,
+} from "@gatehouse/protocol";
+import { uuidv7 } from "uuidv7";
+import { standingOf } from "../actor.ts";
+import { inTransaction, type Sql } from "../db.ts";
+import { Refusal } from "../refusal.ts";
+import type { At, Handlers } from "../rpc.ts";
+import { mustWrite, readable, runRows, sessionNamed, sessionRows } from "../sessions/rows.ts";
+import type { Jwt } from "../tokens/jwt.ts";
+import { mintToken } from "../tokens/mint.ts";
+import { one, paged } from "./rows.ts";
+
+/** Seconds that the token which comes with a session lives. */
+const SESSION_TOKEN_SECONDS = 3600;
+
+/** What is said in a session, as it is kept. */
+interface Input {
+  kind: "message" | "action";
+  inputId: string;
+  data: unknown;
+}
+
+const inputOf = ({ message, action, inputId = uuidv7() }: { message?: unknown; action?: unknown; inputId?: string | undefined }): Input => {
+  const data = typeof message === "string" ? { role: "user", parts: [{ type: "text", text: message }] } : message;
+  const input: Input =
+    action === undefined
+      ? { kind: "message", inputId, data: { id: inputId, ...(data as object) } }
+      : { kind: "action", inputId, data: action };
+  if (Buffer.byteLength(JSON.stringify(input.data)) > MAX_EVENT_BYTES)
+    throw new Refusal("INVALID_PARAMS", `What is said must have at most ${MAX_EVENT_BYTES / 1024} KiB.`);
+  return input;
+};
+
+/** Locks a session, so that nothing is added to it meanwhile. @throws Refusal SESSION_CLOSED, SESSION_EXPIRED */
+async function lockOpen(sql: Sql, id: string): Promise<void> {
+  const [row] = await sql<{ closeReason: string | null; over: boolean }[]>`
+    select close_reason, coalesce(expires_at <= now(), false) as over from sessions where id = ${id} for update`;
+  if (row?.closeReason === "closed") throw new Refusal("SESSION_CLOSED");
+  if (row?.closeReason === "expired" || row?.over) throw new Refusal("SESSION_EXPIRED");
+}
+
+/** Adds what is said to a locked session: once, and with a run that will answer it, or not at all. */
+async function append(sql: Sql, id: string, { kind, inputId, data }: Input, by: string) {
+  const [known] = await sql<{ turn: number; inputSeq: number; same: boolean; runId: string | null }[]>`
+    select t.turn, t.input_seq::integer, e.kind = ${kind} and e.data = ${sql.json(data as never)} as same, coalesce(t.run_id, r.id) as run_id
+    from turns t join session_events e on e.session_id = t.session_id and e.seq = t.input_seq
+    left join runs r on r.session_id = t.session_id and r.ended_at is null
+    where t.session_id = ${id} and t.input_id = ${inputId}`;
+  if (known && !known.same) throw new Refusal("CONFLICT", "That inputId was used for another input. Give each input its own.");
+  if (known) return { inputId, seq: known.inputSeq, turn: known.turn, run: { id: known.runId ?? "" }, duplicate: true };
+  const { queued } = one(
+    await sql<{ queued: number }[]>`select count(*)::integer as queued from turns where session_id = ${id} and status = 'queued'`,
+  );
+  if (queued >= MAX_QUEUED_TURNS)
+    throw new Refusal("RATE_LIMITED", `${MAX_QUEUED_TURNS} inputs wait in this session already. Send more when some are answered.`);
+  const { turn } = one(
+    await sql<{ turn: number }[]>`update sessions set last_turn = last_turn + 1 where id = ${id} returning last_turn as turn`,
+  );
+  const [placed] = await sql<{ seq: number; run: string }[]>`
+    with event as (select log_event(${id}, 'in', ${kind}, ${turn}, null, ${by}, ${sql.json(data as never)}) as seq),
+         made as (insert into turns (session_id, turn, input_id, input_seq) select ${id}, ${turn}, ${inputId}, seq from event returning input_seq)
+    select input_seq::integer as seq, ensure_run(${id}, 'continuation') as run from made`;
+  const { seq, run } = one(placed ? [placed] : []);
+  return { inputId, seq, turn, run: { id: run }, duplicate: false };
+}
+
+const shown = async ({ actor, sql }: At, id: string): Promise<Session> =>
+  one(await sessionRows(sql, sql`s.id = ${id} and s.space_id = ${standingOf(actor).space.id}`));
+
+export const sessionHandlers = (jwt: Jwt): Handlers<typeof sessionMethods> => ({
+  async "session.create"({ task, externalId, message, inputId, metadata, tags, idleTimeoutSeconds, expiresAt }, at) {
+    const { actor, sql } = at;
+    const { space } = standingOf(actor);
+    if (expiresAt !== undefined && Date.parse(expiresAt) <= Date.now())
+      throw new Refusal("INVALID_PARAMS", "expiresAt must be in the future.", {
+        issues: [{ path: "expiresAt", message: "must be in the future" }],
+      });
+    const id = uuidv7();
+    const { count } = await sql`
+      insert into sessions (id, space_id, task, external_id, metadata, tags, idle_timeout_seconds, expires_at, created_by)
+      values (${id}, ${space.id}, ${task}, ${externalId ?? null}, ${sql.json((metadata ?? {}) as never)}, ${tags ?? []},
+              coalesce(${idleTimeoutSeconds ?? null}, (select idle_timeout_seconds from tasks where space_id = ${space.id} and path = ${task}), ${DEFAULT_IDLE_SECONDS}),
+              ${expiresAt ?? null}, ${actor.principal.id})
+      on conflict on constraint session_external_id do nothing`;
+    const existing = count === 0;
+    const session = existing ? await existingSession(externalId as string, task, at) : id;
+    await lockOpen(sql, session);
+    if (message !== undefined) await append(sql, session, inputOf({ message, inputId }), actor.principal.id);
+    const scope = [`read:sessions:${session}`, `write:sessions:${session}`];
+    const minted = await mintToken(sql, jwt, actor, { space, scope, ttlSeconds: SESSION_TOKEN_SECONDS });
+    const [run] = await runRows(sql, sql`r.session_id = ${session} and r.ended_at is null`);
+    at.audit.target = session;
+    return { session: await shown(at, session), run: run ?? null, token: minted.token, tokenExpiresAt: minted.expiresAt, existing };
+  },
+
+  async "session.get"({ session }, at) {
+    return shown(at, (await sessionNamed(session, at)).id);
+  },
+
+  async "session.list"({ task, tag, status, after, limit }, { actor, sql }) {
+    const { space, layers } = standingOf(actor);
+    const sessions = await sessionRows(
+      sql,
+      sql`s.space_id = ${space.id} and ${readable(sql, layers)}
+        ${task === undefined ? sql`` : sql`and (s.task = ${task} or starts_with(s.task, ${`${task}/`}))`}
+        ${tag === undefined ? sql`` : sql`and ${tag} = any(s.tags)`}
+        ${status === undefined ? sql`` : sql`and coalesce(s.close_reason, case when s.expires_at <= now() then 'expired' end, 'open') = ${status}`}
+        ${after === undefined ? sql`` : sql`and s.id < ${after}`}
+        order by s.id desc limit ${limit + 1}`,
+    );
+    const { rows, next } = paged(sessions, limit);
+    return { sessions: rows, next };
+  },
+
+  async "session.update"({ session, metadata, tags, expiresAt }, at) {
+    const { sql } = at;
+    const { id } = await sessionNamed(session, at);
+    await lockOpen(sql, id);
+    if (metadata !== undefined) await sql`update sessions set metadata = ${sql.json(metadata as never)} where id = ${id}`;
+    if (tags !== undefined) await sql`update sessions set tags = ${tags} where id = ${id}`;
+    if (expiresAt !== undefined) await sql`update sessions set expires_at = ${expiresAt} where id = ${id}`;
+    at.audit.target = id;
+    return shown(at, id);
+  },
+
+  async "session.send"({ session, message, action, inputId }, at) {
+    const input = inputOf({ message, action, inputId });
+    const { id } = await sessionNamed(session, at);
+    return inTransaction(at.sql, async (sql) => {
+      await lockOpen(sql, id);
+      return append(sql, id, input, at.actor.principal.id);
+    });
+  },
+
+  async "session.stop"({ session, turn }, at) {
+    const { id } = await sessionNamed(session, at);
+    return inTransaction(at.sql, async (sql) => {
+      await lockOpen(sql, id);
+      const [stopped] = await sql<{ turn: number; first: boolean }[]>`
+        update turns t set stop_asked = true from turns before
+        where t.session_id = ${id} and t.status = 'running' and ${turn === undefined ? sql`true` : sql`t.turn = ${turn}`} and before.session_id = t.session_id and before.turn = t.turn
+        returning t.turn, not before.stop_asked as first`;
+      if (stopped?.first) await sql`select log_event(${id}, 'in', 'stop', ${stopped.turn}, null, ${at.actor.principal.id}, '{}')`;
+      return { turn: stopped?.turn ?? null };
+    });
+  },
+
+  async "session.close"({ session }, at) {
+    const { id } = await sessionNamed(session, at);
+    await at.sql`select close_session(${id}, 'closed', ${at.actor.principal.id})`;
+    at.audit.target = id;
+    return shown(at, id);
+  },
+
+  async "session.events"({ session, after, limit }, at) {
+    const { id } = await sessionNamed(session, at);
+    const events = await eventsAfter(at.sql, id, after, limit);
+    const { lastSeq } = await shown(at, id);
+    return { events, lastSeq };
+  },
+});
+
+/** The events of a log behind a place, in their order. */
+export const eventsAfter = (sql: Sql, session: string, after: number, limit: number): Promise<SessionEvent[]> => sql<SessionEvent[]>`
+  select seq::integer, at, direction, kind, turn, run_id as run, data from session_events
+  where session_id = ${session} and seq > ${after} order by seq limit ${limit}`;
+
+/**
+ * The session that has the external id already, judged as the row it is; nothing of it is changed.
+ * @throws Refusal FORBIDDEN where the caller may not write it, CONFLICT where it is another task's
+ */
+async function existingSession(externalId: string, task: string, at: At): Promise<string> {
+  const row = await sessionNamed(externalId, at);
+  await mustWrite(row, at);
+  if (row.task !== task) throw new Refusal("CONFLICT", "A session of another task has that external id. Choose another.");
+  return row.id;
+}

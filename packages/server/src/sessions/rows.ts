@@ -1,0 +1,88 @@
+import type { Layer, Run, Session } from "@gatehouse/protocol";
+import type postgres from "postgres";
+import { type Actor, standingOf } from "../actor.ts";
+import type { Sql } from "../db.ts";
+import { admin, anyOf, read, write } from "../needs.ts";
+import { Refusal } from "../refusal.ts";
+import { type Judging, type Need, onRow } from "../rules.ts";
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+/** The session of the caller's space that an id, or an external id, names. */
+const named = (sql: Sql, actor: Actor, ref: string): postgres.Fragment =>
+  UUID.test(ref)
+    ? sql`s.space_id = ${standingOf(actor).space.id} and s.id = ${ref}`
+    : sql`s.space_id = ${standingOf(actor).space.id} and s.external_id = ${ref}`;
+
+/** A session as its permissions name it. */
+interface SessionKey {
+  id: string;
+  task: string;
+}
+
+/** @throws Refusal NOT_FOUND */
+export async function sessionNamed(ref: string, { actor, sql }: Judging): Promise<SessionKey> {
+  const [row] = await sql<SessionKey[]>`select s.id, s.task from sessions s where ${named(sql, actor, ref)}`;
+  if (!row) throw new Refusal("NOT_FOUND", "There is no such session in this space. `me session list` shows those you may read.");
+  return row;
+}
+
+/** @throws Refusal NOT_FOUND */
+export async function runNamed(id: string, { actor, sql }: Judging): Promise<SessionKey & { run: string }> {
+  const [row] = await sql<(SessionKey & { run: string })[]>`
+    select s.id, s.task, r.id as run from runs r join sessions s on s.id = r.session_id
+    where r.id = ${id} and s.space_id = ${standingOf(actor).space.id}`;
+  if (!row) throw new Refusal("NOT_FOUND", "There is no such run in this space.");
+  return row;
+}
+
+type Pick<Input> = (input: Input) => string;
+
+const reading = anyOf<SessionKey>(
+  read("tasks", ({ task }) => task),
+  read("sessions", ({ id }) => id),
+);
+const writing = anyOf<SessionKey>(
+  write("tasks", ({ task }) => task),
+  write("sessions", ({ id }) => id),
+);
+const serving = anyOf<SessionKey>(admin("tasks", ({ task }) => task));
+
+/** The session named is judged as the row it is, however it was named: by its task, or by its id. */
+export const readSession = <Input>(pick: Pick<Input>): Need<Input> => onRow((input, at) => sessionNamed(pick(input), at), reading);
+export const writeSession = <Input>(pick: Pick<Input>): Need<Input> => onRow((input, at) => sessionNamed(pick(input), at), writing);
+export const readRun = <Input>(pick: Pick<Input>): Need<Input> => onRow((input, at) => runNamed(pick(input), at), reading);
+/** Whoever serves a task, and nobody else, answers in its sessions. */
+export const serveRun = <Input>(pick: Pick<Input>): Need<Input> => onRow((input, at) => runNamed(pick(input), at), serving);
+
+/** Those who may write a session, as a row that was found. @throws Refusal FORBIDDEN */
+export const mustWrite = (session: SessionKey, at: Judging): Promise<void> => writing.check(session, at);
+
+/** What is told of the sessions that a condition on `s` names. */
+export const sessionRows = (sql: Sql, which: postgres.Fragment): Promise<Session[]> => sql<Session[]>`
+  select s.id, s.external_id, s.task, s.metadata, s.tags, s.idle_timeout_seconds, s.last_seq::integer, s.created_at, s.expires_at, s.closed_at,
+         coalesce(s.close_reason, case when s.expires_at <= now() then 'expired' end, 'open') as status,
+         case when p.id is not null then json_build_object('id', p.id, 'kind', p.kind, 'name', p.name) end as created_by
+  from sessions s left join principals p on p.id = s.created_by
+  where ${which}`;
+
+/** What is told of the runs that a condition on `r` names. */
+export const runRows = (sql: Sql, which: postgres.Fragment): Promise<Run[]> => sql<Run[]>`
+  select r.id, r.session_id as session, r.number, r.reason, r.end_reason, r.created_at, r.ended_at,
+         case when r.ended_at is not null then 'ended' when r.leased_until is null then 'waiting' else 'live' end as status
+  from runs r where ${which}`;
+
+/** Those sessions `s` (or, with tasks alone, those tasks `s`) that every layer lets the caller read. */
+export function readable(sql: Sql, layers: readonly Layer[], { tasksAlone = false } = {}): postgres.Fragment {
+  const conditions = layers.map(({ permissions }) => {
+    const all = permissions.some(
+      ({ type, path }) => path === undefined && (type === undefined || type === "tasks" || (type === "sessions" && !tasksAlone)),
+    );
+    const pathsOf = (wanted: string) => permissions.flatMap(({ type, path }) => (type === wanted && path !== undefined ? [path] : []));
+    const ids = tasksAlone ? [] : pathsOf("sessions");
+    const task = tasksAlone ? sql`s.path` : sql`s.task`;
+    return sql`(${all} or exists (select from unnest(${pathsOf("tasks")}::text[]) held where ${task} = held or starts_with(${task}, held || '/'))
+      or s.id::text = any(${ids}::text[]))`;
+  });
+  return conditions.reduce((both, one) => sql`${both} and ${one}`, sql`${layers.length > 0}`);
+}

@@ -1,0 +1,132 @@
+import type { ServerResponse } from "node:http";
+import type { SessionEvent, StreamEnd } from "@gatehouse/protocol";
+import type { Feed } from "../feed.ts";
+import type { Follower } from "./tails.ts";
+
+/** How often a stream on which nothing comes says that it is open. */
+const BEAT_MS = 15_000;
+/** How often it is asked whether readers still may read, when anything they hang on may have changed: half of what is promised. */
+const JUDGE_MS = 250;
+/** How long a reader may take for what was written to it, before it is dropped. */
+const STALLED_MS = 30_000;
+
+/** How many are asked at once. */
+const AT_ONCE = 16;
+
+/** The open event streams of this server. */
+export class Streams {
+  readonly #open = new Set<Stream>();
+  readonly #timers: ReturnType<typeof setInterval>[];
+  #changed = false;
+
+  constructor(feed: Feed) {
+    feed.watch(() => {
+      this.#changed = true;
+    });
+    this.#timers = [
+      setInterval(() => {
+        for (const stream of this.#open) stream.beat();
+      }, BEAT_MS),
+      setInterval(() => {
+        if (!this.#changed && feed.fresh()) return;
+        this.#changed = false;
+        this.#judge();
+      }, JUDGE_MS),
+    ];
+  }
+
+  /**
+   * Writes a session's events to a reader as server-sent events (WHATWG HTML §9.2), until the session is over, the
+   * reader goes, stops reading, or may read no more.
+   * @param allowed whether the reader still may: asked again whenever what it hangs on may have changed
+   * @param over the session is, and the reader has read all of it
+   */
+  async serve(response: ServerResponse, follower: Follower, allowed: () => Promise<boolean>, over = false): Promise<void> {
+    const stream = new Stream(response, follower, allowed);
+    if (over) return stream.end("the session is over");
+    this.#open.add(stream);
+    try {
+      await stream.run();
+    } finally {
+      this.#open.delete(stream);
+    }
+  }
+
+  /** Asks of every stream whether its reader still may read: of some at a time, where there are thousands. */
+  async #judge(): Promise<void> {
+    const streams = this.#open.values();
+    const some = async () => {
+      for (const stream of streams) await stream.judge();
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, some));
+  }
+
+  close(): void {
+    for (const timer of this.#timers) clearInterval(timer);
+    for (const stream of this.#open) stream.end("the server stops");
+  }
+}
+
+class Stream {
+  readonly #response: ServerResponse;
+  readonly #follower: Follower;
+  readonly #allowed: () => Promise<boolean>;
+  #over = false;
+
+  constructor(response: ServerResponse, follower: Follower, allowed: () => Promise<boolean>) {
+    this.#response = response;
+    this.#follower = follower;
+    this.#allowed = allowed;
+    response.on("close", () => this.#finish());
+    response.on("error", () => this.#finish());
+  }
+
+  async run(): Promise<void> {
+    // Asked once more, now that it is among those who are asked: what changed before was not heard of.
+    await this.judge();
+    for (;;) {
+      const events = await this.#follower.next();
+      if (!events || this.#over) return;
+      await this.#write(events.map(told).join(""));
+      // The last of the log.
+      if (events.at(-1)?.kind === "close") this.end("the session is over");
+    }
+  }
+
+  async judge(): Promise<void> {
+    if (!this.#over && !(await this.#allowed())) this.end("access ended");
+  }
+
+  beat(): void {
+    if (!this.#over && !this.#response.writableNeedDrain) this.#response.write(": open\n\n");
+  }
+
+  end(why: StreamEnd["why"]): void {
+    if (this.#over) return;
+    this.#response.end(`event: end\ndata: ${JSON.stringify({ why } satisfies StreamEnd)}\n\n`);
+    this.#finish();
+  }
+
+  async #write(text: string): Promise<void> {
+    if (this.#over || this.#response.write(text)) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => {
+        this.#response.destroy();
+        resolve();
+      }, STALLED_MS);
+      const go = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.#response.once("drain", go);
+      this.#response.once("close", go);
+    });
+  }
+
+  #finish(): void {
+    this.#over = true;
+    this.#follower.end();
+  }
+}
+
+const told = (event: SessionEvent): string => `id: ${event.seq}\nevent: ${event.kind}\ndata: ${JSON.stringify(event)}\n\n`;

@@ -1,0 +1,43 @@
+import type { Logger } from "pino";
+import type { Database } from "../db.ts";
+import { loggable } from "../telemetry.ts";
+
+/** How often a turn is delivered whose worker is lost over it, before it is given up. */
+export const MAX_ATTEMPTS = 5;
+const EVERY_MS = 500;
+/** Most rows that one sweep deals with, so that servers share the work. */
+const AT_ONCE = 100;
+
+/** Ends what time ends: runs whose worker is silent for longer than its lease, and sessions that expire. */
+export function startSweeping(sql: Database, log: Logger): () => Promise<void> {
+  let stopped = false;
+  let wake = () => {};
+  const sweeping = (async () => {
+    while (!stopped) {
+      await sweep(sql).catch((cause: unknown) => log.debug({ cause: loggable(cause) }, "a sweep failed"));
+      if (stopped) return;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, EVERY_MS);
+        wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+  })();
+  return async () => {
+    stopped = true;
+    wake();
+    await sweeping;
+  };
+}
+
+/** One after the other, each in a statement of its own: what ends one does not wait for another. */
+async function sweep(sql: Database): Promise<void> {
+  const lost = await sql<{ id: string }[]>`
+    select id from runs where ended_at is null and leased_until < clock_timestamp() order by leased_until limit ${AT_ONCE}`;
+  for (const { id } of lost) await sql`select end_lost_run(${id}, ${MAX_ATTEMPTS})`;
+  const over = await sql<{ id: string }[]>`
+    select id from sessions where closed_at is null and expires_at <= now() order by expires_at limit ${AT_ONCE}`;
+  for (const { id } of over) await sql`select close_session(${id}, 'expired', null)`;
+}
