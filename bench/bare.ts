@@ -3,12 +3,14 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import Fastify from "fastify";
-import postgres from "postgres";
+import { Pool } from "pg";
+
+const QUERY = "select p.id, p.kind, p.name from api_keys k join principals p on p.id = k.principal_id where k.hash = $1";
 
 const data = process.env.GATEHOUSE_DATA as string;
-const sql = postgres({
+const pool = new Pool({
   host: join(data, "postgres", "run"),
-  username: "gatehouse",
+  user: "gatehouse",
   password: await readFile(join(data, "postgres.password"), "utf8"),
   database: "postgres",
   max: 10,
@@ -17,7 +19,7 @@ const app = Fastify();
 app.post("/", async (request) => {
   const key = request.headers.authorization?.slice(7) ?? "";
   const hash = new Uint8Array(createHash("sha256").update(key).digest());
-  const [row] = await sql`select p.id, p.kind, p.name from api_keys k join principals p on p.id = k.principal_id where k.hash = ${hash}`;
-  return { jsonrpc: "2.0", id: (request.body as { id: number }).id, result: row };
+  const { rows } = await pool.query({ name: "key", text: QUERY, values: [hash] });
+  return { jsonrpc: "2.0", id: (request.body as { id: number }).id, result: rows[0] };
 });
 console.log(await app.listen({ port: 0, host: "127.0.0.1" }));

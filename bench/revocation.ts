@@ -158,8 +158,7 @@ const variants: Record<string, { rounds: number; round: () => Promise<Lag[]> }> 
     rounds: 13,
     round: async () =>
       trial(await giveAll(), {
-        before: () =>
-          database.sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'gatehouse feed'`.execute(),
+        before: () => database.sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'gatehouse feed'`,
       }),
   },
   "the database has just restarted": {

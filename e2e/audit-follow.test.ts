@@ -39,7 +39,7 @@ const onRecord = async () => {
   return rows.map(({ id }) => id);
 };
 
-type Transaction = Parameters<Parameters<TestServer["sql"]["begin"]>[1]>[0];
+type Transaction = Parameters<Parameters<TestServer["sql"]["begin"]>[0]>[0];
 
 /** Adds an entry as a server does, in a transaction of the test's own. @returns its id, made before */
 async function enter(tx: Transaction, space: string): Promise<string> {

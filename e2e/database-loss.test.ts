@@ -41,19 +41,23 @@ async function expectUnavailable(answer: Awaited<ReturnType<TestServer["call"]>>
   expectClean(JSON.stringify(answer.error));
 }
 
-/** Starts calls that can't be done, because another transaction holds the table, and waits until they hang there. */
-async function holdCalls(calls: readonly [method: string, params: object][]) {
+type Answers = ReturnType<TestServer["call"]>[];
+type Transaction = Parameters<Parameters<TestServer["sql"]["begin"]>[0]>[0];
+
+/** Starts calls that can't be done, because another transaction holds the table; when they hang there, goes on. */
+async function whileHeld(calls: readonly [method: string, params: object][], goOn: (held: Answers, tx: Transaction) => Promise<void>) {
   const blocker = openDatabase(postgres.address);
-  await blocker`select`; // opens the connection that is then reserved
-  const reserved = await blocker.reserve();
-  await reserved`begin`;
-  await reserved`lock table principals in access exclusive mode`;
-  const held = calls.map(([method, params]) => server.call(session, method, params));
-  await until("the calls wait for the lock", async () => {
-    const waiting = await reserved`select from pg_locks where not granted and relation = 'principals'::regclass`;
-    return waiting.length === calls.length;
-  });
-  return { held, blocker, reserved };
+  await blocker
+    .begin(async (tx) => {
+      await tx`lock table principals in access exclusive mode`;
+      const held = calls.map(([method, params]) => server.call(session, method, params));
+      await until("the calls wait for the lock", async () => {
+        const waiting = await tx`select from pg_locks where not granted and relation = 'principals'::regclass`;
+        return waiting.length === calls.length;
+      });
+      await goOn(held, tx);
+    })
+    .finally(() => blocker.end());
 }
 const WRITE_AND_READ = [
   ["space.create", { name: "half made" }],
@@ -62,13 +66,10 @@ const WRITE_AND_READ = [
 
 describe("a database that goes away", () => {
   test("in the middle of a call: UNAVAILABLE, and nothing was done", async () => {
-    const { held, blocker, reserved } = await holdCalls(WRITE_AND_READ);
-    await reserved`
-      select pg_terminate_backend(pid) from pg_locks where not granted and relation = 'principals'::regclass`;
-    for (const answer of await Promise.all(held)) await expectUnavailable(answer);
-    await reserved`rollback`;
-    reserved.release();
-    await blocker.end();
+    await whileHeld(WRITE_AND_READ, async (held, tx) => {
+      await tx`select pg_terminate_backend(pid) from pg_locks where not granted and relation = 'principals'::regclass`;
+      for (const answer of await Promise.all(held)) await expectUnavailable(answer);
+    });
     // The line is new, the server the same.
     expect((await server.call(session, "space.list")).result).toEqual({ spaces: [] });
   });
@@ -84,10 +85,11 @@ describe("a database that goes away", () => {
 
   test("and stays away: every call is UNAVAILABLE, soon, and the server lives; when it is back, so is the server", async () => {
     expect(await get("/readyz")).toBe(200);
-    const { held, blocker } = await holdCalls(WRITE_AND_READ);
-    await postgres.close();
-    for (const answer of await Promise.all(held)) await expectUnavailable(answer);
-    await blocker.end({ timeout: 0 });
+    const gone = whileHeld(WRITE_AND_READ, async (held) => {
+      await postgres.close();
+      for (const answer of await Promise.all(held)) await expectUnavailable(answer);
+    });
+    await expect(gone, "what held them has gone too").rejects.toThrow("onnection");
 
     for (let round = 0; round < 3; round++) {
       for (const credential of [session, key]) {

@@ -30,7 +30,7 @@ async function must(credential: string, method: string, params: object, slug?: s
 const asAda = (method: string, params: object) => must(ada.session, method, params, space.slug);
 const inSpace = (credential: string, method: string, params: object) => server.call(credential, method, params, space.slug);
 const newGroup = async (name: string): Promise<string> => (await asAda("group.create", { name })).id;
-const rows = (query: ReturnType<TestServer["sql"]>) => query.then(({ length }) => length);
+const rows = (query: Promise<readonly unknown[]>) => query.then(({ length }) => length);
 
 /** Runs calls at once. @returns their codes; a failure of the server's own is never one of them */
 async function atOnce(...calls: ReturnType<TestServer["call"]>[]): Promise<string[]> {

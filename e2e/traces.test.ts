@@ -121,7 +121,7 @@ test("a crash tells the log what happened, and the caller nothing of it", () => 
     message: "The server failed to answer. Report the requestId to its operator.",
     data: { code: "INTERNAL_ERROR", requestId: answers.crash?.requestId },
   });
-  expect(linesOf(answers.crash?.requestId)[0]).toMatchObject({ msg: "call failed", cause: { name: "PostgresError", code: "42703" } });
+  expect(linesOf(answers.crash?.requestId)[0]).toMatchObject({ msg: "call failed", cause: { name: "DatabaseError", code: "42703" } });
 });
 
 test("a batch leaves a span and a line for each of its calls", () => {

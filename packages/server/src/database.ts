@@ -7,6 +7,9 @@ export class StartError extends Error {
   override readonly name = "StartError";
 }
 
+/** How long a server that stops waits for the queries that are under way. */
+const GRACE_MS = 5000;
+
 /** A database that is up, whoever runs it. */
 export interface OpenDatabase {
   address: string;
@@ -28,7 +31,7 @@ export async function openConfiguredDatabase(config: Config, options: { join?: b
   const sql = openDatabase(address);
   if (!embedded)
     await sql`select`.catch(async (cause: Error) => {
-      await sql.end({ timeout: 0 });
+      await sql.end(0);
       throw new StartError(`The database of DATABASE_URL can't be used: ${cause.message}.`, { cause });
     });
   return {
@@ -37,7 +40,7 @@ export async function openConfiguredDatabase(config: Config, options: { join?: b
     sql,
     failed: embedded?.failed ?? new Promise(() => {}),
     async close() {
-      await sql.end({ timeout: 5 });
+      await sql.end(GRACE_MS);
       await embedded?.stop();
     },
   };

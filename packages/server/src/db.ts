@@ -1,133 +1,226 @@
+import type { Socket } from "node:net";
 import { SpanStatusCode } from "@opentelemetry/api";
-import postgres from "postgres";
+import { type Client, DatabaseError, Pool, type PoolClient, type PoolConfig, type QueryArrayResult, types } from "pg";
+import { createSql, type Rows, type Sql, type Statement } from "./sql.ts";
 import { startQuerySpan } from "./telemetry.ts";
 
-/** A pool of connections, or one transaction of it: a tagged template that runs SQL. */
-export type Sql = postgres.Sql<{}> | postgres.TransactionSql<{}>;
+export type { Sql } from "./sql.ts";
 
-/** The pool. */
-export type Database = postgres.Sql<{}>;
+/** A pool of connections. */
+export interface Database extends Sql {
+  /**
+   * Runs in a transaction, on one connection; its queries follow each other, even if they are asked at once. It is
+   * committed, if nothing in it failed: an error that `run` caught is thrown all the same. It has an end when `run` has.
+   * @param options.patient its queries take as long as they take
+   */
+  begin<T>(run: (sql: Sql) => Promise<T>, options?: { patient?: boolean }): Promise<T>;
+  /** Waits for what is under way, for so many milliseconds at most, and closes all connections. */
+  end(graceMs?: number): Promise<void>;
+}
 
 /** Most connections of the pool that serves calls. */
 const POOL_SIZE = 10;
-/** Longest wait between attempts to reach a database that is gone, in seconds: calls fail, and recover, within it. */
-const MAX_BACKOFF = 1;
-const TIMESTAMPTZ = 1184;
-const TEXT_ARRAY = 1009;
-const UUID_ARRAY = 2951;
+/** Longest wait for a connection: for a new one, or for one of the pool to be free. */
+const CONNECT_MS = 10_000;
+/** Longest silence in the middle of a query, locks included: a database that is frozen says nothing, and closes nothing. */
+const SILENCE_MS = 30_000;
+const KEEPALIVE_MS = 10_000;
+/** Most statements that a connection keeps prepared. */
+const MAX_KEPT = 500;
+
+type Result = QueryArrayResult<unknown[]>;
+
+const parsers = {
+  getTypeParser: (type: number) =>
+    type === types.builtins.TIMESTAMPTZ ? (text: string) => new Date(text).toISOString() : types.getTypeParser(type),
+};
+
+/** Errors of the connection rather than of the statement: by Node code, or SQLSTATE (classes 08, 53, 57P). */
+const UNREACHABLE = /^(ECONN|EHOST|ENET|ENOENT|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|08|53|57P)/;
+/** The same, where the driver gives no code. */
+const LOST = /^(Connection terminated|Client has encountered a connection error|Client was closed|timeout exceeded when trying to connect)/;
+/** What was prepared does not fit the database any more, or is not there. */
+const STALE = /^(0A000|26000)$/;
+
+/** Whether an error says that the database can't be reached, or has gone, rather than what is wrong with a statement. */
+export const isUnreachable = (error: unknown): boolean => {
+  const { code, message } = error as { code?: unknown; message?: unknown };
+  return code === undefined ? LOST.test(String(message)) : UNREACHABLE.test(String(code));
+};
 
 /**
- * Opens a pool with what all pools share.
- * @param address a `postgres://` URL; a unix socket's folder goes into `?host=`, as libpq has it
+ * Opens a pool that connects when it is asked, and of which nothing waits for ever. Whoever waits for an answer is told of
+ * a connection that is lost; what the driver tells besides would end the process.
  */
-export function connect(address: string, options: postgres.Options<{}>): Database {
-  const url = new URL(address);
-  const host = url.searchParams.get("host");
-  url.searchParams.delete("host");
-  const backoff = (attempt: number) => Math.min(2 ** attempt / 50, MAX_BACKOFF);
-  return postgres(url.href, { ...options, ...(host && { host }), onnotice: () => {}, connect_timeout: 10, backoff });
+export function openPool(address: string, options: Pick<PoolConfig, "max" | "types">): Pool {
+  const pool = new Pool({
+    ...options,
+    connectionString: address,
+    connectionTimeoutMillis: CONNECT_MS,
+    idleTimeoutMillis: SILENCE_MS,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: KEEPALIVE_MS,
+  });
+  return pool
+    .on("error", () => {})
+    .on("connect", (client) => {
+      client.on("error", () => {});
+      bound(client, SILENCE_MS);
+    });
+}
+
+const streamOf = (client: PoolClient) => (client as PoolClient & Client).connection.stream as Socket;
+
+/** Ends a connection of which nothing is heard for so long; 0 = never. One that is idle is closed by then. */
+function bound(client: PoolClient, silenceMs: number): void {
+  const stream = streamOf(client);
+  stream.removeAllListeners("timeout");
+  stream.setTimeout(silenceMs, () => stream.destroy(Object.assign(new Error("No answer from the database."), { code: "ETIMEDOUT" })));
 }
 
 /**
- * Opens the pool that serves calls. Columns come as camelCase, moments as RFC 3339 text; of arrays, it knows those of
- * text and uuid. Each query is one span.
+ * Opens a pool, which connects when it is asked. Columns come as camelCase, moments as RFC 3339 text, numbers that may
+ * not fit as text. Each query is one span.
+ * @param address a `postgres://` URL; a unix socket's folder goes into `?host=`, as libpq has it. `?prepare=false` prepares
+ * no statement, for a pooler that lends connections by the transaction
  */
 export function openDatabase(address: string): Database {
-  return traceQueries(
-    connect(address, {
-      max: POOL_SIZE,
-      // Else it looks the types of arrays up on every new connection; nobody handles it when that fails, which ends the process.
-      // The price: its reserve() may wait for ever, on a pool that has no open connection yet.
-      fetch_types: false,
-      // `column` alone: the whole camel transform would also rewrite the keys inside json values.
-      transform: { column: postgres.toCamel },
-      types: {
-        moment: {
-          to: TIMESTAMPTZ,
-          from: [TIMESTAMPTZ],
-          serialize: (value: string) => value,
-          parse: (text: string) => new Date(text).toISOString(),
-        },
-        texts: { to: TEXT_ARRAY, from: [TEXT_ARRAY, UUID_ARRAY], serialize: writeTexts, parse: readTexts },
+  const pool = openPool(address, { max: POOL_SIZE, types: parsers });
+  const names = new URL(address).searchParams.get("prepare") === "false" ? undefined : new Map<string, string>();
+  const lent = new Set<Line>();
+
+  async function lend<T>(run: (line: Line) => Promise<T>): Promise<T> {
+    const line = new Line(await pool.connect(), names);
+    lent.add(line);
+    try {
+      return await run(line);
+    } finally {
+      lent.delete(line);
+      line.giveBack();
+    }
+  }
+
+  return Object.assign(
+    createSql((statement) => traced(statement, () => lend((line) => line.run(statement)))),
+    {
+      begin: <T>(run: (sql: Sql) => Promise<T>, { patient = false } = {}) =>
+        lend((line) => (patient ? line.patiently(() => transact(line, run)) : transact(line, run))),
+      async end(graceMs?: number) {
+        const ended = pool.end();
+        const cut = () => {
+          for (const line of lent) line.cut();
+        };
+        const timer = graceMs === undefined ? undefined : setTimeout(cut, graceMs);
+        await ended.finally(() => clearTimeout(timer));
       },
-    }),
+    },
   );
 }
 
-/** The literal of an array: every element in quotes. */
-const writeTexts = (texts: readonly string[]): string => `{${texts.map((text) => `"${text.replace(/["\\]/g, "\\$&")}"`).join(",")}}`;
+/** A connection, while it is lent. */
+class Line {
+  readonly #client: PoolClient;
+  readonly #names: Map<string, string> | undefined;
+  /** Why it can't be used any more. */
+  lost: Error | undefined;
 
-/** The elements of an array, none of them null: in quotes where it takes them. */
-const readTexts = (literal: string): string[] =>
-  Array.from(literal.matchAll(/"((?:[^"\\]|\\.)*)"|[^{},]+/gs), ([bare, quoted]) => quoted?.replace(/\\(.)/gs, "$1") ?? bare);
+  constructor(client: PoolClient, names: Map<string, string> | undefined) {
+    this.#client = client;
+    this.#names = names;
+  }
 
-/** The part of postgres.js's query that is needed to see it start and end. */
-interface LazyQuery {
-  strings: readonly string[];
-  executed: boolean;
-  handle(): unknown;
-  resolve(value: unknown): void;
-  reject(reason: unknown): void;
+  async run({ text, values, kept }: Statement): Promise<Result> {
+    if (this.lost) throw this.lost;
+    const name = kept ? this.#nameOf(text) : undefined;
+    const query = { text, values, name, rowMode: "array" as const };
+    try {
+      const result: Result | Result[] = await this.#client.query(query);
+      return Array.isArray(result) ? (result.at(-1) as Result) : result;
+    } catch (error) {
+      if (!(error instanceof DatabaseError) || isUnreachable(error) || STALE.test(String(error.code))) this.lost = error as Error;
+      throw error;
+    }
+  }
+
+  /** Ends what goes on there, whatever it is. */
+  cut(): void {
+    streamOf(this.#client).destroy();
+  }
+
+  /** Lets the database take its time for something. */
+  async patiently<T>(run: () => Promise<T>): Promise<T> {
+    bound(this.#client, 0);
+    return run().finally(() => bound(this.#client, SILENCE_MS));
+  }
+
+  giveBack(): void {
+    this.#client.release(this.lost);
+  }
+
+  #nameOf(text: string): string | undefined {
+    const known = this.#names?.get(text);
+    if (known || !this.#names || this.#names.size >= MAX_KEPT) return known;
+    const name = `g${this.#names.size}`;
+    this.#names.set(text, name);
+    return name;
+  }
 }
 
-/**
- * Whether an error means that the connection is gone: FATAL ends a session.
- * @see https://www.postgresql.org/docs/current/runtime-config-logging.html#RUNTIME-CONFIG-SEVERITY-LEVELS
- */
-const isLoss = ({ severity, code }: { severity?: unknown; code?: unknown }): boolean =>
-  severity === "FATAL" || severity === "PANIC" || /^(CONNECTION_|ECONN|EPIPE)/.test(String(code));
-
-/**
- * Keeps the loss of a transaction's connection from postgres.js, which would answer it with a ROLLBACK on a socket that
- * is no more, and end the process with that (porsager/postgres#1208). It learns of the loss on its own, and rejects.
- */
-async function unlessLost(body: unknown): Promise<unknown> {
+/** Runs a transaction on a connection. What ends the connection, ends it; nothing of it goes anywhere else. */
+async function transact<T>(line: Line, run: (sql: Sql) => Promise<T>): Promise<T> {
+  const command = async (text: string) => (await line.run({ text, values: [], kept: false })).command;
+  await command("begin");
+  let over = false;
+  let failed: unknown;
+  let last: Promise<unknown> = Promise.resolve();
+  const next = (statement: Statement): Promise<Result> => {
+    const sent = last.then(() => {
+      if (over) throw new Error("The transaction is over.");
+      return line.run(statement);
+    });
+    last = sent.catch((error) => {
+      failed ??= error;
+    });
+    return sent;
+  };
   try {
-    return await body;
+    const made = await run(createSql((statement) => traced(statement, () => next(statement))));
+    await last;
+    over = true;
+    if (failed) throw failed;
+    if ((await command("commit")) !== "COMMIT") throw new Error("The transaction was rolled back.");
+    return made;
   } catch (error) {
-    if (isLoss(error as object)) return new Promise(() => {});
+    over = true;
+    await last;
+    if (!line.lost)
+      await command("rollback").catch((cause) => {
+        line.lost = cause; // nobody may get a connection that is inside of a transaction
+      });
     throw error;
   }
 }
 
-/** Wraps a pool so that each query it really sends is one span, inside transactions too. A query built only to be a part of another is none. */
-function traceQueries<S extends object>(sql: S): S {
-  return new Proxy(sql, {
-    apply(target, self, args) {
-      const made = Reflect.apply(target as unknown as (...args: unknown[]) => unknown, self, args);
-      if (Array.isArray((args[0] as { raw?: unknown })?.raw)) traceQuery(made as LazyQuery);
-      return made;
-    },
-    get(target, key) {
-      const value: unknown = Reflect.get(target, key);
-      if ((key !== "begin" && key !== "savepoint") || typeof value !== "function") return value;
-      return (...args: unknown[]) => {
-        const run = args.pop() as (transaction: object) => unknown;
-        return value.call(target, ...args, (transaction: object) => unlessLost(run(traceQueries(transaction))));
-      };
-    },
-  });
+/** Runs a statement in a span. */
+async function traced(statement: Statement, run: () => Promise<Result>): Promise<Rows> {
+  const span = startQuerySpan(statement.text);
+  try {
+    return rowsOf(await run());
+  } catch (error) {
+    span.setStatus({ code: SpanStatusCode.ERROR });
+    throw error;
+  } finally {
+    span.end();
+  }
 }
 
-function traceQuery(query: LazyQuery): void {
-  const { handle, resolve, reject } = query;
-  query.handle = () => {
-    if (!query.executed) {
-      const span = startQuerySpan(query.strings.join("?"));
-      query.resolve = (value) => {
-        span.end();
-        resolve(value);
-      };
-      query.reject = (reason) => {
-        span.setStatus({ code: SpanStatusCode.ERROR });
-        span.end();
-        reject(reason);
-      };
-    }
-    return handle.call(query);
-  };
+/** `column` alone becomes camelCase: the keys inside json values stay. */
+function rowsOf({ fields, rows, rowCount }: Result): Rows {
+  const names = fields.map(({ name }) => name.replace(/(?<!^)_(.)/g, (_all, letter: string) => letter.toUpperCase()));
+  const made = rows.map((values) => Object.fromEntries(names.map((name, i) => [name, values[i]])));
+  return Object.defineProperty(made, "count", { value: rowCount ?? 0 }) as unknown as Rows;
 }
 
 /** Runs in a transaction: a new one, or the one that `sql` is already. */
 export const inTransaction = <T>(sql: Sql, run: (sql: Sql) => Promise<T>): Promise<T> =>
-  "begin" in sql ? ((sql as Database).begin(run) as Promise<T>) : run(sql);
+  "begin" in sql ? (sql as Database).begin(run) : run(sql);

@@ -27,19 +27,22 @@ interface Migration {
  */
 export async function migrate(sql: Database, folder = FOLDER): Promise<string[]> {
   const migrations = await readMigrations(folder);
-  return sql.begin(async (tx) => {
-    await tx`select pg_advisory_xact_lock(${LOCK})`;
-    await tx`create table if not exists migrations (
+  return sql.begin(
+    async (tx) => {
+      await tx`select pg_advisory_xact_lock(${LOCK})`;
+      await tx`create table if not exists migrations (
       id integer primary key, name text not null, checksum text not null, applied_at timestamptz not null default now())`;
-    const applied = await tx<Omit<Migration, "text">[]>`select id, name, checksum from migrations order by id`;
-    check(migrations, applied);
-    const pending = migrations.slice(applied.length);
-    for (const { id, name, checksum, text } of pending) {
-      await tx.unsafe(text).simple();
-      await tx`insert into migrations (id, name, checksum) values (${id}, ${name}, ${checksum})`;
-    }
-    return pending.map(({ name }) => name);
-  });
+      const applied = await tx<Omit<Migration, "text">[]>`select id, name, checksum from migrations order by id`;
+      check(migrations, applied);
+      const pending = migrations.slice(applied.length);
+      for (const { id, name, checksum, text } of pending) {
+        await tx.unsafe(text);
+        await tx`insert into migrations (id, name, checksum) values (${id}, ${name}, ${checksum})`;
+      }
+      return pending.map(({ name }) => name);
+    },
+    { patient: true },
+  );
 }
 
 /** Whether the database is as this version wants it. */

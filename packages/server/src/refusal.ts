@@ -1,4 +1,5 @@
 import { type ErrorCode, type ErrorData, errors, type RpcError } from "@gatehouse/protocol";
+import { isUnreachable } from "./db.ts";
 
 /** A refusal that the caller may read: thrown anywhere on the path of a call, answered by its end. */
 export class Refusal extends Error {
@@ -45,19 +46,15 @@ const NUMBER_TOO_LARGE = "22003";
 const NO_TEXT = new Set(["22P05", "22021"]);
 const NO_JSON = "22P02";
 
-/** Errors of the connection rather than of the statement: by driver code, Node code or SQLSTATE (classes 08, 53, 57P). */
-const UNREACHABLE = /^(CONNECT|CONNECTION_|ECONN|ENOENT|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|08|53|57P)/;
-
 /** Turns whatever was thrown into what the caller may know of it. The original stays as its `cause`. */
 export function toRefusal(thrown: unknown): Refusal {
   if (thrown instanceof Refusal) return thrown;
-  const { code, constraint_name } = thrown as { code?: unknown; constraint_name?: unknown };
-  const known = typeof constraint_name === "string" ? constraints[constraint_name] : undefined;
+  const { code, constraint } = thrown as { code?: unknown; constraint?: unknown };
+  const known = typeof constraint === "string" ? constraints[constraint] : undefined;
   if (known) return new Refusal(known.code, known.message, {}, { cause: thrown });
-  const told = racedRefusal(code, constraint_name) ?? unfitRefusal(thrown as UnfitError);
+  const told = racedRefusal(code, constraint) ?? unfitRefusal(thrown as UnfitError);
   if (told) return new Refusal(told.code, told.message, {}, { cause: thrown });
-  const unreachable = typeof code === "string" && UNREACHABLE.test(code);
-  return new Refusal(unreachable ? "UNAVAILABLE" : "INTERNAL_ERROR", undefined, {}, { cause: thrown });
+  return new Refusal(isUnreachable(thrown) ? "UNAVAILABLE" : "INTERNAL_ERROR", undefined, {}, { cause: thrown });
 }
 
 interface UnfitError {

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { context, propagation, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
+import { DatabaseError } from "pg";
 import pino, { type Logger } from "pino";
 import type { Actor } from "./actor.ts";
 import type { Config } from "./config.ts";
@@ -134,9 +135,11 @@ function report(log: Logger, span: Span, record: CallRecord, refusal: Refusal | 
 /** What the log may hold of a cause. Of a database error neither message nor detail: they repeat values. */
 export function loggable(cause: unknown): unknown {
   if (!(cause instanceof Error)) return cause;
-  const { code, constraint_name, table_name, routine } = cause as unknown as Record<string, unknown>;
-  if (cause.name === "PostgresError") return { name: cause.name, code, constraint_name, table_name, routine };
-  return { name: cause.name, code, message: cause.message, stack: cause.stack };
+  if (cause instanceof DatabaseError) {
+    const { code, constraint, table, routine } = cause;
+    return { name: "DatabaseError", code, constraint, table, routine };
+  }
+  return { name: cause.name, code: (cause as NodeJS.ErrnoException).code, message: cause.message, stack: cause.stack };
 }
 
 /** Runs a database query in a client span, with its text (which holds placeholders, never values). */

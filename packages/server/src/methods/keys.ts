@@ -1,12 +1,11 @@
 import type { ApiKey, KeyKind } from "@gatehouse/protocol";
-import type postgres from "postgres";
 import { uuidv7 } from "uuidv7";
-import type { Sql } from "../db.ts";
 import { hashKey, hintOfKey, kindsOf, makeKey } from "../key.ts";
 import { Refusal } from "../refusal.ts";
+import type { Fragment, Sql } from "../sql.ts";
 
 /** A condition on `api_keys k` and `principals p`, whose they are: which keys are meant. */
-type Which = postgres.Fragment;
+type Which = Fragment;
 
 const NO_KEY = "You have no such key. The list shows those you have.";
 

@@ -1,13 +1,12 @@
 import type { Task, taskMethods } from "@gatehouse/protocol";
-import type postgres from "postgres";
 import { uuidv7 } from "uuidv7";
 import { standingOf } from "../actor.ts";
-import type { Sql } from "../db.ts";
 import type { Handlers } from "../rpc.ts";
 import { readable } from "../sessions/rows.ts";
+import type { Fragment, Sql } from "../sql.ts";
 import { one } from "./rows.ts";
 
-const taskRows = (sql: Sql, which: postgres.Fragment): Promise<Task[]> => sql<Task[]>`
+const taskRows = (sql: Sql, which: Fragment): Promise<Task[]> => sql<Task[]>`
   select s.path, s.description, s.idle_timeout_seconds, s.seen_at > now() - interval '1 minute' as online, s.seen_at, s.created_at
   from tasks s where ${which} order by s.path`;
 

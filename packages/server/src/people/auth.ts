@@ -5,9 +5,9 @@ import { APIError } from "better-auth/api";
 import { betterAuth } from "better-auth/minimal";
 import { bearer } from "better-auth/plugins/bearer";
 import { Kysely, PostgresDialect } from "kysely";
-import { Pool } from "pg";
 import { uuidv7 } from "uuidv7";
 import type { Config, OidcProvider } from "../config.ts";
+import { openPool } from "../db.ts";
 import { loginPrefixes, makeSecret } from "../key.ts";
 import { startQuerySpan } from "../telemetry.ts";
 import { hashLogin, LOGIN_SCOPES } from "./login.ts";
@@ -21,7 +21,6 @@ export const ADDRESS_HEADER = "x-gatehouse-address";
 export const PASSWORD_LENGTH = { min: 12, max: 128 };
 
 const POOL_SIZE = 4;
-const CONNECT_TIMEOUT_MS = 10_000;
 const DAY = 24 * 3600;
 const SESSION_SECONDS = 30 * DAY;
 const ACCESS_SECONDS = 3600;
@@ -48,8 +47,7 @@ export type Auth = ReturnType<typeof createAuth>["auth"];
 /** How people sign in: better-auth on schema `auth` of the same database, where a user's id is the principal's id. */
 export function createAuth({ address, secret, publicUrl, origins, signUp = "closed", oidcProviders = [], sendMail }: AuthOptions) {
   // A pool of its own, of the driver that better-auth is made for: it wants Dates, and no renamed columns.
-  const pool = new Pool({ connectionString: address, max: POOL_SIZE, connectionTimeoutMillis: CONNECT_TIMEOUT_MS });
-  pool.on("error", () => {}); // an idle connection was lost: the next query takes another
+  const pool = openPool(address, { max: POOL_SIZE });
   const db = new Kysely<never>({
     dialect: new PostgresDialect({ pool }),
     log: ({ query, queryDurationMillis }) => startQuerySpan(query.sql, Date.now() - queryDurationMillis).end(),

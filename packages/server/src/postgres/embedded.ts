@@ -1,7 +1,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { connect } from "../db.ts";
+import { openDatabase } from "../db.ts";
 import { findBinaries, PostgresError } from "./binaries.ts";
 import { createCluster, passwordOf, stopOrphan, USER, wrongPassword } from "./cluster.ts";
 import { takeLock } from "./lock.ts";
@@ -94,7 +94,7 @@ async function accepting(address: string, place: Place): Promise<void> {
   const socket = join(place.socket, ".s.PGSQL.5432");
   for (;;) {
     if (await stat(socket).catch(() => undefined)) {
-      const sql = connect(address, { max: 1 });
+      const sql = openDatabase(address);
       try {
         await sql`select`;
         return;
@@ -102,7 +102,7 @@ async function accepting(address: string, place: Place): Promise<void> {
         if ((error as { code?: unknown }).code === "28P01") throw wrongPassword(place);
         if (Date.now() > deadline) throw new PostgresError("Postgres started, but does not answer.", { cause: error });
       } finally {
-        await sql.end({ timeout: 1 });
+        await sql.end(0);
       }
     } else if (Date.now() > deadline) throw new PostgresError("Postgres did not start in time.");
     await delay(POLL_MS);

@@ -1,15 +1,14 @@
 import type { Layer, Run, Session } from "@gatehouse/protocol";
-import type postgres from "postgres";
 import { type Actor, standingOf } from "../actor.ts";
-import type { Sql } from "../db.ts";
 import { admin, anyOf, read, write } from "../needs.ts";
 import { Refusal } from "../refusal.ts";
 import { type Judging, type Need, onRow } from "../rules.ts";
+import type { Fragment, Sql } from "../sql.ts";
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** The session of the caller's space that an id, or an external id, names. */
-const named = (sql: Sql, actor: Actor, ref: string): postgres.Fragment =>
+const named = (sql: Sql, actor: Actor, ref: string): Fragment =>
   UUID.test(ref)
     ? sql`s.space_id = ${standingOf(actor).space.id} and s.id = ${ref}`
     : sql`s.space_id = ${standingOf(actor).space.id} and s.external_id = ${ref}`;
@@ -59,7 +58,7 @@ export const serveRun = <Input>(pick: Pick<Input>): Need<Input> => onRow((input,
 export const mustWrite = (session: SessionKey, at: Judging): Promise<void> => writing.check(session, at);
 
 /** What is told of the sessions that a condition on `s` names. */
-export const sessionRows = (sql: Sql, which: postgres.Fragment): Promise<Session[]> => sql<Session[]>`
+export const sessionRows = (sql: Sql, which: Fragment): Promise<Session[]> => sql<Session[]>`
   select s.id, s.external_id, s.task, s.metadata, s.tags, s.idle_timeout_seconds, s.last_seq::integer, s.created_at, s.expires_at, s.closed_at,
          coalesce(s.close_reason, case when s.expires_at <= now() then 'expired' end, 'open') as status,
          case when p.id is not null then json_build_object('id', p.id, 'kind', p.kind, 'name', p.name) end as created_by
@@ -67,13 +66,13 @@ export const sessionRows = (sql: Sql, which: postgres.Fragment): Promise<Session
   where ${which}`;
 
 /** What is told of the runs that a condition on `r` names. */
-export const runRows = (sql: Sql, which: postgres.Fragment): Promise<Run[]> => sql<Run[]>`
+export const runRows = (sql: Sql, which: Fragment): Promise<Run[]> => sql<Run[]>`
   select r.id, r.session_id as session, r.number, r.reason, r.end_reason, r.created_at, r.ended_at,
          case when r.ended_at is not null then 'ended' when r.leased_until is null then 'waiting' else 'live' end as status
   from runs r where ${which}`;
 
 /** Those sessions `s` (or, with tasks alone, those tasks `s`) that every layer lets the caller read. */
-export function readable(sql: Sql, layers: readonly Layer[], { tasksAlone = false } = {}): postgres.Fragment {
+export function readable(sql: Sql, layers: readonly Layer[], { tasksAlone = false } = {}): Fragment {
   const conditions = layers.map(({ permissions }) => {
     const all = permissions.some(
       ({ type, path }) => path === undefined && (type === undefined || type === "tasks" || (type === "sessions" && !tasksAlone)),
