@@ -136,7 +136,7 @@ test("leaving takes everything at once, and coming back brings nothing with it",
   await forWorlds(800, async (placed) => {
     const left = leavers(placed);
     const rows = left.map(({ id, leaver }) => ({ space_id: id.space, principal_id: id[leaver] }));
-    const which = server.sql`jsonb_populate_recordset(null::members, ${server.sql.json(rows as never)}) as r`;
+    const which = server.sql`jsonb_populate_recordset(null::members, ${server.sql.json(rows)}) as r`;
     await server.sql`delete from members m using ${which} where m.space_id = r.space_id and m.principal_id = r.principal_id`;
     const agrees = (world: World, each: Placed) =>
       Promise.all(
@@ -176,7 +176,7 @@ test("what groups and grants were prepared means nothing before membership, and 
     const rows = joins.map(({ each, who }) => ({ space_id: each.id.space, principal_id: each.id[who] }));
     await server.sql`
       insert into members (space_id, principal_id)
-      select r.space_id, r.principal_id from jsonb_populate_recordset(null::members, ${server.sql.json(rows as never)}) as r`;
+      select r.space_id, r.principal_id from jsonb_populate_recordset(null::members, ${server.sql.json(rows)}) as r`;
     for (const { each, who } of joins) {
       const world: World = { ...each.world, members: [...each.world.members, { who, admin: false, tie: "person" }] };
       expect(textsOf(await arrive(each, who, null)), who).toEqual(expectedTexts(each.id, layersOf(world, who, null)));

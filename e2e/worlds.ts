@@ -76,7 +76,7 @@ export const newId = (): string => {
 
 const insertAll = (sql: Database, table: string, columns: string[], rows: object[]) =>
   sql`insert into ${sql(table)} (${sql(columns)})
-      select ${sql(columns)} from jsonb_populate_recordset(null::${sql(table)}, ${sql.json(rows as never)})`;
+      select ${sql(columns)} from jsonb_populate_recordset(null::${sql(table)}, ${sql.json(rows)})`;
 
 /** The two keys that rows of worlds are tied to, and somebody who is admin of every space. */
 async function makeKeys(sql: Database): Promise<{ root: string; keys: Record<Tie, string | null> }> {

@@ -217,7 +217,11 @@ async function traced(statement: Statement, run: () => Promise<Result>): Promise
 /** `column` alone becomes camelCase: the keys inside json values stay. */
 function rowsOf({ fields, rows, rowCount }: Result): Rows {
   const names = fields.map(({ name }) => name.replace(/(?<!^)_(.)/g, (_all, letter: string) => letter.toUpperCase()));
-  const made = rows.map((values) => Object.fromEntries(names.map((name, i) => [name, values[i]])));
+  const made = rows.map((values) => {
+    const row: Record<string, unknown> = {};
+    for (let i = 0; i < names.length; i++) row[names[i] as string] = values[i];
+    return row;
+  });
   return Object.defineProperty(made, "count", { value: rowCount ?? 0 }) as unknown as Rows;
 }
 

@@ -105,7 +105,7 @@ export const runHandlers = ({ bell, leaseSeconds }: { bell: Bell; leaseSeconds: 
         throw new Refusal("INVALID_PARAMS", `Send at most ${MAX_EVENT_BYTES / 1024} KiB of chunks together.`);
       const [said] = await sql<{ place: number | null; stop: boolean | null; problem: "LEASE_LOST" | "CONFLICT" | null }[]>`
         select place::integer, stop, problem
-        from emit_chunks(${run}, ${epoch}, ${actor.principal.id}, ${turn}, ${batch ?? null}, ${sql.json(chunks as never)})`;
+        from emit_chunks(${run}, ${epoch}, ${actor.principal.id}, ${turn}, ${batch ?? null}, ${sql.json(chunks)})`;
       if (said?.problem) throw new Refusal(said.problem, said.problem === "CONFLICT" ? NOT_RUNNING : undefined);
       return { seq: said?.place as number, stop: said?.stop ?? false };
     },

@@ -48,7 +48,7 @@ async function lockOpen(sql: Sql, id: string): Promise<void> {
 /** Adds what is said to a locked session: once, and with a run that will answer it, or not at all. */
 async function append(sql: Sql, id: string, { kind, inputId, data }: Input, by: string) {
   const [known] = await sql<{ turn: number; inputSeq: number; same: boolean; runId: string | null }[]>`
-    select t.turn, t.input_seq::integer, e.kind = ${kind} and e.data = ${sql.json(data as never)} as same, coalesce(t.run_id, r.id) as run_id
+    select t.turn, t.input_seq::integer, e.kind = ${kind} and e.data = ${sql.json(data)} as same, coalesce(t.run_id, r.id) as run_id
     from turns t join session_events e on e.session_id = t.session_id and e.seq = t.input_seq
     left join runs r on r.session_id = t.session_id and r.ended_at is null
     where t.session_id = ${id} and t.input_id = ${inputId}`;
@@ -63,7 +63,7 @@ async function append(sql: Sql, id: string, { kind, inputId, data }: Input, by: 
     await sql<{ turn: number }[]>`update sessions set last_turn = last_turn + 1 where id = ${id} returning last_turn as turn`,
   );
   const [placed] = await sql<{ seq: number; run: string }[]>`
-    with event as (select log_event(${id}, 'in', ${kind}, ${turn}, null, ${by}, ${sql.json(data as never)}) as seq),
+    with event as (select log_event(${id}, 'in', ${kind}, ${turn}, null, ${by}, ${sql.json(data)}) as seq),
          made as (insert into turns (session_id, turn, input_id, input_seq) select ${id}, ${turn}, ${inputId}, seq from event returning input_seq)
     select input_seq::integer as seq, ensure_run(${id}, 'continuation') as run from made`;
   const { seq, run } = one(placed ? [placed] : []);
@@ -84,7 +84,7 @@ export const sessionHandlers = (jwt: Jwt): Handlers<typeof sessionMethods> => ({
     const id = uuidv7();
     const { count } = await sql`
       insert into sessions (id, space_id, task, external_id, metadata, tags, idle_timeout_seconds, expires_at, created_by)
-      values (${id}, ${space.id}, ${task}, ${externalId ?? null}, ${sql.json((metadata ?? {}) as never)}, ${tags ?? []},
+      values (${id}, ${space.id}, ${task}, ${externalId ?? null}, ${sql.json(metadata ?? {})}, ${tags ?? []},
               coalesce(${idleTimeoutSeconds ?? null}, (select idle_timeout_seconds from tasks where space_id = ${space.id} and path = ${task}), ${DEFAULT_IDLE_SECONDS}),
               ${expiresAt ?? null}, ${actor.principal.id})
       on conflict on constraint session_external_id do nothing`;
@@ -122,7 +122,7 @@ export const sessionHandlers = (jwt: Jwt): Handlers<typeof sessionMethods> => ({
     const { sql } = at;
     const { id } = await sessionNamed(session, at);
     await lockOpen(sql, id);
-    if (metadata !== undefined) await sql`update sessions set metadata = ${sql.json(metadata as never)} where id = ${id}`;
+    if (metadata !== undefined) await sql`update sessions set metadata = ${sql.json(metadata)} where id = ${id}`;
     if (tags !== undefined) await sql`update sessions set tags = ${tags} where id = ${id}`;
     if (expiresAt !== undefined) await sql`update sessions set expires_at = ${expiresAt} where id = ${id}`;
     at.audit.target = id;

@@ -101,7 +101,7 @@ export class SigningKeys {
     const { publicKey, privateKey } = await generateKeyPair(ALGORITHM, { extractable: true });
     const [row] = await sql<{ id: string; signsFrom: string }[]>`
       insert into signing_keys (id, public_jwk, encrypted, signs_from)
-      values (${uuidv7()}, ${sql.json((await exportJWK(publicKey)) as never)}, ${await this.#encrypt(await exportJWK(privateKey))},
+      values (${uuidv7()}, ${sql.json(await exportJWK(publicKey))}, ${await this.#encrypt(await exportJWK(privateKey))},
               now() + make_interval(secs => ${seconds}))
       returning id, signs_from`;
     if (!row) throw new Error("the signing key was not kept");
