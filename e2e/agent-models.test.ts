@@ -2,8 +2,9 @@ import { chatAgent } from "@gatehouse/agent";
 import { isStepCount, streamText, tool } from "ai";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
-import { chunksOf, makeWorkplace, moment, type Workplace } from "./agents.ts";
+import { chunksOf, makeWorkplace, type Workplace } from "./agents.ts";
 import { startModel } from "./model.ts";
+import { moment } from "./moment.ts";
 import { until } from "./run.ts";
 
 let at: Workplace;

@@ -1,8 +1,9 @@
 import { join } from "node:path";
 import { chatAgent } from "@gatehouse/agent";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { makeWorkplace, moment, type Workplace } from "./agents.ts";
+import { makeWorkplace, type Workplace } from "./agents.ts";
 import { startFlaky } from "./flaky.ts";
+import { moment } from "./moment.ts";
 import { type Running, start, until } from "./run.ts";
 
 let at: Workplace;

@@ -2,7 +2,8 @@ import { chatAgent } from "@gatehouse/agent";
 import { echo } from "@gatehouse/agent/echo";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
-import { chunksOf, makeWorkplace, moment, type Workplace } from "./agents.ts";
+import { chunksOf, makeWorkplace, type Workplace } from "./agents.ts";
+import { moment } from "./moment.ts";
 
 let at: Workplace;
 beforeAll(async () => {

@@ -29,6 +29,7 @@ export async function makeWorkplace(settings: Record<string, string> = {}) {
 
   return {
     server,
+    ada,
     slug,
     keyId: keyId as string,
     logged,
@@ -81,12 +82,3 @@ const textOf = (log: readonly SessionEvent[], turn: number): string =>
   chunksOf(log, turn)
     .map(({ type, delta }) => (type === "text-delta" ? delta : ""))
     .join("");
-
-/** Something that is waited for, and happens once. */
-export function moment<T = void>() {
-  let happen: (value: T) => void = () => {};
-  const happened = new Promise<T>((resolve) => {
-    happen = resolve;
-  });
-  return { happened, happen };
-}

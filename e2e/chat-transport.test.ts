@@ -2,9 +2,10 @@ import { chatAgent } from "@gatehouse/agent";
 import { createStartSession, type Target } from "@gatehouse/client";
 import { createChatTransport, messagesOf } from "@gatehouse/client/chat";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
-import { makeWorkplace, moment, type Workplace } from "./agents.ts";
+import { makeWorkplace, type Workplace } from "./agents.ts";
 import { TestChat } from "./chat.ts";
 import { startCutter } from "./cutter.ts";
+import { moment } from "./moment.ts";
 import { until } from "./run.ts";
 
 let at: Workplace;

@@ -76,6 +76,8 @@ const COMMANDS = [
   "session stop",
   "session close",
   "chat",
+  "mcp install",
+  "mcp doctor",
   "policy",
   "up",
   "user create",

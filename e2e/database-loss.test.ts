@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { openConfiguredDatabase, openDatabase, readConfig } from "@gatehouse/server";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { expectClean } from "./clean.ts";
+import { eventsOf } from "./events.ts";
 import { startTestServer, type TestServer } from "./harness.ts";
 import { until } from "./run.ts";
 
@@ -119,5 +120,18 @@ describe("a database that goes away", () => {
     expect((await server.call(key, "space.create", { name: "after" })).result.name).toBe("after");
     const { result } = await server.call(session, "space.list");
     expect(result.spaces.map(({ name }: { name: string }) => name)).toEqual(["after"]);
+  });
+
+  test("a reader of a session who has read all there is stays through it, and misses nothing", async () => {
+    const { slug } = (await server.call(session, "space.create", { name: "Talk" })).result;
+    const talk = (await server.call(session, "session.create", { task: "echo", message: "one" }, slug)).result.session.id;
+    const headers = { authorization: `Bearer ${session}`, "x-me-space": slug };
+    const reader = eventsOf(await fetch(`${server.url}/api/v1/sessions/${talk}/out`, { headers }));
+    expect([(await reader.next()).value?.event, (await reader.next()).value?.event]).toEqual(["message", "run"]);
+    await postgres.close();
+    await expectUnavailable(await server.call(session, "session.send", { session: talk, message: "lost" }, slug));
+    postgres = await startPostgres();
+    await until("it is kept", async () => (await server.call(session, "session.send", { session: talk, message: "two" }, slug)).result);
+    expect((await reader.next()).value).toMatchObject({ id: "3", event: "message" });
   });
 });

@@ -11,7 +11,7 @@ test("the generated parts of the docs are what the code generates", async () => 
   for (const { file, is, shouldBe } of await generatedDocs()) expect(is, `${file} is out of date: bun run docs`).toBe(shouldBe);
 });
 
-test.each(["docs/credentials.md", "docs/spaces.md", "docs/operating.md", "docs/chat.md", "docs/sessions.md"])(
+test.each(["docs/credentials.md", "docs/spaces.md", "docs/operating.md", "docs/chat.md", "docs/sessions.md", "docs/mcp.md"])(
   "every command of %s works",
   async (file) => {
     const home = await makeHome();

@@ -1,5 +1,6 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { tools } from "@gatehouse/mcp";
 import { errors, MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_QUEUED_TURNS, MAX_WAIT_SECONDS, spaceApi } from "@gatehouse/protocol";
 import { KEY_PATTERN, Settings } from "@gatehouse/server";
 import { callers, policyTable, ruleTexts } from "@gatehouse/server/policy";
@@ -10,6 +11,7 @@ const parts: Record<string, Record<string, () => string>> = {
   "AUTH_DESIGN.md": { "user policy": () => policy("user"), "space policy": () => policy("space"), rules },
   "docs/credentials.md": { "key-pattern": () => `\`\`\`regex\n${KEY_PATTERN}\n\`\`\`` },
   "docs/sessions.md": { routes: routeTable, "session limits": sessionLimits },
+  "docs/mcp.md": { tools: toolTable },
   "docs/settings.md": { settings },
   "docs/errors.md": { errors: errorTable },
 };
@@ -61,6 +63,22 @@ function sessionLimits(): string {
       ["inputs of one session that wait for their turn", String(MAX_QUEUED_TURNS)],
       ["a worker's question that waits for an answer", `${MAX_WAIT_SECONDS} s`],
     ],
+  );
+}
+
+function toolTable(): string {
+  const does = { read: "reads", append: "adds", write: "changes" } as const;
+  return markdownTable(
+    ["tool", "what it does", "takes", "", "method"],
+    tools.map(({ name, summary, effect, params, method }) => [
+      `\`${name}\``,
+      summary,
+      Object.entries(params.shape)
+        .map(([param, schema]) => (schema.safeParse(undefined).success ? `${param}?` : param))
+        .join(", "),
+      does[effect],
+      `\`${method}\``,
+    ]),
   );
 }
 

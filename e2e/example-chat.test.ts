@@ -4,10 +4,11 @@ import { chatAgent } from "@gatehouse/agent";
 import { streamText } from "ai";
 import type { Page } from "puppeteer-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { makeWorkplace, moment, type Workplace } from "./agents.ts";
+import { makeWorkplace, type Workplace } from "./agents.ts";
 import { fill, findings, openWindow, tabTo } from "./browser.ts";
 import { stepsOf } from "./markdown.ts";
 import { startModel } from "./model.ts";
+import { moment } from "./moment.ts";
 import { freePort } from "./pages-world.ts";
 import { start, until } from "./run.ts";
 

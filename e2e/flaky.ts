@@ -1,16 +1,22 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 
-/** A proxy that loses every second answer to some methods: the server did what it was asked, and nobody hears of it. */
+/** A proxy that loses every second answer to some methods: the server did what it was asked, and nobody hears of it. Streams pass. */
 export async function startFlaky(target: string, methods: readonly string[]) {
   const seen = new Map<string, number>();
   const lost = new Map<string, number>();
   const proxy = createServer(async (request, response) => {
+    const { host: _, connection: __, ...headers } = request.headers as Record<string, string>;
+    if (request.method === "GET") {
+      const stream = await fetch(new URL(request.url ?? "/", target), { headers });
+      response.writeHead(stream.status, Object.fromEntries(stream.headers));
+      return Readable.fromWeb(stream.body as never).pipe(response);
+    }
     const body = await buffer(request);
     const { method } = JSON.parse(body.toString()) as { method: string };
-    const { host: _, connection: __, ...headers } = request.headers as Record<string, string>;
     const answer = await fetch(new URL(request.url ?? "/", target), { method: "POST", headers, body }).catch(() => undefined);
     const text = await answer?.text();
     const count = (seen.get(method) ?? 0) + 1;

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { createMcpServing } from "@gatehouse/mcp";
 import { type Api, type RpcError, type RpcResponse, spaceApi, userApi } from "@gatehouse/protocol";
 import { createUser, openDatabase, readConfig, startServer } from "@gatehouse/server";
 import { inject } from "vitest";
@@ -43,8 +44,8 @@ export async function makeDatabase(): Promise<string> {
 /** What sets a server, or a command of its operator, on a database that tests have made. */
 export const onDatabase = (databaseUrl: string) => ({ DATABASE_URL: databaseUrl, GATEHOUSE_SECRET: SECRET });
 
-/** Starts a real server in this process, on a database of its own and a free port. */
-export async function startTestServer(settings: Record<string, string> = {}) {
+/** Starts a real server in this process, on a database of its own and a free port. @param mcp what it serves over MCP besides */
+export async function startTestServer(settings: Record<string, string> = {}, mcp: Parameters<typeof createMcpServing>[0] = {}) {
   const databaseUrl = settings.DATABASE_URL ?? (await makeDatabase());
   const server = await startServer(
     readConfig({
@@ -55,6 +56,8 @@ export async function startTestServer(settings: Record<string, string> = {}) {
       FAILED_AUTH_LIMIT: "0",
       ...settings,
     }),
+    undefined,
+    async () => createMcpServing(mcp),
   );
   let touchedAt = Number.NEGATIVE_INFINITY;
   /** What is done by it is done past the server, which is told of it before the calls of the next while: it may take a moment. */

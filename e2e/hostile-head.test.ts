@@ -83,7 +83,6 @@ describe("methods and addresses", () => {
   });
 
   test.each([
-    ["GET", "/"],
     ["GET", "/nothing"],
     ["POST", "/api/v1/user/rpc/"],
     ["POST", "/api/v1/user/RPC"],

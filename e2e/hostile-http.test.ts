@@ -2,8 +2,9 @@ import { once } from "node:events";
 import { MAX_BODY_BYTES } from "@gatehouse/protocol";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { expectClean } from "./clean.ts";
-import { startTestServer, type TestServer } from "./harness.ts";
+import { makeDatabase, onDatabase, startTestServer, type TestServer } from "./harness.ts";
 import { dial, exchange, head, type RawAnswer, readAnswers, received, sendRaw } from "./raw-http.ts";
+import { makeHome, startUp, until } from "./run.ts";
 
 // What may be wrong with the bytes around a body, and with the line they come over.
 
@@ -181,4 +182,18 @@ test("Expect: 100-continue is answered before the body is sent", async () => {
   const answer = received(socket);
   socket.write(WHOAMI);
   expect(readAnswers(await answer)[0]?.body).toContain('"result"');
+});
+
+test("who has gone when a paused server goes on is no failure of it", async () => {
+  const up = await startUp(await makeHome(), { ...onDatabase(await makeDatabase()), LOG_LEVEL: "error" });
+  const callers = await Promise.all(Array.from({ length: 20 }, () => dial(up.url)));
+  up.child.kill("SIGSTOP");
+  for (const caller of callers) {
+    await new Promise((resolve) => caller.write(sized(WHOAMI.length) + WHOAMI, resolve));
+    caller.resetAndDestroy();
+  }
+  up.child.kill("SIGCONT");
+  await until("it answers again", async () => (await fetch(`${up.url}/readyz`)).ok);
+  await up.stop();
+  expect(up.stderr()).not.toContain("INTERNAL_ERROR");
 });

@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { json } from "node:stream/consumers";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { moment } from "./agents.ts";
+import { moment } from "./moment.ts";
 
 /** A request of the chat completions API, as far as it is looked at. */
 interface Asked {

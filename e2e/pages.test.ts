@@ -172,6 +172,11 @@ test("a new password, by a mailed link whose token stays out of the history", as
   expect(await ask(page, "form#change button")).toMatch(/wrong, used or too old/);
 });
 
+test("the bare address leads to one's account", async () => {
+  const answer = await fetch(server.url, { redirect: "manual" });
+  expect([answer.status, answer.headers.get("location")]).toEqual([302, "/account"]);
+});
+
 test("signing up: nothing works before the address is confirmed, by a click in the page that the mail leads to", async () => {
   const email = "newcomer@example.com";
   const password = "a password of their own";

@@ -50,9 +50,12 @@ test("the quick start and the first conversation work as they are written, and p
 
   const started = JSON.parse(ran.find(({ code }) => code.includes("/api/v1/sessions"))?.output ?? "");
   expect(started).toMatchObject({ existing: false, run: null, session: { task: "echo", externalId: "first-talk", status: "open" } });
-  const answers = JSON.parse(`[${ran.at(-1)?.output.replace("}\n{", "},{")}]`);
+  const answers = JSON.parse(`[${ran.find(({ code }) => code.includes("session send"))?.output.replace("}\n{", "},{")}]`);
   expect(answers).toMatchObject([{ text: "pong" }, { text: "echo" }]);
   expect(answers[0].run.id, "one run answers both").toBe(answers[1].run.id);
+
+  const editor = ran.find(({ code }) => code.includes("mcp install"))?.output ?? "";
+  expect(editor).toMatch(/"command": [\s\S]*"mcp",[\s\S]*^ok +tools: \d+ tools/m);
 
   process.kill(-(server.child.pid as number), "SIGINT");
   await server.finished;

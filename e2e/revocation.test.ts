@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { makeDatabase, startTestServer, type TestServer } from "./harness.ts";
+import { callTool } from "./program.ts";
 import { join, revocations, type Taken, type Town } from "./revocations.ts";
 import { until } from "./run.ts";
 import { tapWire } from "./wire.ts";
@@ -28,12 +29,7 @@ afterAll(async () => {
 
 const townOf = (server: TestServer): Town => ({
   user: () => server.user("Somebody"),
-  signOut: (session) =>
-    fetch(`${server.url}/api/auth/sign-out`, {
-      method: "POST",
-      headers: { "content-type": "application/json", authorization: `Bearer ${session}` },
-      body: "{}",
-    }),
+  ask: (path, init) => fetch(server.url + path, init),
   async call(credential, method, params = {}, space) {
     const { result, error } = await server.call(credential, method, params, space);
     if (error) throw new Error(`${method}: ${error.message}`);
@@ -41,10 +37,16 @@ const townOf = (server: TestServer): Town => ({
   },
 });
 
-const use = (i: number, { credential, method, space }: Taken) => (servers[i] as TestServer).call(credential, method, {}, space);
+const use = async (i: number, { credential, method, space, tool }: Taken) => {
+  const server = servers[i] as TestServer;
+  if (!tool) return server.call(credential, method, {}, space);
+  const { result, code } = await callTool(townOf(server).ask, credential, method);
+  return { result, error: code === undefined ? undefined : { data: { code } }, status: 0 };
+};
 const isWarm = async (i: number, taken: Taken) =>
   (await wires[i]?.during(async () => {
-    expect((await use(i, taken)).result).toBeDefined();
+    const { result, error } = await use(i, taken);
+    expect(result, JSON.stringify(error)).toBeDefined();
   })) === (taken.asks ?? 0);
 
 test.each(Object.keys(revocations))("%s: the next call here is refused, and one on another server within the second", async (what) => {

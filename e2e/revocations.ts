@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { type Ask, type ProgramLogin, signProgramIn } from "./program.ts";
 
 interface Person {
   id: string;
@@ -9,7 +10,8 @@ interface Person {
 /** What it takes to give something, and to take it away again: one server, of those on a database. */
 export interface Town {
   user(): Promise<Person>;
-  signOut(session: string): Promise<unknown>;
+  /** Asks a path of it, and again while there are too many who ask. */
+  ask: Ask;
   /** Calls a method, in a space where one is named. @throws Error when it is refused */
   // biome-ignore lint/suspicious/noExplicitAny: results of every method
   call(credential: string, method: string, params?: object, space?: string): Promise<any>;
@@ -20,11 +22,22 @@ export interface Taken {
   credential: string;
   method: string;
   space?: string;
+  /** By the tool of that method, at the door for programs. */
+  tool?: true;
   /** How often the method itself asks the database; left out, never. */
   asks?: number;
   /** Resolves when the server has answered that it is taken away. */
   take(): Promise<unknown>;
 }
+
+/** Posts as somebody. @throws Error when it is refused */
+async function post({ ask }: Town, path: string, body: object | URLSearchParams, session?: string): Promise<void> {
+  const form = body instanceof URLSearchParams;
+  const headers = { ...(!form && { "content-type": "application/json" }), ...(session && { authorization: `Bearer ${session}` }) };
+  const answered = await ask(path, { method: "POST", headers, body: form ? body : JSON.stringify(body) });
+  if (!answered.ok) throw new Error(`${path}: ${await answered.text()}`);
+}
+const signOut = (town: Town, session: string) => post(town, "/api/auth/sign-out", {}, session);
 
 const name = () => `n-${randomBytes(6).toString("hex")}`;
 
@@ -51,10 +64,17 @@ async function makeScene(town: Town) {
     needs,
     /** A method that takes that grant. */
     inSpace: { method: "principal.list", space: slug, asks: 1 },
+    /** The same by a program. */
+    inProgram: { method: "principal.list", tool: true, asks: 1 } as const,
     grant: (principal: string, permission = needs) => asAda("access.grant", { principal, permission }),
     revoke: (principal: string, permission = needs) => asAda("access.revoke", { principal, permission }),
     async key(agent?: string): Promise<{ id: string; key: string }> {
       return asBob("apiKey.create", { name: name(), ...(agent !== undefined && { agent }) });
+    },
+    /** A program that is signed in for Bob, for what it takes. */
+    async program(scope = `${needs} offline_access`): Promise<ProgramLogin> {
+      await asAda("access.grant", { principal: bob.id, permission: needs });
+      return signProgramIn(town.ask, bob.session, slug, scope);
     },
     /** A token of some credential, for what it takes. */
     token: async (credential: string): Promise<{ id: string; token: string }> =>
@@ -105,7 +125,7 @@ const ways: Record<string, (scene: Scene, town: Town) => Promise<Taken>> = {
   },
   "the person signs out that a token came from": async ({ bob, grant, token, inSpace }, town) => {
     await grant(bob.id);
-    return { credential: (await token(bob.session)).token, ...inSpace, take: () => town.signOut(bob.session) };
+    return { credential: (await token(bob.session)).token, ...inSpace, take: () => signOut(town, bob.session) };
   },
   "the token is revoked that a token came from": async ({ bob, grant, token, asBob, inSpace }) => {
     await grant(bob.id);
@@ -129,10 +149,47 @@ const ways: Record<string, (scene: Scene, town: Town) => Promise<Taken>> = {
     const { id, key: credential } = await asAda("secretKey.create", { name: name() });
     return { credential, method: "space.get", space: slug, take: () => asAda("secretKey.revoke", { id }) };
   },
+  "a person signs a program out": async ({ bob, program, inProgram }, town) => {
+    const { access_token: credential } = await program();
+    const page = await (await town.ask("/account", { headers: { cookie: `gatehouse.session_token=${bob.session}` } })).text();
+    const id = /data-end="([^"]+)"/.exec(page)?.[1] ?? "";
+    return { credential, ...inProgram, take: () => post(town, "/api/auth/programs/end", { id }, bob.session) };
+  },
+  "a program signs itself out": async ({ program, inProgram }, town) => {
+    const { client_id, access_token: credential, refresh_token: token = "" } = await program();
+    return { credential, ...inProgram, take: () => post(town, "/api/v1/revoke", new URLSearchParams({ client_id, token })) };
+  },
+  "a program's token is revoked": async ({ asBob, program, inProgram }) => {
+    const { access_token: credential } = await program();
+    return { credential, ...inProgram, take: () => asBob("token.revoke", { token: credential }) };
+  },
+  "what renews a program's login comes twice": async ({ program, inProgram }, town) => {
+    const { client_id, access_token: credential, refresh_token = "" } = await program();
+    const again = new URLSearchParams({ grant_type: "refresh_token", client_id, refresh_token });
+    await post(town, "/api/v1/token", again);
+    return { credential, ...inProgram, take: () => town.ask("/api/v1/token", { method: "POST", body: again }) };
+  },
+  "the person signs out who let a program in until then": async ({ bob, needs, program, inProgram }, town) => {
+    const { access_token: credential } = await program(needs);
+    return { credential, ...inProgram, take: () => signOut(town, bob.session) };
+  },
+  "the grant is revoked that a program uses": async ({ bob, revoke, program, inProgram }) => {
+    const { access_token: credential } = await program();
+    return { credential, ...inProgram, take: () => revoke(bob.id) };
+  },
+  "the member is removed for whom a program acts": async ({ bob, asAda, program }) => {
+    const { access_token: credential } = await program();
+    return { credential, method: "whoami", tool: true, take: () => asAda("principal.remove", { principal: bob.id }) };
+  },
+  "the space is deleted in which a program acts": async ({ ada, slug, program }, town) => {
+    const { access_token: credential } = await program();
+    const take = () => town.call(ada.session, "space.delete", { slug, confirm: slug });
+    return { credential, method: "whoami", tool: true, take };
+  },
   "a person signs out": async ({ bob }, town) => ({
     credential: bob.session,
     method: "whoami",
-    take: () => town.signOut(bob.session),
+    take: () => signOut(town, bob.session),
   }),
   "an agent is deleted": async ({ agent, key, asBob }) => {
     const id = await agent();

@@ -1,5 +1,7 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { eventsOf } from "./events.ts";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
+import { until } from "./run.ts";
 
 let server: TestServer;
 let ada: TestUser;
@@ -17,20 +19,6 @@ const rest = (credential: string, path: string, init: RequestInit = {}) =>
     ...init,
     headers: { authorization: `Bearer ${credential}`, "x-me-space": slug, "content-type": "application/json", ...init.headers },
   });
-
-/** Reads server-sent events: each as its id and its event. */
-async function* eventsOf(answer: Response): AsyncGenerator<{ id: string; event: string; data: string }> {
-  let text = "";
-  for await (const chunk of answer.body?.pipeThrough(new TextDecoderStream()) ?? []) {
-    text += chunk;
-    for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
-      const lines = text.slice(0, end).split("\n");
-      text = text.slice(end + 2);
-      const field = (name: string) => lines.find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2) ?? "";
-      if (!lines[0]?.startsWith(":")) yield { id: field("id"), event: field("event"), data: field("data") };
-    }
-  }
-}
 
 test("a log is read as it grows, goes on from the last event that was seen, and ends with its session", async () => {
   const made = await rest(ada.session, "/sessions", {
@@ -76,4 +64,42 @@ test("a stream ends with its reader's right to read", async () => {
   const reader = eventsOf(await rest(key, "/sessions/private/out"));
   await server.call(ada.session, "apiKey.delete", { id });
   expect((await reader.next()).value).toMatchObject({ event: "end", data: JSON.stringify({ why: "access ended" }) });
+});
+
+test("a stream whose log can't be read is closed, so that its reader comes again", async () => {
+  await rest(ada.session, "/sessions", { method: "POST", body: JSON.stringify({ task: "echo", externalId: "away", message: "one" }) });
+  const told: string[] = [];
+  await server.sql.begin(async (tx) => {
+    await tx`lock table session_events in access exclusive mode`;
+    let over = false;
+    const reading = (async () => {
+      for await (const { event } of eventsOf(await rest(ada.session, "/sessions/away/out"))) told.push(event);
+      over = true;
+    })();
+    await until("the stream is over, as the line to the database breaks whenever the log is read", async () => {
+      await tx`select pg_terminate_backend(pid) from pg_locks where not granted and relation = 'session_events'::regclass`;
+      return over;
+    });
+    await reading;
+  });
+  expect(told, "nothing, and nothing of an end").toEqual([]);
+  const again = eventsOf(await rest(ada.session, "/sessions/away/out"));
+  expect((await again.next()).value).toMatchObject({ id: "1", event: "message" });
+});
+
+test("what is said on one server is read on another as soon as it is kept", async () => {
+  const other = await startTestServer({ DATABASE_URL: server.databaseUrl });
+  onTestFinished(() => other.close());
+  const must = async (method: string, params: object) => (await server.call(ada.session, method, params, slug)).result;
+  const { session } = await must("session.create", { task: "afar", message: "one" });
+  const { run, epoch } = (await must("run.lease", { tasks: ["afar"], worker: "w", waitSeconds: 5 })).lease;
+  const { turn } = (await must("run.next", { run, epoch })).input;
+  const headers = { authorization: `Bearer ${ada.session}`, "x-me-space": slug };
+  const reader = eventsOf(await fetch(`${other.url}/api/v1/sessions/${session.id}/out`, { headers }));
+  for (let i = 0; i < 3; i++) await reader.next();
+  // One after the other, so that none is told of by the next.
+  for (const delta of ["a", "b", "c"]) {
+    const { seq } = await must("run.emit", { run, epoch, turn, chunks: [{ type: "text-delta", id: "1", delta }] });
+    expect((await reader.next()).value).toMatchObject({ id: String(seq), event: "chunks" });
+  }
 });

@@ -166,6 +166,11 @@ test.each([["up"], ["keys", "rotate"]])("me %s with a DATABASE_URL and no GATEHO
   expect([code, stderr]).toEqual([1, expect.stringMatching(/GATEHOUSE_SECRET: must be set where DATABASE_URL is.*openssl rand/s)]);
 });
 
+test("me migrate needs no secret", async () => {
+  const home = await makeHome({ DATABASE_URL: await makeDatabase() });
+  expect((await me(home, ["migrate"])).code).toBe(0);
+});
+
 test("on the embedded database, keys are rotated beside the server that runs", async () => {
   const home = await makeHome();
   const running = await startUp(home);

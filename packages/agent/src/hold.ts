@@ -1,4 +1,5 @@
 import { type Client, createSpaceClient, GatehouseError, type Target } from "@gatehouse/client";
+import type { Transcript } from "@gatehouse/client/chat";
 import { MAX_WAIT_SECONDS, type ResultOf, type SpaceApi } from "@gatehouse/protocol";
 import type { UIMessageChunk } from "ai";
 import { persist } from "./persist.ts";
@@ -52,6 +53,11 @@ export class Hold {
     const client = clientUntil(this.#target, until);
     const waitSeconds = Math.min(MAX_WAIT_SECONDS, this.lease.leaseSeconds);
     return this.#call(() => client.run.next({ ...this.#held, waitSeconds }), until);
+  }
+
+  /** Reads on in the log of the run's session. */
+  read(history: Transcript): Promise<void> {
+    return this.#call(() => history.read(this.space, this.lease.session));
   }
 
   /** @returns whether the turn is to be stopped */

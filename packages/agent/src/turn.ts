@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { assemble, type Transcript } from "@gatehouse/client/chat";
+import { propagation, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
 import { convertToModelMessages, type UIMessage, type UIMessageChunk } from "ai";
 import type { ChatAgent, Conversation, Ended, Turn } from "./agent.ts";
 import { chunksOf } from "./answer.ts";
@@ -31,8 +32,31 @@ interface Job {
   log(text: string): void;
 }
 
-/** Answers one input, and ends its turn; unless the hold of the run is lost meanwhile. @throws when it is */
-export async function answerTurn(job: Job): Promise<void> {
+const tracer = trace.getTracer("gatehouse-agent");
+
+/**
+ * Answers one input, and ends its turn; unless the hold of the run is lost meanwhile. All of it is one span, in the trace
+ * that the input came in (W3C Trace Context). @throws when the hold is lost
+ */
+export function answerTurn(job: Job): Promise<void> {
+  const { agent, hold, input } = job;
+  const asked = propagation.extract(ROOT_CONTEXT, { traceparent: input.traceparent ?? "" });
+  const attributes = { "gatehouse.session.id": hold.lease.session, "gatehouse.run.id": hold.lease.run, "gatehouse.turn": input.turn };
+  return tracer.startActiveSpan(`turn ${agent.id}`, { kind: SpanKind.CONSUMER, attributes }, asked, async (span) => {
+    try {
+      const outcome = await answer(job);
+      if (outcome === "errored") span.setStatus({ code: SpanStatusCode.ERROR });
+    } catch (error) {
+      span.setStatus({ code: SpanStatusCode.ERROR });
+      throw error;
+    } finally {
+      span.end();
+    }
+  });
+}
+
+/** @returns how it ended; undefined where it is not ours any more */
+async function answer(job: Job): Promise<Ended["outcome"] | undefined> {
   const { agent, hold, input, log } = job;
   const startedAt = performance.now();
   const stopping = new AbortController();
@@ -72,7 +96,7 @@ export async function answerTurn(job: Job): Promise<void> {
     fail(error);
   }
   await emitter.close().catch(fail);
-  if (hold.gone.aborted) return;
+  if (hold.gone.aborted) return undefined;
 
   const outcome: Ended["outcome"] = failure ? "errored" : finished ? "complete" : "stopped";
   over.abort();
@@ -84,6 +108,7 @@ export async function answerTurn(job: Job): Promise<void> {
     } catch (error) {
       log(`onTurnEnd failed: ${error instanceof Error ? error.stack : String(error)}`);
     }
+  return outcome;
 
   /** What the agent answers, as chunks. */
   async function speak(agent: ChatAgent, turn: Turn<unknown>, { kind, data }: Input): Promise<AsyncIterable<UIMessageChunk>> {

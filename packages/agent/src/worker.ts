@@ -109,7 +109,7 @@ export class Worker {
     try {
       const conversation = await conversationOf(agent, lease);
       while (!this.#stopping.signal.aborted) {
-        const [{ input, ended }] = await Promise.all([hold.next(this.#stopping.signal), history.read(hold.space, lease.session)]);
+        const [{ input, ended }] = await Promise.all([hold.next(this.#stopping.signal), hold.read(history)]);
         if (ended) return;
         if (!input) continue;
         slot ??= slots.take();

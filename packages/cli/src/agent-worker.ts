@@ -2,11 +2,13 @@ import { pathToFileURL } from "node:url";
 import { type ChatAgent, isChatAgent, type Leave, serve } from "@gatehouse/agent";
 import { createMe } from "./me.ts";
 import { note } from "./output.ts";
+import { startTracing } from "./tracing.ts";
 
 // The process in which `me agent run` serves the agents of one file, until it is told to leave, or left alone.
 const file = process.argv[2] as string;
 // Ctrl-C goes to all of a terminal's processes: ours is told by the one that started it.
 for (const name of ["SIGINT", "SIGHUP"] as const) process.on(name, () => {});
+let stopTracing = async () => {};
 let leave: (how: Leave) => void = () => process.exit(0);
 process.on("message", (how: Leave) => leave(how));
 process.on("disconnect", () => leave({}));
@@ -14,9 +16,15 @@ process.on("disconnect", () => leave({}));
 try {
   const agents = await agentsOf(file);
   // By a login too, which is renewed as it goes.
-  const { server, credential } = await createMe({}).target();
+  const me = createMe({});
+  stopTracing = await startTracing(me.settings);
+  const { server, credential } = await me.target();
   const serving = await serve(agents, { signals: false, log: note, server, ...(credential !== undefined && { credential }) });
-  leave = (how) => serving.stop(how).finally(() => process.exit(0));
+  leave = (how) =>
+    serving
+      .stop(how)
+      .finally(stopTracing)
+      .finally(() => process.exit(0));
   // It has told why itself.
   await serving.finished.catch(() => process.exit(1));
 } catch (error) {

@@ -1,5 +1,4 @@
-import { followSession, type Target } from "@gatehouse/client";
-import type { SessionEvent } from "@gatehouse/protocol";
+import { failureOf, followSession, type Target, textOf } from "@gatehouse/client";
 import { CliError } from "./exit.ts";
 import { note } from "./output.ts";
 
@@ -16,19 +15,6 @@ export interface Awaited {
   turn: number;
   /** Place in the log that the input has. */
   seq: number;
-}
-
-/** What a batch of chunks adds to the text of an answer. */
-export const textOf = ({ data }: SessionEvent): string =>
-  (data as { type: string; delta?: unknown }[])
-    .map(({ type, delta }) => (type === "text-delta" && typeof delta === "string" ? delta : ""))
-    .join("");
-
-/** How a turn ended, in words; undefined where it was answered. */
-export function failureOf({ data, turn }: SessionEvent): string | undefined {
-  const { outcome, error } = data as { outcome: string; error?: string };
-  if (outcome === "errored") return `The agent failed to answer turn ${turn}: ${error ?? "it did not say why."}`;
-  return outcome === "stopped" ? `Turn ${turn} was stopped before it was answered.` : undefined;
 }
 
 /**

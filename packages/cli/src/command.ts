@@ -20,8 +20,8 @@ export interface CommandSpec<Options, Result> {
   show(result: Result, me: Me): string | Promise<string>;
 }
 
-/** Adds a command to its parent, with `--json` and `--server`. Results go to stdout, all else to stderr. */
-export function addCommand<Options extends object, Result>(parent: Command, spec: CommandSpec<Options, Result>): void {
+/** Adds a command to its parent, with `--json` and `--server`. Results go to stdout, all else to stderr. @returns it */
+export function addCommand<Options extends object, Result>(parent: Command, spec: CommandSpec<Options, Result>): Command {
   const command = parent
     .command(spec.usage)
     .description(spec.summary)
@@ -42,6 +42,7 @@ export function addCommand<Options extends object, Result>(parent: Command, spec
       await stopTracing?.();
     }
   });
+  return command;
 }
 
 /** Ends a command's help with examples. */

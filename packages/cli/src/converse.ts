@@ -1,8 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { createInterface } from "node:readline";
-import { type Client, followSession, type GatehouseError, type Target } from "@gatehouse/client";
+import { type Client, failureOf, followSession, type GatehouseError, type Target, textOf } from "@gatehouse/client";
 import type { Session, SessionEvent, SpaceApi } from "@gatehouse/protocol";
-import { failureOf, textOf } from "./answer.ts";
 import { note, safeLines } from "./output.ts";
 
 const PROMPT = "> ";

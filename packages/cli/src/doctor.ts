@@ -6,7 +6,8 @@ import { addCommand } from "./command.ts";
 import { describe, exitCodes } from "./exit.ts";
 import { keptIn, type Me } from "./me.ts";
 
-interface Finding {
+/** What a check found. */
+export interface Finding {
   check: string;
   ok: boolean;
   says: string;
@@ -25,12 +26,15 @@ export function addDoctor(program: Command): void {
       const findings = [...(await checkServer(me)), await checkCredential(me), await checkStore(me)];
       return { ok: findings.every(({ ok }) => ok), findings };
     },
-    show: ({ findings }) =>
-      findings.map(({ check, ok, says }) => `${ok ? colors.green("ok  ") : colors.red("FAIL")} ${check}: ${says}`).join("\n"),
+    show: showFindings,
   });
 }
 
-async function checkServer(me: Me): Promise<Finding[]> {
+export const showFindings = ({ findings }: { findings: readonly Finding[] }): string =>
+  findings.map(({ check, ok, says }) => `${ok ? colors.green("ok  ") : colors.red("FAIL")} ${check}: ${says}`).join("\n");
+
+/** Whether the server is there, and agrees on the time. What fails sets the exit code. */
+export async function checkServer(me: Me): Promise<Finding[]> {
   const server = await me.server();
   const runtime = {
     check: "versions",

@@ -1,5 +1,5 @@
 import { createUserClient, GatehouseError, signIn, signOut } from "@gatehouse/client";
-import { keyPrefixes } from "@gatehouse/protocol";
+import { keyPrefixes, type Whoami } from "@gatehouse/protocol";
 import { type Command, Option } from "commander";
 import { askSecret, askText } from "./ask.ts";
 import { addCommand } from "./command.ts";
@@ -63,14 +63,19 @@ export function addLogin(program: Command): void {
 
 async function login(me: Me, options: LoginOptions) {
   const server = await me.server();
-  const made = await signInBy(me, server, options);
+  const who = await keepLogin(me, server, await signInBy(me, server, options));
+  if (me.settings.apiKey) note("ME_API_KEY is set, and goes before this sign-in: unset it to act as yourself.");
+  return { server, id: who.id, name: who.name, email: who.email, expiresAt: who.credential.expiresAt, keptIn: await keptIn(me) };
+}
+
+/** Keeps a login that was just made, in place of one that was there, which ends. @returns whose it is */
+export async function keepLogin(me: Me, server: string, made: Login): Promise<Whoami> {
   const who = await createUserClient({ server, credential: made.token }).whoami();
   const before = await me.store.login(server).catch(() => undefined);
   await me.store.keep(server, { name: who.name }, { ...made, expiresAt: made.expiresAt ?? who.credential.expiresAt });
   // What is replaced here would live on, out of sight.
   if (before) await end(server, before).catch(() => {});
-  if (me.settings.apiKey) note("ME_API_KEY is set, and goes before this sign-in: unset it to act as yourself.");
-  return { server, id: who.id, name: who.name, email: who.email, expiresAt: who.credential.expiresAt, keptIn: await keptIn(me) };
+  return who;
 }
 
 async function signInBy(me: Me, server: string, { device, withToken, email, timeout }: LoginOptions): Promise<Login> {

@@ -1,35 +1,14 @@
 #!/usr/bin/env bun
 import { Command } from "commander";
 import packageJson from "../package.json" with { type: "json" };
-import { addAccess } from "./access.ts";
-import { addAgent } from "./agent.ts";
-import { addApikey } from "./apikey.ts";
-import { addAudit } from "./audit.ts";
-import { addChat } from "./chat.ts";
-import { addCompletions } from "./completions.ts";
-import { addDoctor } from "./doctor.ts";
 import { describe, exitCodes } from "./exit.ts";
-import { addGroup } from "./group.ts";
-import { addInvite } from "./invite.ts";
-import { addLogin } from "./login.ts";
-import { addKeys } from "./operator/keys.ts";
-import { addMigrate } from "./operator/migrate.ts";
-import { addUp } from "./operator/up.ts";
-import { addUser } from "./operator/user.ts";
 import { json, note } from "./output.ts";
-import { addPolicy } from "./policy.ts";
-import { addPrincipal } from "./principal.ts";
-import { addSecretkey } from "./secretkey.ts";
-import { addSession } from "./session.ts";
-import { addSpace } from "./space.ts";
-import { addTask } from "./task.ts";
-import { addToken } from "./token.ts";
-import { addTransfer } from "./transfer.ts";
-import { addWhoami } from "./whoami.ts";
 
 const program = new Command("me")
   .description("Gatehouse: one door for people and their AI agents.")
   .version(packageJson.version, "-V, --version", "print the version")
+  // An option behind a command is that command's: `me mcp install --server URL`.
+  .enablePositionalOptions()
   .configureHelp({ showGlobalOptions: true })
   .showHelpAfterError("(add --help for what this command takes)")
   .addHelpText(
@@ -49,10 +28,9 @@ Examples:
   )
   .exitOverride();
 
-const people = [addSpace, addPrincipal, addGroup, addAccess, addInvite, addAudit];
-const agents = [addAgent, addTransfer, addApikey, addToken, addSecretkey, addTask, addSession, addChat];
-for (const add of [addWhoami, addLogin, ...people, ...agents, addPolicy, addUp, addUser, addKeys, addMigrate, addDoctor]) add(program);
-addCompletions(program);
+// A client waits for `me mcp`: what that does not need is not loaded for it.
+if (process.argv[2] === "mcp") (await import("./mcp.ts")).addMcp(program);
+else (await import("./commands.ts")).addCommands(program);
 
 try {
   await program.parseAsync();

@@ -17,6 +17,7 @@ const Environment = z.object({
   DISPLAY: z.string().optional(),
   WAYLAND_DISPLAY: z.string().optional(),
   XDG_CONFIG_HOME: z.string().optional(),
+  CODEX_HOME: z.string().optional(),
   npm_lifecycle_event: z.string().optional(),
   OTEL_EXPORTER_OTLP_ENDPOINT: z.string().optional(),
   OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: z.string().optional(),
@@ -31,6 +32,10 @@ export interface Settings {
   space: string | undefined;
   /** Folder of the credential store. */
   configDir: string;
+  /** Where desktop programs keep their settings: a folder of each. */
+  programsDir: string;
+  /** Where Codex keeps its own. */
+  codexDir: string;
   /** Whether logins may rest in the operating system's keychain. */
   keychain: boolean;
   /** The program that opens an address in a browser; absent where there is no screen to open one on. */
@@ -58,6 +63,11 @@ export function readSettings(options: { server?: string | undefined }, env: Reco
     apiKey: data.ME_API_KEY,
     space: data.ME_SPACE,
     configDir: join(data.XDG_CONFIG_HOME ?? join(homedir(), ".config"), "gatehouse"),
+    programsDir:
+      process.platform === "darwin"
+        ? join(homedir(), "Library", "Application Support")
+        : (data.XDG_CONFIG_HOME ?? join(homedir(), ".config")),
+    codexDir: data.CODEX_HOME ?? join(homedir(), ".codex"),
     keychain: data.ME_KEYCHAIN === "on",
     browser: data.BROWSER ?? (process.platform === "darwin" ? "open" : (data.DISPLAY ?? data.WAYLAND_DISPLAY) && "xdg-open"),
     browserNamed: data.BROWSER !== undefined,

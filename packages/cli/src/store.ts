@@ -1,9 +1,10 @@
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { CliError } from "./exit.ts";
 import type { Keychain } from "./keychain.ts";
 import { alone } from "./lock.ts";
+import { replaceFile } from "./replace.ts";
 
 /** What signs a person in at one server. Moments are RFC 3339, UTC. */
 const Login = z.object({
@@ -72,7 +73,7 @@ export function openStore(folder: string, keychain: Keychain | undefined): Store
       const contents = await read();
       const before = JSON.stringify(contents);
       const made = await make(contents);
-      if (JSON.stringify(contents) !== before) await replace(file, `${JSON.stringify(contents, null, 2)}\n`);
+      if (JSON.stringify(contents) !== before) await replaceFile(file, `${JSON.stringify(contents, null, 2)}\n`);
       return made;
     });
   };
@@ -122,18 +123,4 @@ export function openStore(folder: string, keychain: Keychain | undefined): Store
         return renewed;
       }),
   };
-}
-
-/** Replaces a file whole. */
-async function replace(file: string, text: string): Promise<void> {
-  const draft = `${file}.${process.pid}`;
-  await rm(draft, { force: true }); // of a process of the same number, which was killed
-  const handle = await open(draft, "wx", 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(draft, file);
 }

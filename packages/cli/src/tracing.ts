@@ -15,3 +15,15 @@ export async function startTracing(settings: Settings): Promise<() => Promise<vo
   // A receiver that is down must not fail the command.
   return () => sdk.shutdown().catch(() => {});
 }
+
+/** Carries the trace that a caller is in on to the server, where nothing is traced here (W3C Trace Context). @returns what there is to stop: nothing */
+export async function passTraces(): Promise<() => Promise<void>> {
+  const [{ context, propagation }, { AsyncLocalStorageContextManager }, { W3CTraceContextPropagator }] = await Promise.all([
+    import("@opentelemetry/api"),
+    import("@opentelemetry/context-async-hooks"),
+    import("@opentelemetry/core"),
+  ]);
+  context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+  propagation.setGlobalPropagator(new W3CTraceContextPropagator());
+  return async () => {};
+}

@@ -1,3 +1,4 @@
+export { failureOf, textOf } from "./answer.ts";
 export { type Client, createSpaceClient, createUserClient } from "./client.ts";
 export { GatehouseError } from "./error.ts";
 export { type Exchange, exchangeToken } from "./exchange.ts";

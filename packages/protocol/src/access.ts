@@ -68,6 +68,7 @@ export const accessMethods = {
   "access.list": method({
     summary: "Lists the grants of the space, or those to one principal.",
     effect: "read",
+    tool: "list_grants",
     params: z.strictObject({ principal: Id.optional().describe("left out = those of everybody"), ...page }),
     result: z.strictObject({ grants: z.array(Grant), next: Next }),
     errors: [],
@@ -75,6 +76,7 @@ export const accessMethods = {
   "access.effective": method({
     summary: "Shows what you, or a principal, may do in the space, and what each layer leaves of it.",
     effect: "read",
+    tool: "show_access",
     params: z.strictObject({ principal }),
     result: z.strictObject({
       principal: PrincipalRef,
@@ -86,6 +88,7 @@ export const accessMethods = {
   "access.check": method({
     summary: "Tells whether you, or a principal, may: a permission, or a method with params.",
     effect: "read",
+    tool: "check_access",
     params: question,
     result: z.strictObject({ allowed: z.boolean() }),
     errors: ["NOT_FOUND"],
@@ -93,6 +96,7 @@ export const accessMethods = {
   "access.explain": method({
     summary: "Tells whether, and why: layer by layer, and who could change it.",
     effect: "read",
+    tool: "explain_access",
     params: question,
     result: Explanation,
     errors: ["NOT_FOUND"],

@@ -25,6 +25,7 @@ export const auditMethods = {
   "audit.list": method({
     summary: "Lists what was changed in the space, and what was refused; newest first.",
     effect: "read",
+    tool: "list_audit",
     params: z.strictObject({
       actor: Id.optional(),
       method: z.string().max(64).optional(),

@@ -22,6 +22,7 @@ export const groupMethods = {
   "group.list": method({
     summary: "Lists the groups of the space, by name.",
     effect: "read",
+    tool: "list_groups",
     params: z.strictObject({}),
     result: z.strictObject({ groups: z.array(Group) }),
     errors: [],
@@ -64,6 +65,7 @@ export const groupMethods = {
   "group.listMembers": method({
     summary: "Lists who is in a group.",
     effect: "read",
+    tool: "list_group_members",
     params: z.strictObject({ group }),
     result: z.strictObject({ members: z.array(GroupMember) }),
     errors: ["NOT_FOUND"],
@@ -71,6 +73,7 @@ export const groupMethods = {
   "group.listForMember": method({
     summary: "Lists the groups that you, or a member, are in.",
     effect: "read",
+    tool: "list_groups_of",
     params: z.strictObject({ member: member.optional().describe("left out = yourself") }),
     result: z.strictObject({ groups: z.array(Group.extend({ admin: z.boolean() })) }),
     errors: [],

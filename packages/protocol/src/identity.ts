@@ -48,6 +48,7 @@ export const identityMethods = {
   whoami: method({
     summary: "Tells who is calling, and by which credential.",
     effect: "read",
+    tool: "whoami",
     params: z.strictObject({}),
     result: Whoami,
     errors: [],

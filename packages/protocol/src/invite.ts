@@ -42,6 +42,7 @@ export const inviteMethods = {
   "invite.list": method({
     summary: "Lists the open invitations of the space.",
     effect: "read",
+    tool: "list_invites",
     params: z.strictObject({}),
     result: z.strictObject({ invites: z.array(Invite) }),
     errors: [],

@@ -15,6 +15,8 @@ export interface Method<P extends z.ZodObject = z.ZodObject, R extends z.ZodType
   readonly result: R;
   /** What it may answer besides the errors any call may get. */
   readonly errors: readonly ErrorCode[];
+  /** The name of the tool that it is to MCP clients; left out, it is none. What makes or shows a secret is never one. */
+  readonly tool?: string;
 }
 
 /** Declares a method with its types inferred. */

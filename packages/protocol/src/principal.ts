@@ -17,6 +17,7 @@ export const principalMethods = {
   "principal.list": method({
     summary: "Lists the full roster, with addresses, owners and admins.",
     effect: "read",
+    tool: "list_roster",
     params: z.strictObject(page),
     result: z.strictObject({ members: z.array(Member), next: Next }),
     errors: [],
@@ -45,6 +46,7 @@ export const principalMethods = {
   "principal.resolve": method({
     summary: "Finds members and groups of the space by name, whatever its case. Names of users may be shared.",
     effect: "read",
+    tool: "find_principals",
     params: z.strictObject({ name: z.string().min(1).max(64) }),
     result: z.strictObject({ principals: z.array(PrincipalRef) }),
     errors: [],

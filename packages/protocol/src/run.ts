@@ -13,7 +13,9 @@ export const ExternalId = z
   .refine((text) => !z.uuid().safeParse(text).success, "must not look like an id");
 
 /** A session, by its id or its external id: both are judged as the row they name. */
-export const SessionRef = z.union([Id, ExternalId]).describe("A session's id, or its external id");
+export const SessionRef = z
+  .union([Id, ExternalId], "must be a session's id, or an external id: 1 to 128 characters, and not a UUID")
+  .describe("A session's id, or its external id");
 
 export const Run = z.strictObject({
   id: Id,
@@ -39,6 +41,7 @@ export const runMethods = {
   "run.list": method({
     summary: "Lists the runs of a session, in their order.",
     effect: "read",
+    tool: "list_runs",
     params: z.strictObject({ session: SessionRef, ...page }),
     result: z.strictObject({ runs: z.array(Run), next: Next }),
     errors: ["NOT_FOUND"],
@@ -81,6 +84,7 @@ export const runMethods = {
           inputId: z.string(),
           kind: z.enum(["message", "action"]),
           data: z.json(),
+          traceparent: z.string().nullable().describe("the trace that it came in (W3C Trace Context); null = none"),
         })
         .nullable(),
       ended: z.enum(["idle", "closed"]).nullable().describe("why the run is over, if it is"),

@@ -83,6 +83,7 @@ export const sessionMethods = {
   "session.get": method({
     summary: "Shows a session.",
     effect: "read",
+    tool: "show_session",
     params: bySession,
     result: Session,
     errors: ["NOT_FOUND"],
@@ -143,6 +144,7 @@ export const sessionMethods = {
   "session.events": method({
     summary: "Reads a session's log, page by page.",
     effect: "read",
+    tool: "read_session",
     params: z.strictObject({
       session: SessionRef,
       after: z.number().int().min(0).default(0).describe("only events behind this place"),

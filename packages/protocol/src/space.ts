@@ -21,6 +21,7 @@ export const spaceMethods = {
   "space.list": method({
     summary: "Lists the spaces whose roster holds you.",
     effect: "read",
+    tool: "list_spaces",
     params: z.strictObject({}),
     result: z.strictObject({ spaces: z.array(Space) }),
     errors: [],
@@ -54,6 +55,7 @@ export const insideSpaceMethods = {
   "space.get": method({
     summary: "Shows the space.",
     effect: "read",
+    tool: "show_space",
     params: z.strictObject({}),
     result: Space,
     errors: [],
@@ -61,6 +63,7 @@ export const insideSpaceMethods = {
   "space.members": method({
     summary: "Lists who is in the space: id, kind and name.",
     effect: "read",
+    tool: "list_members",
     params: z.strictObject(page),
     result: z.strictObject({ members: z.array(PrincipalRef), next: Next }),
     errors: [],

@@ -30,6 +30,7 @@ export const taskMethods = {
   "task.list": method({
     summary: "Lists the tasks of the space that you may read or start.",
     effect: "read",
+    tool: "list_agents",
     params: z.strictObject({}),
     result: z.strictObject({ tasks: z.array(Task) }),
     errors: [],

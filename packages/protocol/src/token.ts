@@ -22,6 +22,7 @@ export const Inspection = z.strictObject({
   act: PrincipalRef.optional().describe("the agent that acts for them"),
   mayAct: Id.optional().describe("the agent that it is for: it is good for nothing but that agent's exchange"),
   space: z.string().optional().describe("slug of the only space it is good in"),
+  resource: z.string().optional().describe("path of the only door it opens (RFC 8707)"),
   scope: z.array(PermissionText).optional().describe("what it is limited to; absent = all that its principal may do"),
   expiresAt: Timestamp.optional(),
 });

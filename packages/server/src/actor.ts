@@ -22,6 +22,8 @@ export interface Actor {
     readonly scope?: readonly Permission[];
     /** What the tokens are limited to that it was minted from. */
     readonly under?: readonly (readonly Permission[])[];
+    /** Path of the only door it opens (RFC 8707); absent = any. */
+    readonly resource?: string;
     /** Slug of the only space it is good in; absent = any. */
     readonly space?: string | undefined;
     /** What a token that is minted from it hangs on, besides the credential itself. */

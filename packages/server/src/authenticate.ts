@@ -11,6 +11,8 @@ import type { ReadToken, TokenRead } from "./tokens/read.ts";
 
 /** What a request presents to prove who sends it. */
 export type Credentials = Pick<IncomingHttpHeaders, "authorization" | "cookie" | "origin"> & {
+  /** Path of the door that it is presented at, where that is a resource of its own (RFC 8707). */
+  resource?: string;
   /** At the token exchange alone: a token that a user made for the agent that calls, to act for them (RFC 8693 §2.1). */
   subject?: string | undefined;
 };
@@ -32,20 +34,25 @@ interface Ground {
  * cause is for the log.
  */
 export function createAuthenticate(ground: Ground): Authenticate {
-  return async ({ authorization, cookie, origin, subject }) => {
+  return async ({ authorization, cookie, origin, subject, resource }) => {
     // A request that carries an Authorization header never falls back to its cookie.
     if (authorization !== undefined) {
       const token = /^bearer +(\S+) *$/i.exec(authorization)?.[1];
       if (!token) throw unauthenticated("not a Bearer credential");
       const { actor: caller, mayAct } = await identify(ground, token);
       if (mayAct) throw unauthenticated("a token for an agent to act, presented by itself");
+      if (!opens(caller.credential, resource)) throw unauthenticated("a credential for another door");
       return subject === undefined ? caller : actingFor(ground, caller, subject);
     }
-    if (cookie === undefined) throw unauthenticated("no credential");
+    if (cookie === undefined || resource !== undefined) throw unauthenticated("no credential");
     if (origin === undefined || !ground.origins.includes(origin)) throw unauthenticated("cookie from an origin that is not allowed");
     return bySession(ground.auth, new Headers({ cookie }));
   };
 }
+
+/** Through a door for programs nobody comes in person, and no service; else a credential opens what it was made for. */
+const opens = ({ via, resource: made }: Actor["credential"], resource: string | undefined): boolean =>
+  made === resource || (made === undefined && via !== "session" && via !== "secret_key");
 
 export const unauthenticated = (cause: string) => new Refusal("UNAUTHENTICATED", undefined, {}, { cause });
 

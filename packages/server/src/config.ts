@@ -219,10 +219,6 @@ export function readConfig(env: Record<string, string | undefined> = process.env
   const settings = read.data;
   if ((settings.SMTP_URL === undefined) !== (settings.MAIL_FROM === undefined))
     throw new ConfigError("These settings are wrong:\n  SMTP_URL, MAIL_FROM: set both, or neither.\nSee docs/settings.md.");
-  if (settings.DATABASE_URL && !settings.GATEHOUSE_SECRET)
-    throw new ConfigError(
-      "These settings are wrong:\n  GATEHOUSE_SECRET: must be set where DATABASE_URL is, the same for every server on that database.\nMake one: openssl rand -base64 32. See docs/settings.md.",
-    );
   return {
     host: settings.HOST,
     port: settings.PORT,

@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Credentials } from "./authenticate.ts";
 import type { Config } from "./config.ts";
+import { CHAT_SCOPES, MCP } from "./oauth/scopes.ts";
 import type { Auth } from "./people/auth.ts";
 import { problemOf } from "./problem.ts";
 import type { Refusal } from "./refusal.ts";
@@ -56,9 +57,13 @@ export async function refuse(house: House, request: FastifyRequest, reply: Fasti
 /** RFC 6750, with where to find out more about the very address that was asked (RFC 9728 §3.3). */
 export const challenge = (house: House, reply: FastifyReply, status: number) => {
   const { url = "" } = reply.request.routeOptions;
-  const about = house.publicUrl + RESOURCE_METADATA + (RPC[url] ? url : "");
-  if (status === 401) reply.header("www-authenticate", `Bearer resource_metadata="${about}"`);
+  if (status === 401)
+    reply.header("www-authenticate", challengeTo(house, RPC[url] || url === MCP ? url : "", url === MCP ? CHAT_SCOPES : []));
 };
+
+/** @param scope what to ask for, where that is not up to who asks */
+export const challengeTo = ({ publicUrl }: House, path: string, scope: readonly string[]): string =>
+  `Bearer resource_metadata="${publicUrl}${RESOURCE_METADATA}${path}"${scope.length > 0 ? `, scope="${scope.join(" ")}"` : ""}`;
 
 export function send(house: House, reply: FastifyReply, { status, body }: DoorReply): FastifyReply {
   challenge(house, reply, status);

@@ -8,6 +8,7 @@ import Fastify, { type FastifyInstance, type FastifyRequest } from "fastify";
 import { uuidv7 } from "uuidv7";
 import { readBody } from "./body.ts";
 import { callOf, type House, RPC, refuse, send } from "./house.ts";
+import { MCP } from "./oauth/scopes.ts";
 import { createFailures } from "./people/failures.ts";
 import { networkOf } from "./people/network.ts";
 import { refuseConnection } from "./problem.ts";
@@ -54,6 +55,8 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
   );
 
   app.addHook("onRequest", async (request, reply) => {
+    // Who has hung up by now has no address any more, and hears no answer.
+    if ((request.ip as string | undefined) === undefined) return void reply.hijack();
     reply.headers({ "x-request-id": request.id, "cache-control": "no-store" });
   });
   await app.register(helmet);
@@ -131,7 +134,9 @@ function limitFailures(app: FastifyInstance, perMinute: number): void {
     throw new Refusal("RATE_LIMITED", "Too many wrong credentials came from this address. Wait for the seconds named in Retry-After.");
   });
   app.addHook("onResponse", async (request, { statusCode }) => {
-    if (statusCode === 401) failures.count(networkOf(request.ip));
+    // An MCP client asks without a credential first, to be told where it gets one: that is no guess.
+    const asks = request.routeOptions.url === MCP && request.headers.authorization === undefined;
+    if (statusCode === 401 && !asks) failures.count(networkOf(request.ip));
   });
 }
 

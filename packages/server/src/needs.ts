@@ -1,4 +1,14 @@
-import { type Action, actions, covers, formatPermission, judge, type Layer, type Permission, parsePermission } from "@gatehouse/protocol";
+import {
+  type Action,
+  actions,
+  covers,
+  formatPermission,
+  judge,
+  type Layer,
+  type LayerName,
+  type Permission,
+  parsePermission,
+} from "@gatehouse/protocol";
 import { type Actor, isLimited } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { Refusal } from "./refusal.ts";
@@ -80,6 +90,27 @@ export function anyOf<Input>(...alternatives: Alternative<Input>[]): Need<Input>
     decide,
     async check(input, at) {
       const decision = await decide(input, at);
+      if (!decision.allowed) throw await denied(decision, at);
+    },
+  };
+}
+
+/** Layers that limit a credential, and not whom it speaks for. */
+const LIMITS: ReadonlySet<LayerName> = new Set(["ceiling", "actor-ceiling", "token"]);
+
+/** A need that only a limited credential must meet: what any member may do goes on to what is made from them only where it is said. */
+export function ofLimited<Input>(alternative: Alternative<Input>): Need<Input> {
+  const outlook = (actor: Actor): Decision => {
+    const limits = layersOf(actor).filter(({ name }) => LIMITS.has(name));
+    return limits.length > 0 ? outlookOf(limits, [alternative]) : { allowed: true, layers: [], needed: [] };
+  };
+  return {
+    label: `${alternative.label} if limited`,
+    text: "the ceiling of the caller's key, and the scope of its token, where there are such, must cover this",
+    outlook,
+    decide: async (_input, { actor }) => outlook(actor),
+    async check(_input, at) {
+      const decision = outlook(at.actor);
       if (!decision.allowed) throw await denied(decision, at);
     },
   };

@@ -9,12 +9,16 @@ import type { Feed } from "./feed.ts";
 import { parseParams } from "./params.ts";
 import { Refusal, toRefusal } from "./refusal.ts";
 import { admit, type Judging, type Policy, type Rule } from "./rules.ts";
-import { type CallRecord, FAULTS, loggable, observeCall } from "./telemetry.ts";
+import { type CallRecord, currentTraceparent, FAULTS, loggable, observeCall } from "./telemetry.ts";
 
 /** What a handler works with besides its input. `sql` is a transaction where the method writes. */
 export interface At extends Judging {
   /** Aborted when the caller has gone: nobody will read the answer. */
   gone: AbortSignal;
+  /** For a method that waits, before it goes on. @throws Refusal where the call would be refused by now */
+  still(): Promise<void>;
+  /** Where the call stands in its trace (W3C Trace Context), for what goes on after it; null = in none. */
+  traceparent: string | null;
   /** What the record of a change is to say; the handler may complete it. */
   audit: AuditNote;
 }
@@ -49,6 +53,12 @@ export interface DoorRequest {
   gone?: AbortSignal;
 }
 
+/** Who sends a request, as far as it says so. */
+type Caller = Pick<DoorRequest, "presented" | "space">;
+
+/** A request while it is answered. */
+type Answering = Caller & { requestId: string; gone: AbortSignal };
+
 /** What to send back: an HTTP status and the JSON text of the body, if there is one. */
 export interface DoorReply {
   status: number;
@@ -67,7 +77,9 @@ export async function answer(door: Door, { presented, space, body, requestId, go
     actor = await door.authenticate(presented); //                         2  who is it?
     if (door.enter) actor = await door.enter.remembered(door.sql, actor, space); // where do they stand?
     const { batch, messages } = readMessages(body); //                     3  what do they ask?
-    const answers = await inParallel(messages, PARALLEL, (message) => answerCall(door, actor as Actor, message, { requestId, gone }));
+    const answers = await inParallel(messages, PARALLEL, (message) =>
+      answerCall(door, actor as Actor, message, { presented, space, requestId, gone }),
+    );
     const texts = answers.filter((text) => text !== undefined);
     if (texts.length === 0) return { status: 204 };
     return { status: 200, body: batch ? `[${texts.join(",")}]` : (texts[0] as string) };
@@ -80,24 +92,24 @@ export async function answer(door: Door, { presented, space, body, requestId, go
  * Whether a request may call a method with such params, now: the path of a call up to the handler, for a stream that
  * stays open after its call.
  */
-export async function mayCall(
-  door: Door,
-  { presented, space }: Pick<DoorRequest, "presented" | "space">,
-  method: string,
-  input: object,
-): Promise<boolean> {
+export async function mayCall(door: Door, caller: Caller, method: string, input: object): Promise<boolean> {
   try {
-    let actor = await door.authenticate(presented);
-    if (door.enter) actor = await door.enter.remembered(door.sql, actor, space);
-    mustBeIn(actor);
-    const at: At = { actor, sql: door.sql, audit: {}, gone: STAYS };
-    await admit(door.policy[method], method, at);
-    await meet(door.policy[method] as Rule<never>, input, at);
+    await mustStill(door, caller, method, input);
     return true;
   } catch (thrown) {
     // A database that is away has taken nothing from anybody.
     return FAULTS.has(toRefusal(thrown).code);
   }
+}
+
+/** Who it is by now, where they stand, and whether they may. @throws Refusal */
+async function mustStill(door: Door, { presented, space }: Caller, method: string, input: object): Promise<void> {
+  let actor = await door.authenticate(presented);
+  if (door.enter) actor = await door.enter.remembered(door.sql, actor, space);
+  mustBeIn(actor);
+  const at = { actor, sql: door.sql };
+  await admit(door.policy[method], method, at);
+  await meet(door.policy[method] as Rule<never>, input, at);
 }
 
 /** Answers, and records, a request of which no call could be read. */
@@ -108,17 +120,13 @@ export async function refuseRequest(door: Pick<Door, "log">, refusal: Refusal, r
 }
 
 /** One call, its one span and log line, and the JSON text of its answer: undefined for a notification. */
-async function answerCall(
-  door: Door,
-  actor: Actor,
-  message: Message,
-  { requestId, gone }: { requestId: string; gone: AbortSignal },
-): Promise<string | undefined> {
+async function answerCall(door: Door, actor: Actor, message: Message, request: Answering): Promise<string | undefined> {
+  const { requestId } = request;
   const rpcId = idOf(message);
   const record: CallRecord = { requestId, actor, method: "_OTHER", ...(rpcId !== undefined && { rpcId }) };
   const outcome = await observeCall<Outcome>(door.log, record, async () => {
     try {
-      return { result: await call(door, actor, message, { record, gone }) };
+      return { result: await call(door, actor, message, record, request) };
     } catch (thrown) {
       const refusal = toRefusal(thrown);
       if (refusal.code !== "FORBIDDEN") return { refusal };
@@ -135,12 +143,7 @@ async function answerCall(
 }
 
 /** The path of one call, in the one order that tells a stranger nothing. */
-async function call(
-  door: Door,
-  actor: Actor,
-  message: Message,
-  { record, gone }: { record: CallRecord; gone: AbortSignal },
-): Promise<unknown> {
+async function call(door: Door, actor: Actor, message: Message, record: CallRecord, { gone, ...caller }: Answering): Promise<unknown> {
   const { method, params, paramsFlaws } = readCall(message); //            3  envelope
   mustBeIn(actor);
   const contract = lookUp(door, method); //                                   and method
@@ -149,7 +152,14 @@ async function call(
   await admit(rule, method, { actor, sql: door.sql }); //                  4  who: nothing of the params is read yet
   const input = parseParams(contract, params, paramsFlaws); //             5  params
   return within(door, contract, async (sql) => {
-    const at: At = { actor: contract.effect === "write" ? await again(door, actor, sql) : actor, sql, audit: {}, gone };
+    const at: At = {
+      actor: contract.effect === "write" ? await again(door, actor, sql) : actor,
+      sql,
+      audit: {},
+      gone,
+      still: () => mustStill(door, caller, method, input as object),
+      traceparent: currentTraceparent(),
+    };
     if (at.actor !== actor) await admit(rule, method, at);
     await meet(rule as Rule<never>, input, at); //                         6  needs: what the params name
     const result = await (door.handlers[method] as Handler)(input, at); // 7  handler
@@ -223,7 +233,6 @@ function lookUp(door: Door, method: Call["method"]): Method {
 }
 
 /**
-/**
  * What writes runs in a transaction, so that it is authorized and done on the same rows, or not done at all. Before its
  * answer leaves, nothing is trusted here that it may have ended: however the transaction ended, which may be unknown.
  * What appends to a log ends nothing, and is fenced by the log itself: each of its statements is whole.
@@ -248,7 +257,7 @@ async function attempt(run: () => Promise<unknown>): Promise<unknown> {
 }
 const DEADLOCK = "40P01";
 
-const meet = async (rule: Rule<never>, input: unknown, at: At): Promise<void> => rule[1]?.check(input as never, at);
+const meet = async (rule: Rule<never>, input: unknown, at: Judging): Promise<void> => rule[1]?.check(input as never, at);
 
 /** Maps in order, with at most `limit` under way at once. */
 async function inParallel<T, R>(items: readonly T[], limit: number, run: (item: T) => Promise<R>): Promise<R[]> {

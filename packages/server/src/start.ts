@@ -5,19 +5,22 @@ import { join } from "node:path";
 import { spaceApi, userApi } from "@gatehouse/protocol";
 import { createAuthenticate, identify } from "./authenticate.ts";
 import { addAuthzen } from "./authzen.ts";
-import { type Config, isLoopback } from "./config.ts";
+import { type Config, ConfigError, isLoopback } from "./config.ts";
 import { openConfiguredDatabase, StartError } from "./database.ts";
 import type { Sql } from "./db.ts";
 import { openFeed } from "./feed.ts";
 import { openDoors } from "./http.ts";
+import { addMcp, type LoadMcp } from "./mcp/door.ts";
 import { spaceRpcHandlers, userRpcHandlers } from "./methods/index.ts";
 import { migrate, upToDate } from "./migrate.ts";
 import { addOAuth } from "./oauth/doors.ts";
 import { addMetadata } from "./oauth/metadata.ts";
+import { sweepClients } from "./oauth/register.ts";
 import { createAuth } from "./people/auth.ts";
 import { addPeople } from "./people/doors.ts";
 import { createMailer } from "./people/mail.ts";
 import { addPages } from "./people/pages/pages.ts";
+import { addPrograms } from "./people/programs.ts";
 import { ensureLocalOwner, openSession, sweep } from "./people/users.ts";
 import { spacePolicy, userPolicy } from "./policy.ts";
 import { keptSecret } from "./postgres/place.ts";
@@ -55,8 +58,9 @@ export interface Server {
 /**
  * Starts a server: telemetry, database, migrations, doors. What was started is stopped again if a later step fails.
  * @param opening the database, where it is being opened already: Postgres can start while the server is still loaded
+ * @param mcp loads what speaks to MCP clients; left out, there is no such door
  */
-export async function startServer(config: Config, opening = openConfiguredDatabase(config)): Promise<Server> {
+export async function startServer(config: Config, opening = openConfiguredDatabase(config), mcp?: LoadMcp): Promise<Server> {
   const started: (() => Promise<void>)[] = [];
   const close = async () => {
     for (const stop of started.splice(0).reverse()) await stop();
@@ -67,8 +71,8 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     started.push(await startTelemetry(config));
     const log = createLog(config.logLevel);
     const database = await opening;
-    await migrate(database.sql);
     const secret = await secretOf(config);
+    await migrate(database.sql);
     const port = config.port || (await freePort(config.host));
     const publicUrl = config.publicUrl ?? `http://${config.host.includes(":") ? `[${config.host}]` : config.host}:${port}`;
     const origins = [...new Set([new URL(publicUrl).origin, ...config.allowedOrigins])];
@@ -92,6 +96,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     const keys = new SigningKeys(database.sql, secret);
     const tidy = async () => {
       await sweep(database.sql);
+      await sweepClients(database.sql);
       await keys.ensure();
     };
     await tidy();
@@ -116,8 +121,17 @@ export async function startServer(config: Config, opening = openConfiguredDataba
       doors: { user, space },
       ready: () => upToDate(database.sql),
     };
-    const reading = { streams: new Streams(feed), tails: openTails(database.sql, bell) };
-    const app = await openDoors(house, [addPeople, addPages, addOAuth(keys), addMetadata, addAuthzen, addSessions(reading)]);
+    const reading = { streams: new Streams(feed, log), tails: openTails(database.sql, bell) };
+    const app = await openDoors(house, [
+      addPeople,
+      addPrograms,
+      addPages,
+      addOAuth(keys),
+      addMetadata,
+      addAuthzen,
+      addSessions(reading),
+      ...(mcp ? [addMcp(mcp, reading)] : []),
+    ]);
     started.push(async () => {
       // What waits is let go first: an open stream, a worker's question.
       reading.streams.close();
@@ -153,9 +167,16 @@ async function freePort(host: string): Promise<number> {
   return port;
 }
 
-/** The server's secret: the one set; with the embedded Postgres, else one that is made once and kept. */
+/**
+ * The server's secret: the one set; with the embedded Postgres, else one that is made once and kept.
+ * @throws ConfigError where the database is another's and none is set
+ */
 export async function secretOf(config: Config): Promise<string> {
   if (config.secret) return config.secret;
+  if (config.databaseUrl)
+    throw new ConfigError(
+      "These settings are wrong:\n  GATEHOUSE_SECRET: must be set where DATABASE_URL is, the same for every server on that database.\nMake one: openssl rand -base64 32. See docs/settings.md.",
+    );
   await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
   return keptSecret(join(config.dataDir, "secret"));
 }

@@ -55,6 +55,13 @@ export async function traceRequest<T extends { status: number }>(
   }
 }
 
+/** Where the code that asks stands in a trace, as the header of W3C Trace Context has it; null where there is none. */
+export function currentTraceparent(): string | null {
+  const carrier: { traceparent?: string } = {};
+  propagation.inject(context.active(), carrier);
+  return carrier.traceparent ?? null;
+}
+
 /** The trace that the code that asks runs in, if it is recorded. */
 export const currentTraceId = (): string | undefined => {
   const span = trace.getActiveSpan();

@@ -10,15 +10,38 @@ import { waiting } from "./waiting.ts";
 /** What RFC 8628 has a client wait for where the server says nothing, and add when it is told to slow down; in seconds. */
 const [INTERVAL, SLOWER] = [5, 5];
 
-/** Signs in by a code that is entered in a browser anywhere (RFC 8628). @throws CliError when nobody does, or somebody refuses */
-export async function signInByDevice(me: Me, server: string, seconds: number): Promise<Login> {
+/** A code that signs in, once a person has entered it in a browser anywhere (RFC 8628). */
+export interface DeviceCode {
+  userCode: string;
+  /** Where it is entered. */
+  address: string;
+  /** The same, with the code in it. */
+  addressWithCode: string | undefined;
+  /** How long it is good. */
+  seconds: number;
+  /** Waits until it is entered. @throws CliError when it expires, or somebody refuses */
+  finish(signal: AbortSignal): Promise<Login>;
+}
+
+/** Asks a server for a code. @throws GatehouseError */
+export async function startDevice(server: string): Promise<DeviceCode> {
   const authority = await findAuthority(server);
-  const { device_code, user_code, verification_uri, verification_uri_complete, expires_in, interval } = await startOnDevice(authority);
-  note(`To sign in to ${server}, open on any device\n\n  ${verification_uri}\n\nand enter the code\n\n  ${user_code}\n`);
-  if (verification_uri_complete !== undefined) note(`Or open the two at once: ${verification_uri_complete}\n`);
-  return waiting(me, "Waiting for the code to be entered", Math.min(seconds, expires_in), (signal) =>
-    poll(authority, device_code, interval ?? INTERVAL, signal),
-  );
+  const made = await startOnDevice(authority);
+  return {
+    userCode: made.user_code,
+    address: made.verification_uri,
+    addressWithCode: made.verification_uri_complete,
+    seconds: made.expires_in,
+    finish: (signal) => poll(authority, made.device_code, made.interval ?? INTERVAL, signal),
+  };
+}
+
+/** Signs in by a code that is entered in a browser anywhere. @throws CliError when nobody does, or somebody refuses */
+export async function signInByDevice(me: Me, server: string, seconds: number): Promise<Login> {
+  const code = await startDevice(server);
+  note(`To sign in to ${server}, open on any device\n\n  ${code.address}\n\nand enter the code\n\n  ${code.userCode}\n`);
+  if (code.addressWithCode !== undefined) note(`Or open the two at once: ${code.addressWithCode}\n`);
+  return waiting(me, "Waiting for the code to be entered", Math.min(seconds, code.seconds), code.finish);
 }
 
 async function poll(authority: Authority, deviceCode: string, interval: number, signal: AbortSignal): Promise<Login> {

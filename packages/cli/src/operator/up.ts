@@ -35,7 +35,7 @@ async function up(me: Me): Promise<void> {
   // Postgres starts while the rest of the server is still being loaded.
   const opening = openConfiguredDatabase(config);
   const { startServer } = await import("@gatehouse/server");
-  const server = await startServer(config, opening);
+  const server = await startServer(config, opening, async () => (await import("@gatehouse/mcp")).createMcpServing());
   let failure: Error | undefined;
   let echoing: Promise<Serving | undefined> | undefined;
   try {

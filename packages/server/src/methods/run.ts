@@ -2,7 +2,7 @@ import { MAX_EVENT_BYTES, type runMethods } from "@gatehouse/protocol";
 import { standingOf } from "../actor.ts";
 import { inTransaction, type Sql } from "../db.ts";
 import { Refusal } from "../refusal.ts";
-import type { Handlers } from "../rpc.ts";
+import type { At, Handlers } from "../rpc.ts";
 import type { Bell } from "../sessions/bell.ts";
 import { runNamed, runRows, sessionNamed } from "../sessions/rows.ts";
 import { MAX_ATTEMPTS } from "../sessions/sweep.ts";
@@ -22,25 +22,18 @@ class Wait {
   }
 }
 
-/** Locks the session of a run that its worker holds. @throws Refusal LEASE_LOST */
-async function lockHeld(
-  sql: Sql,
-  { run, epoch }: Hold,
-  worker: string,
-): Promise<{ id: string; closed: boolean; idleMs: number; idleFor: number }> {
-  const [session] = await sql<{ id: string; closed: boolean; idleMs: number }[]>`
-    select s.id, s.closed_at is not null as closed, s.idle_timeout_seconds * 1000 as idle_ms
-    from sessions s where s.id = (select session_id from runs where id = ${run}) for update`;
-  const [held] = await sql<{ yes: boolean; idleFor: number }[]>`
-    select holds_run(${run}, ${epoch}, ${worker}) as yes, coalesce(extract(epoch from clock_timestamp() - idle_since) * 1000, 0)::integer as idle_for
-    from runs where id = ${run}`;
+/** Locks the session of a run that its worker holds. @returns its id @throws Refusal LEASE_LOST */
+async function lockHeld(sql: Sql, { run, epoch }: Hold, worker: string): Promise<string> {
+  const [session] = await sql<{ id: string }[]>`
+    select s.id from sessions s where s.id = (select session_id from runs where id = ${run}) for update`;
+  const [held] = await sql<{ yes: boolean }[]>`select holds_run(${run}, ${epoch}, ${worker}) as yes`;
   if (!session || !held?.yes) throw new Refusal("LEASE_LOST");
-  return { ...session, idleFor: held.idleFor };
+  return session.id;
 }
 
 export const runHandlers = ({ bell, leaseSeconds }: { bell: Bell; leaseSeconds: number }): Handlers<typeof runMethods> => {
-  /** Looks until something is found, or the time is over; woken whenever something was added to the log. */
-  async function look<T>(topic: string, waitSeconds: number, gone: AbortSignal, once: () => Promise<T | Wait>): Promise<T | undefined> {
+  /** Looks until something is found, or the time is over; woken whenever something was added to the log. @throws Refusal where access ended meanwhile */
+  async function look<T>(topic: string, waitSeconds: number, { gone, still }: At, once: () => Promise<T | Wait>): Promise<T | undefined> {
     const until = performance.now() + waitSeconds * 1000;
     const listener = bell.listen(topic);
     gone.addEventListener("abort", listener.end, { once: true });
@@ -53,6 +46,7 @@ export const runHandlers = ({ bell, leaseSeconds }: { bell: Bell; leaseSeconds: 
         if (!(found instanceof Wait)) return found;
         if (left <= 0 || gone.aborted) return undefined;
         if (!(await listener.wait(Math.max(1, Math.min(left, found.ms))))) return undefined;
+        await still();
       }
       return undefined;
     } finally {
@@ -71,7 +65,8 @@ export const runHandlers = ({ bell, leaseSeconds }: { bell: Bell; leaseSeconds: 
       return { runs: rows, next };
     },
 
-    async "run.lease"({ tasks, worker, waitSeconds }, { actor, sql, gone }) {
+    async "run.lease"({ tasks, worker, waitSeconds }, at) {
+      const { actor, sql, gone } = at;
       const { space } = standingOf(actor);
       const take = async () => {
         const [lease] = await sql<Lease[]>`
@@ -85,7 +80,7 @@ export const runHandlers = ({ bell, leaseSeconds }: { bell: Bell; leaseSeconds: 
           returning r.id as run, r.epoch::integer, s.id as session, s.external_id, s.task, s.metadata, r.number, r.reason, s.idle_timeout_seconds`;
         return lease ? { ...lease, leaseSeconds } : new Wait(waitSeconds * 1000);
       };
-      const lease = (await look("work", waitSeconds, gone, take)) ?? null;
+      const lease = (await look("work", waitSeconds, at, take)) ?? null;
       // It left while the run was being given to it: the next worker need not wait until the lease is over.
       if (lease && gone.aborted)
         await sql`
@@ -96,23 +91,25 @@ export const runHandlers = ({ bell, leaseSeconds }: { bell: Bell; leaseSeconds: 
 
     async "run.next"({ waitSeconds, ...hold }, at) {
       const { id } = await runNamed(hold.run, at);
-      const take = () => inTransaction(at.sql, (sql) => nextInput(sql, hold, at.actor.principal.id, leaseSeconds));
-      return (await look(id, waitSeconds, at.gone, take)) ?? { input: null, ended: null };
+      const take = () => nextInput(at.sql, hold, at.actor.principal.id, leaseSeconds);
+      return (await look(id, waitSeconds, at, take)) ?? { input: null, ended: null };
     },
 
-    async "run.emit"({ run, epoch, turn, batch, chunks }, { actor, sql }) {
+    async "run.emit"({ run, epoch, turn, batch, chunks }, at) {
+      const { actor, sql } = at;
       if (Buffer.byteLength(JSON.stringify(chunks)) > MAX_EVENT_BYTES)
         throw new Refusal("INVALID_PARAMS", `Send at most ${MAX_EVENT_BYTES / 1024} KiB of chunks together.`);
       const [said] = await sql<{ place: number | null; stop: boolean | null; problem: "LEASE_LOST" | "CONFLICT" | null }[]>`
         select place::integer, stop, problem
         from emit_chunks(${run}, ${epoch}, ${actor.principal.id}, ${turn}, ${batch ?? null}, ${sql.json(chunks)})`;
       if (said?.problem) throw new Refusal(said.problem, said.problem === "CONFLICT" ? NOT_RUNNING : undefined);
+      bell.ring((await runNamed(run, at)).id);
       return { seq: said?.place as number, stop: said?.stop ?? false };
     },
 
     async "run.endTurn"({ turn, outcome, error, ...hold }, at) {
       return inTransaction(at.sql, async (sql) => {
-        const { id } = await lockHeld(sql, hold, at.actor.principal.id);
+        const id = await lockHeld(sql, hold, at.actor.principal.id);
         const [mine] = await sql<{ status: string; seq: number | null }[]>`
           select status, (select e.seq::integer from session_events e
             where e.session_id = t.session_id and e.turn = t.turn and e.kind = 'turn-end' limit 1) as seq
@@ -151,7 +148,7 @@ export const runHandlers = ({ bell, leaseSeconds }: { bell: Bell; leaseSeconds: 
         const { stop, closed, over } = held;
         return stop || closed || over ? { stop, closed } : new Wait((leaseSeconds * 1000) / 3);
       };
-      return (await look(id, waitSeconds, at.gone, beat)) ?? { stop: false, closed: false };
+      return (await look(id, waitSeconds, at, beat)) ?? { stop: false, closed: false };
     },
   };
 };
@@ -160,38 +157,20 @@ const NOT_RUNNING = "That turn is not being answered by this run: it has ended, 
 
 type Lease = NonNullable<Awaited<ReturnType<Handlers<typeof runMethods>["run.lease"]>>["lease"]>;
 
-/** The turn that a run is in, or the next one, which begins; or how long there is still to wait for one. */
-async function nextInput(sql: Sql, hold: Hold, worker: string, leaseSeconds: number) {
-  const session = await lockHeld(sql, hold, worker);
-  // Who asks lives.
-  await sql`update runs set leased_until = clock_timestamp() + make_interval(secs => ${leaseSeconds}) where id = ${hold.run}`;
-  if (session.closed) {
-    await sql`select end_run(${hold.run}, 'closed', ${MAX_ATTEMPTS})`;
-    return { input: null, ended: "closed" as const };
-  }
-  const [begun] = await sql<{ turn: number; attempts: number; inputId: string; inputSeq: string; fresh: boolean }[]>`
-    update turns t set status = 'running', run_id = ${hold.run}, attempts = t.attempts + (t.status = 'queued')::integer,
-      batch = case when t.status = 'queued' then 0 else t.batch end
-    from turns before
-    where t.session_id = ${session.id} and before.session_id = t.session_id and before.turn = t.turn
-      and t.turn = (select turn from turns where session_id = ${session.id} and status in ('running', 'queued') order by turn limit 1)
-    returning t.turn, t.attempts, t.input_id, t.input_seq, before.status = 'queued' as fresh`;
-  if (begun) {
-    const { turn, attempts, inputId, inputSeq, fresh } = begun;
-    if (fresh)
-      await sql`select log_event(${session.id}, 'out', 'turn-start', ${turn}, ${hold.run}, null, ${sql.json({ attempt: attempts })})`;
-    await sql`update runs set idle_since = null where id = ${hold.run}`;
-    const { kind, data } = one(
-      await sql<
-        { kind: "message" | "action"; data: never }[]
-      >`select kind, data from session_events where session_id = ${session.id} and seq = ${inputSeq}`,
-    );
-    return { input: { turn, attempt: attempts, inputId, kind, data }, ended: null };
-  }
-  if (session.idleFor >= session.idleMs && session.idleFor > 0) {
-    await sql`select end_run(${hold.run}, 'idle', ${MAX_ATTEMPTS})`;
-    return { input: null, ended: "idle" as const };
-  }
-  await sql`update runs set idle_since = coalesce(idle_since, clock_timestamp()) where id = ${hold.run}`;
-  return new Wait(Math.min(session.idleMs - session.idleFor, (leaseSeconds * 1000) / 3));
+/** The turn that a run is in, or the next one, which begins; or how long there is still to wait for one. @throws Refusal LEASE_LOST */
+async function nextInput(sql: Sql, { run, epoch }: Hold, worker: string, leaseSeconds: number) {
+  const { ended, waitMs, problem, ...input } = one(
+    await sql<Next[]>`
+      select which as turn, attempt, named as input_id, kind, data, trace as traceparent, ended, wait_ms, problem
+      from next_input(${run}, ${epoch}, ${worker}, ${leaseSeconds}, ${MAX_ATTEMPTS})`,
+  );
+  if (problem) throw new Refusal(problem);
+  if (ended) return { input: null, ended };
+  return waitMs === null ? { input, ended: null } : new Wait(Math.min(waitMs, (leaseSeconds * 1000) / 3));
 }
+
+type Next = NonNullable<Awaited<ReturnType<Handlers<typeof runMethods>["run.next"]>>["input"]> & {
+  ended: "idle" | "closed" | null;
+  waitMs: number | null;
+  problem: "LEASE_LOST" | null;
+};

@@ -1,5 +1,6 @@
 import {
   DEFAULT_IDLE_SECONDS,
+  type ErrorCode,
   MAX_EVENT_BYTES,
   MAX_QUEUED_TURNS,
   type Session,
@@ -45,29 +46,21 @@ async function lockOpen(sql: Sql, id: string): Promise<void> {
   if (row?.closeReason === "expired" || row?.over) throw new Refusal("SESSION_EXPIRED");
 }
 
-/** Adds what is said to a locked session: once, and with a run that will answer it, or not at all. */
-async function append(sql: Sql, id: string, { kind, inputId, data }: Input, by: string) {
-  const [known] = await sql<{ turn: number; inputSeq: number; same: boolean; runId: string | null }[]>`
-    select t.turn, t.input_seq::integer, e.kind = ${kind} and e.data = ${sql.json(data)} as same, coalesce(t.run_id, r.id) as run_id
-    from turns t join session_events e on e.session_id = t.session_id and e.seq = t.input_seq
-    left join runs r on r.session_id = t.session_id and r.ended_at is null
-    where t.session_id = ${id} and t.input_id = ${inputId}`;
-  if (known && !known.same) throw new Refusal("CONFLICT", "That inputId was used for another input. Give each input its own.");
-  if (known) return { inputId, seq: known.inputSeq, turn: known.turn, run: { id: known.runId ?? "" }, duplicate: true };
-  const { queued } = one(
-    await sql<{ queued: number }[]>`select count(*)::integer as queued from turns where session_id = ${id} and status = 'queued'`,
+/** What is wrong with what is said, where the table of errors has no better words for it. */
+const WRONG: { readonly [code in ErrorCode]?: string } = {
+  CONFLICT: "That inputId was used for another input. Give each input its own.",
+  RATE_LIMITED: `${MAX_QUEUED_TURNS} inputs wait in this session already. Send more when some are answered.`,
+};
+
+/** Adds what is said to a session: once, and with a run that will answer it, or not at all. @throws Refusal */
+async function append({ sql, actor, traceparent }: At, id: string, { kind, inputId, data }: Input) {
+  const { seq, turn, run, duplicate, problem } = one(
+    await sql<{ seq: number; turn: number; run: string | null; duplicate: boolean; problem: ErrorCode | null }[]>`
+      select place::integer as seq, which as turn, run, duplicate, problem
+      from say(${id}, ${kind}, ${inputId}, ${sql.json(data)}, ${actor.principal.id}, ${traceparent}, ${MAX_QUEUED_TURNS})`,
   );
-  if (queued >= MAX_QUEUED_TURNS)
-    throw new Refusal("RATE_LIMITED", `${MAX_QUEUED_TURNS} inputs wait in this session already. Send more when some are answered.`);
-  const { turn } = one(
-    await sql<{ turn: number }[]>`update sessions set last_turn = last_turn + 1 where id = ${id} returning last_turn as turn`,
-  );
-  const [placed] = await sql<{ seq: number; run: string }[]>`
-    with event as (select log_event(${id}, 'in', ${kind}, ${turn}, null, ${by}, ${sql.json(data)}) as seq),
-         made as (insert into turns (session_id, turn, input_id, input_seq) select ${id}, ${turn}, ${inputId}, seq from event returning input_seq)
-    select input_seq::integer as seq, ensure_run(${id}, 'continuation') as run from made`;
-  const { seq, run } = one(placed ? [placed] : []);
-  return { inputId, seq, turn, run: { id: run }, duplicate: false };
+  if (problem) throw new Refusal(problem, WRONG[problem]);
+  return { inputId, seq, turn, run: { id: run ?? "" }, duplicate };
 }
 
 const shown = async ({ actor, sql }: At, id: string): Promise<Session> =>
@@ -90,8 +83,8 @@ export const sessionHandlers = (jwt: Jwt): Handlers<typeof sessionMethods> => ({
       on conflict on constraint session_external_id do nothing`;
     const existing = count === 0;
     const session = existing ? await existingSession(externalId as string, task, at) : id;
-    await lockOpen(sql, session);
-    if (message !== undefined) await append(sql, session, inputOf({ message, inputId }), actor.principal.id);
+    if (message === undefined) await lockOpen(sql, session);
+    else await append(at, session, inputOf({ message, inputId }));
     const scope = [`read:sessions:${session}`, `write:sessions:${session}`];
     const minted = await mintToken(sql, jwt, actor, { space, scope, ttlSeconds: SESSION_TOKEN_SECONDS });
     const [run] = await runRows(sql, sql`r.session_id = ${session} and r.ended_at is null`);
@@ -132,10 +125,7 @@ export const sessionHandlers = (jwt: Jwt): Handlers<typeof sessionMethods> => ({
   async "session.send"({ session, message, action, inputId }, at) {
     const input = inputOf({ message, action, inputId });
     const { id } = await sessionNamed(session, at);
-    return inTransaction(at.sql, async (sql) => {
-      await lockOpen(sql, id);
-      return append(sql, id, input, at.actor.principal.id);
-    });
+    return append(at, id, input);
   },
 
   async "session.stop"({ session, turn }, at) {

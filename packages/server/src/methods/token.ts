@@ -36,8 +36,11 @@ export const tokenHandlers = ({ jwt, identify }: Minting): Handlers<typeof token
       at.audit.unchanged = true;
       return {};
     }
-    const { via, id } = found.actor.credential;
-    if (via === "jwt") await at.sql`delete from tokens where id = ${id}`;
+    const { via, id, source } = found.actor.credential;
+    // A login ends as a whole: left with what renews it, whoever took it along would go on.
+    if (source?.login && !source.token)
+      await at.sql`delete from auth.logins where id = (select "authorizationCodeId" from auth."oauthAccessToken" where id = ${id})`;
+    else if (via === "jwt") await at.sql`delete from tokens where id = ${id}`;
     else if (via === "session") await at.sql`delete from auth.session where id = ${id}`;
     else await at.sql`delete from api_keys where id = ${id}`;
     at.audit.target = id;
@@ -95,6 +98,7 @@ function describe({
     ...(act && { act: { id: act.principal.id, kind: "a" as const, name: act.principal.name } }),
     ...(mayAct && { mayAct }),
     ...(credential.space && { space: credential.space }),
+    ...(credential.resource && { resource: credential.resource }),
     ...(scope && { scope: scope.map(formatPermission) }),
     ...(credential.expiresAt && { expiresAt: credential.expiresAt }),
   };

@@ -12,6 +12,7 @@ import { fromRefusal, OAuthError } from "./error.ts";
 import { EXCHANGE_GRANT, exchange, introspect, revoke } from "./exchange.ts";
 import { count, type Endpoint, type Form, need, readForm } from "./form.ts";
 import { beginDevice, byCode, byDevice, DEVICE_GRANT, refresh } from "./login.ts";
+import { readMetadata, register } from "./register.ts";
 
 const MAX_FORM_BYTES = 65_536;
 
@@ -47,6 +48,16 @@ export const addOAuth =
         at(house, () => "exchange", introspect),
       );
       scope.post(
+        "/api/v1/register",
+        at(
+          house,
+          () => "register",
+          (_house, _request, metadata) => register(house.doors.user.sql, metadata),
+          readMetadata,
+          201,
+        ),
+      );
+      scope.post(
         `${AUTH}/device/code`,
         at(house, () => "deviceCode", beginDevice),
       );
@@ -61,17 +72,24 @@ const dispatch: Endpoint = async (house, request, form) => {
 };
 
 /** A request to an endpoint, counted and traced; with one line in the log, whatever comes of it. */
-function at(house: House, limitOf: (form: Form) => LimitName, endpoint: Endpoint) {
+function at<Sent extends object = Form>(
+  house: House,
+  limitOf: (sent: Sent) => LimitName,
+  endpoint: (house: House, request: FastifyRequest, sent: Sent) => ReturnType<Endpoint>,
+  read: (request: FastifyRequest) => Sent = readForm as (request: FastifyRequest) => never,
+  status = 200,
+) {
   return async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const { log, sql } = house.doors.user;
     const line = { route: request.routeOptions.url, requestId: request.id, address: request.ip };
     await traceRequest({ method: "POST", route: line.route ?? "", headers: request.headers }, async () => {
       try {
-        const form = readForm(request);
-        await count(countAttempt(sql, limitOf(form), { address: request.ip, account: form.subject_token ?? form.token }));
-        const answer = await endpoint(house, request, form);
+        const sent = read(request);
+        const { subject_token, token } = sent as Form;
+        await count(countAttempt(sql, limitOf(sent), { address: request.ip, account: subject_token ?? token }));
+        const answer = await endpoint(house, request, sent);
         log.info({ ...line, outcome: "OK" }, "sign-in");
-        reply.code(200).send(answer);
+        reply.code(status).send(answer);
       } catch (thrown) {
         const refusal = thrown instanceof OAuthError ? undefined : toRefusal(thrown);
         const error = thrown instanceof OAuthError ? thrown : fromRefusal(refusal as Refusal);

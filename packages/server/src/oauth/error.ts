@@ -2,7 +2,7 @@ import type { ErrorCode } from "@gatehouse/protocol";
 import type { FastifyReply } from "fastify";
 import type { Refusal } from "../refusal.ts";
 
-/** Every error that the OAuth endpoints answer with (RFC 6749 §5.2, 8628 §3.5, 8707 §2): its stable code, and what to do next. */
+/** Every error that the OAuth endpoints answer with (RFC 6749 §5.2, 7591 §3.2.2, 8628 §3.5, 8707 §2): its stable code, and what to do next. */
 const errors = {
   invalid_request: { code: "INVALID_PARAMS", says: "A parameter is missing, repeated or not in its form." },
   invalid_client: { code: "UNAUTHENTICATED", says: "There is no such client. The command line is the client `me`." },
@@ -17,6 +17,11 @@ const errors = {
   authorization_pending: { code: "UNAUTHENTICATED", says: "The person has not answered yet. Ask again after the interval." },
   slow_down: { code: "RATE_LIMITED", says: "Asked too often. Wait five seconds longer between two times." },
   expired_token: { code: "UNAUTHENTICATED", says: "The device code is too old. Begin again." },
+  invalid_redirect_uri: {
+    code: "INVALID_PARAMS",
+    says: "Name 1 to 10 redirect_uris: https, http on 127.0.0.1, [::1] or localhost, or a scheme of your own; no fragment.",
+  },
+  invalid_client_metadata: { code: "INVALID_PARAMS", says: "Send a JSON object with redirect_uris and client_name, as RFC 7591 has it." },
   access_denied: { code: "FORBIDDEN", says: "The person said no." },
   temporarily_unavailable: { code: "UNAVAILABLE", says: "The server can't answer at the moment. Try again in a few seconds." },
   server_error: { code: "INTERNAL_ERROR", says: "The server failed to answer. Report the requestId to its operator." },

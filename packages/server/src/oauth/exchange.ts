@@ -140,11 +140,11 @@ async function call<M extends keyof UserApi & string>(
   throw new Refusal(code, answered.error.message, details);
 }
 
-function claimsOf(house: House, { id, principal, act, mayAct, space, scope, expiresAt }: Inspection): object {
+function claimsOf(house: House, { id, principal, act, mayAct, space, scope, resource, expiresAt }: Inspection): object {
   return {
     active: true,
     iss: house.publicUrl,
-    aud: house.publicUrl,
+    aud: house.publicUrl + (resource ?? ""),
     token_type: "Bearer",
     jti: id,
     sub: principal?.id,

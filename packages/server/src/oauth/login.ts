@@ -3,14 +3,12 @@ import { z } from "zod";
 import type { House } from "../house.ts";
 import { handOver } from "../people/hand-over.ts";
 import { countAttempt } from "../people/limits.ts";
-import { endLogin, hashLogin } from "../people/login.ts";
+import { endLogin, hashLogin, resourceOf } from "../people/login.ts";
 import { DEFAULT_SCOPE } from "../people/routes.ts";
 import { OAuthError, toOAuthError } from "./error.ts";
 import { count, type Endpoint, type Form, need } from "./form.ts";
 
 export const DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code";
-/** The advisory locks under which logins are refreshed: an arbitrary number, the same in all servers. */
-const REFRESH_LOCKS = 7_070_004;
 
 type Answer = Awaited<ReturnType<Endpoint>>;
 
@@ -22,32 +20,32 @@ export async function byCode(house: House, request: FastifyRequest, form: Form):
     redirect_uri: z.string(),
     code_verifier: z.string(),
   });
-  await mustBeClient(house, params.client_id);
+  await mustBeClient(house, form, params.client_id);
   // Nothing is missing: whatever better-auth finds wrong now is wrong with the code.
   return exchange(house, request, params, { invalid_request: "invalid_grant" });
 }
 
 export async function byDevice(house: House, request: FastifyRequest, form: Form): Promise<Answer> {
   const params = need(form, { grant_type: z.string(), client_id: z.string(), device_code: z.string() });
-  await mustBeClient(house, params.client_id);
+  await mustBeClient(house, form, params.client_id);
   return exchange(house, request, params);
 }
 
 /**
  * A refresh token is good for one time. Who comes with a used one, or somebody before them, has stolen it: the login ends
- * (RFC 9700 §4.14.2). One after the other, so that two at once are seen to be two.
+ * (RFC 9700 §4.14.2). One after the other, so that two at once are seen to be two; and what ends the login waits its turn.
  */
 export async function refresh(house: House, request: FastifyRequest, form: Form): Promise<Answer> {
   const params = need(form, { grant_type: z.string(), client_id: z.string(), refresh_token: z.string(), scope: z.string().optional() });
-  await mustBeClient(house, params.client_id);
+  await mustBeClient(house, form, params.client_id);
   const { sql } = house.doors.user;
-  const [login] = await sql<{ family: string; userId: string }[]>`
-    select "authorizationCodeId" as family, "userId" from auth."oauthRefreshToken"
+  const [login] = await sql<{ id: string; userId: string }[]>`
+    select "authorizationCodeId" as id, "userId" from auth."oauthRefreshToken"
     where token = ${hashLogin(params.refresh_token)} and "clientId" = ${params.client_id}`;
   if (!login) throw new OAuthError("invalid_grant");
   await count(countAttempt(sql, "token", { account: login.userId }));
   const work = sql.begin(async (tx) => {
-    await tx`select pg_advisory_xact_lock(${REFRESH_LOCKS}, hashtext(${login.family}))`;
+    await tx`select from auth.logins where id = ${login.id} for no key update`;
     const [token] = await tx`select from auth."oauthRefreshToken" where token = ${hashLogin(params.refresh_token)} and revoked is null`;
     if (token) return exchange(house, request, params);
     await endLogin(tx, params.refresh_token, params.client_id);
@@ -61,14 +59,16 @@ export async function refresh(house: House, request: FastifyRequest, form: Form)
 
 export async function beginDevice(house: House, request: FastifyRequest, form: Form): Promise<Answer> {
   const { client_id, scope } = need(form, { client_id: z.string(), scope: z.string().default(DEFAULT_SCOPE) });
-  await mustBeClient(house, client_id);
+  await mustBeClient(house, form, client_id);
   return ask(house, request, "/device/code", { client_id, scope });
 }
 
-/** @throws OAuthError invalid_client: before a code is used up */
-async function mustBeClient(house: House, clientId: string): Promise<void> {
+/** @throws OAuthError invalid_client, invalid_target: before a code is used up */
+async function mustBeClient(house: House, { resource }: Form, clientId: string): Promise<void> {
   const [client] = await house.doors.user.sql`select from auth."oauthClient" where "clientId" = ${clientId} and not disabled`;
   if (!client) throw new OAuthError("invalid_client");
+  const own = resourceOf(house.publicUrl, clientId);
+  if (![undefined, own].includes(resource)) throw new OAuthError("invalid_target", { says: `resource must be ${own}.` });
 }
 
 const exchange = (house: House, request: FastifyRequest, params: object, rename?: Record<string, "invalid_grant">) =>

@@ -1,9 +1,9 @@
 import type { FastifyInstance } from "fastify";
 import { type House, RESOURCE_METADATA, RPC } from "../house.ts";
 import { AUTH } from "../people/hand-over.ts";
-import { LOGIN_SCOPES } from "../people/login.ts";
 import { EXCHANGE_GRANT } from "./exchange.ts";
 import { DEVICE_GRANT } from "./login.ts";
+import { LOGIN_SCOPES, MCP, PROGRAM_SCOPES } from "./scopes.ts";
 
 const AUTHORIZATION_SERVER_METADATA = "/.well-known/oauth-authorization-server";
 
@@ -16,7 +16,8 @@ const authorizationServer = (url: string) => ({
   revocation_endpoint: `${url}/api/v1/revoke`,
   introspection_endpoint: `${url}/api/v1/introspect`,
   jwks_uri: `${url}/.well-known/jwks.json`,
-  scopes_supported: LOGIN_SCOPES,
+  scopes_supported: [...new Set([...LOGIN_SCOPES, ...PROGRAM_SCOPES])],
+  registration_endpoint: `${url}/api/v1/register`,
   response_types_supported: ["code"],
   response_modes_supported: ["query"],
   grant_types_supported: ["authorization_code", "refresh_token", DEVICE_GRANT, EXCHANGE_GRANT],
@@ -32,7 +33,7 @@ const authorizationServer = (url: string) => ({
 const protectedResource = (url: string, path: string) => ({
   resource: url + path,
   authorization_servers: [url],
-  scopes_supported: LOGIN_SCOPES,
+  scopes_supported: path === MCP ? PROGRAM_SCOPES : LOGIN_SCOPES,
   bearer_methods_supported: ["header"],
 });
 
@@ -40,5 +41,6 @@ const protectedResource = (url: string, path: string) => ({
 export function addMetadata(app: FastifyInstance, { publicUrl }: House): void {
   const options = { config: { rateLimit: false as const } };
   app.get(AUTHORIZATION_SERVER_METADATA, options, async () => authorizationServer(publicUrl));
-  for (const path of ["", ...Object.keys(RPC)]) app.get(RESOURCE_METADATA + path, options, async () => protectedResource(publicUrl, path));
+  for (const path of ["", MCP, ...Object.keys(RPC)])
+    app.get(RESOURCE_METADATA + path, options, async () => protectedResource(publicUrl, path));
 }

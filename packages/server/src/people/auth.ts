@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { kyselyAdapter } from "@better-auth/kysely-adapter";
 import { oauthDeviceAuthorization, oauthProvider } from "@better-auth/oauth-provider";
 import { passkey } from "@better-auth/passkey";
@@ -9,8 +10,9 @@ import { uuidv7 } from "uuidv7";
 import type { Config, OidcProvider } from "../config.ts";
 import { openPool } from "../db.ts";
 import { loginPrefixes, makeSecret } from "../key.ts";
+import { LOGIN_SCOPES, PROGRAM_SCOPES } from "../oauth/scopes.ts";
 import { startQuerySpan } from "../telemetry.ts";
-import { hashLogin, LOGIN_SCOPES } from "./login.ts";
+import { hashLogin } from "./login.ts";
 import type { SendMail } from "./mail.ts";
 import { openIdProviders } from "./providers.ts";
 
@@ -19,6 +21,9 @@ export const ADDRESS_HEADER = "x-gatehouse-address";
 
 /** Shortest and longest password a person may choose. */
 export const PASSWORD_LENGTH = { min: 12, max: 128 };
+
+/** The space in which a person lets a program act for them: its id, while better-auth is told of their consent, which knows no spaces. */
+export const chosenSpace = new AsyncLocalStorage<string>();
 
 const POOL_SIZE = 4;
 const DAY = 24 * 3600;
@@ -119,7 +124,9 @@ export function createAuth({ address, secret, publicUrl, origins, signUp = "clos
       oauthProvider({
         loginPage: `${publicUrl}/sign-in`,
         consentPage: `${publicUrl}/consent`,
-        scopes: [...LOGIN_SCOPES],
+        scopes: [...new Set([...LOGIN_SCOPES, ...PROGRAM_SCOPES])],
+        // The space that the person chose: no step of its own, it is asked with the consent.
+        postLogin: { page: `${publicUrl}/consent`, shouldRedirect: () => false, consentReferenceId: () => chosenSpace.getStore() },
         grantTypes: ["authorization_code", "refresh_token"],
         codeExpiresIn: CODE_SECONDS,
         accessTokenExpiresIn: ACCESS_SECONDS,

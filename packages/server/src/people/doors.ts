@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { isLoopback } from "../config.ts";
 import { type House, problem } from "../house.ts";
 import { Refusal } from "../refusal.ts";
 import { AUTH, FOREIGN_ORIGIN, handOver, signedInHeaders } from "./hand-over.ts";
@@ -38,7 +39,13 @@ async function answer(house: House, request: FastifyRequest, reply: FastifyReply
   const { id } = request.params as { id?: string };
   const path = id === undefined ? route.path : route.path.replace(":id", encodeURIComponent(id));
   const asIs = route.method === "POST" ? { body: input } : { query: new URLSearchParams(input as Record<string, string>) };
-  const answered = await handOver(house, request, { method: route.method, path, signedIn: true, ...asIs, ...route.asks?.(input) });
+  const answered = await handOver(house, request, {
+    method: route.method,
+    path,
+    signedIn: true,
+    ...asIs,
+    ...(await route.asks?.(input, house, request)),
+  });
   const text = await answered.text();
   if (answered.status >= 400) {
     const refusal = refusalOf(answered.status, text);
@@ -60,7 +67,7 @@ async function answer(house: House, request: FastifyRequest, reply: FastifyReply
   const location = body?.redirect && body.url ? body.url : answered.headers.get("location");
   if (route.navigates) {
     if (!location) throw new Refusal("INTERNAL_ERROR", undefined, {}, { cause: "nowhere to go" });
-    return reply.redirect(withIssuer(house, location), 302);
+    return reply.redirect(unlessForeign(house, withIssuer(house, location)), 302);
   }
   if (body?.redirect && body.url) body.url = withIssuer(house, body.url);
   if (body?.session) delete body.session.token; // the cookie has it, out of reach of scripts
@@ -118,6 +125,17 @@ function withIssuer({ publicUrl }: House, location: string): string {
   if (url.origin === publicUrl || !url.searchParams.has("iss")) return location;
   url.searchParams.set("iss", publicUrl);
   return url.href;
+}
+
+/**
+ * Where a browser may be led whose person was not asked yet: to pages of ours, or to this computer. What a program did wrong
+ * is not told to an address on the web, as anyone may register one, and lead people there by our name (RFC 9700 §4.11.2).
+ */
+function unlessForeign({ publicUrl }: House, location: string): string {
+  const { origin, protocol, hostname, searchParams } = new URL(location, publicUrl);
+  const web = protocol === "https:" || protocol === "http:";
+  if (!web || origin === publicUrl || isLoopback(hostname.replace(/^\[|\]$/g, ""))) return location;
+  return `${publicUrl}/sign-in?${new URLSearchParams({ error: /^\w{1,64}$/.exec(searchParams.get("error") ?? "")?.[0] ?? "failed" })}`;
 }
 
 const link = new Refusal("INVALID_PARAMS", "This link is wrong, used or too old. Ask for another one.");

@@ -1,7 +1,7 @@
 import type { FastifyRequest } from "fastify";
 import { type House, presentedBy } from "../house.ts";
 import { Refusal } from "../refusal.ts";
-import { ADDRESS_HEADER } from "./auth.ts";
+import { ADDRESS_HEADER, chosenSpace } from "./auth.ts";
 
 /** Where better-auth is reached. */
 export const AUTH = "/api/auth";
@@ -15,6 +15,8 @@ export interface Question {
   body?: object | URLSearchParams;
   /** Whether it may see who is signed in. */
   signedIn?: boolean;
+  /** The id of the space in which a program is allowed to act. */
+  space?: string;
 }
 
 /**
@@ -24,7 +26,7 @@ export interface Question {
 export function handOver(
   house: House,
   request: FastifyRequest,
-  { method, path, query, body, signedIn = false }: Question,
+  { method, path, query, body, signedIn = false, space }: Question,
 ): Promise<Response> {
   const headers = signedIn ? signedInHeaders(house, request, method) : new Headers();
   headers.set(ADDRESS_HEADER, request.ip);
@@ -35,7 +37,8 @@ export function handOver(
   const url = `${house.publicUrl}${AUTH}${path}${search}`;
   const sent = new Request(url, { method, headers, ...(body && { body: form ? body.toString() : JSON.stringify(body) }) });
   // It may have ended what is remembered: a session, a login.
-  return house.auth.handler(sent).finally(() => house.doors.user.feed.doubt());
+  const asked = space === undefined ? house.auth.handler(sent) : chosenSpace.run(space, () => house.auth.handler(sent));
+  return asked.finally(() => house.doors.user.feed.doubt());
 }
 
 /** What tells better-auth who is signed in. A browser need not name the origin of what changes nothing. */

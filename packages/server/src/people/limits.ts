@@ -18,6 +18,7 @@ const limits = {
   deviceCode: { address: { max: 20, seconds: 60 } },
   /** By a credential that is good already: this is against floods, not guesses. */
   exchange: { address: { max: 1200, seconds: 60 }, account: { max: 600, seconds: 60 } },
+  register: { address: { max: 20, seconds: 3600 } },
   token: { address: { max: 120, seconds: 60 }, account: { max: 60, seconds: 60 } },
 } satisfies Record<string, { address: Limit; account?: Limit }>;
 

@@ -1,13 +1,15 @@
 import type { Actor } from "../actor.ts";
 import type { Sql } from "../db.ts";
 import { hashKey, loginPrefixes, prefixOf } from "../key.ts";
+import { MCP, permissionsOf } from "../oauth/scopes.ts";
 import { Refusal } from "../refusal.ts";
 
 /** The OAuth client that the command line is. */
-const COMMAND_LINE = "me";
+export const COMMAND_LINE = "me";
 
-/** What a login may be for: `account` is to act as the person, in person; `offline_access` to stay signed in (OIDC Core §11). */
-export const LOGIN_SCOPES = ["account", "offline_access"] as const;
+/** What the tokens of a program are for (RFC 8707): of the command line for all of a server, of any other for its door for programs. */
+export const resourceOf = (publicUrl: string, clientId: string | undefined): string =>
+  clientId === COMMAND_LINE ? publicUrl : publicUrl + MCP;
 
 /** What is kept of a token, and of an authorization code: its SHA-256, in hex. */
 export const hashLogin = (token: string): string => Buffer.from(hashKey(token)).toString("hex");
@@ -18,29 +20,38 @@ export const looksLikeLogin = (credential: string): boolean => credential.starts
 interface LoginRow {
   id: string;
   expiresAt: string;
+  clientId: string;
+  scopes: string[];
+  space: string | null;
   userId: string;
   name: string;
   email: string;
 }
 
 /**
- * The person who has signed a program in, by its access token: it acts as they do in person.
+ * The person who has signed a program in, by its access token. The command line acts as they do in person; any other
+ * program does what they let it do, in the one space they chose, and through the door for programs alone.
  * @throws Refusal UNAUTHENTICATED, the same for whatever is wrong
  */
 export async function byLogin(sql: Sql, token: string): Promise<Actor> {
   if (prefixOf(token) !== loginPrefixes.access) throw unauthenticated("bad checksum or form");
   const [row] = await sql<LoginRow[]>`
-    select t.id, t."expiresAt", u.id as user_id, u.name, u.email
+    select t.id, t."expiresAt", t."clientId", t.scopes, s.slug as space, u.id as user_id, u.name, u.email
     from auth."oauthAccessToken" t
     join auth."user" u on u.id = t."userId"
-    where t.token = ${hashLogin(token)} and t.revoked is null and t."expiresAt" > now()
-      and t."clientId" = ${COMMAND_LINE} and t.scopes ? 'account'`;
+    join auth.logins l on l.id = t."authorizationCodeId"
+    left join spaces s on s.id = l.space_id
+    where t.token = ${hashLogin(token)} and t.revoked is null and t."expiresAt" > now()`;
   if (!row) throw unauthenticated("unknown, expired or revoked login");
-  return {
-    principal: { id: row.userId, kind: "u", name: row.name, email: row.email },
-    owner: null,
-    credential: { via: "session", id: row.id, expiresAt: row.expiresAt, ceiling: null, source: { login: row.id } },
-  };
+  const { id, expiresAt, clientId, scopes, space } = row;
+  const principal = { id: row.userId, kind: "u", name: row.name, email: row.email } as const;
+  const credential = { id, expiresAt, ceiling: null, source: { login: id } };
+  if (clientId === COMMAND_LINE) {
+    if (!scopes.includes("account")) throw unauthenticated("a login that may not act as the person");
+    return { principal, owner: null, credential: { ...credential, via: "session" } };
+  }
+  if (space === null) throw unauthenticated("a login for no space");
+  return { principal, owner: null, credential: { ...credential, via: "jwt", scope: permissionsOf(scopes), space, resource: MCP } };
 }
 
 const unauthenticated = (cause: string) => new Refusal("UNAUTHENTICATED", undefined, {}, { cause });
@@ -49,9 +60,7 @@ const unauthenticated = (cause: string) => new Refusal("UNAUTHENTICATED", undefi
 export async function endLogin(sql: Sql, token: string, client: string): Promise<void> {
   const hash = hashLogin(token);
   await sql`
-    with login as (
-      select "authorizationCodeId" as id from auth."oauthRefreshToken" where token = ${hash} and "clientId" = ${client}
-      union select "authorizationCodeId" from auth."oauthAccessToken" where token = ${hash} and "clientId" = ${client}),
-    ended as (delete from auth."oauthRefreshToken" where "authorizationCodeId" in (select id from login))
-    delete from auth."oauthAccessToken" where "authorizationCodeId" in (select id from login)`;
+    delete from auth.logins where id in (
+      select "authorizationCodeId" from auth."oauthRefreshToken" where token = ${hash} and "clientId" = ${client}
+      union select "authorizationCodeId" from auth."oauthAccessToken" where token = ${hash} and "clientId" = ${client})`;
 }

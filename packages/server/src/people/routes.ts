@@ -1,9 +1,11 @@
+import type { FastifyRequest } from "fastify";
 import { z } from "zod";
 import type { House } from "../house.ts";
+import { LOGIN_SCOPES } from "../oauth/scopes.ts";
 import { Refusal } from "../refusal.ts";
-import type { Question } from "./hand-over.ts";
+import { type Question, signedInHeaders } from "./hand-over.ts";
 import type { LimitName } from "./limits.ts";
-import { LOGIN_SCOPES } from "./login.ts";
+import { COMMAND_LINE, resourceOf } from "./login.ts";
 import { NewUser, Password } from "./users.ts";
 
 /** A route of better-auth that is open: what it takes, and what is counted. */
@@ -18,7 +20,7 @@ interface Route {
   /** Refuses what this server, as it is set up, can't do. */
   check?(house: House): void;
   /** How better-auth is asked, where not by the same name and fields. */
-  asks?(input: Record<string, unknown>): Partial<Question>;
+  asks?(input: Record<string, unknown>, house: House, request: FastifyRequest): Partial<Question> | Promise<Partial<Question>>;
   /** For browsers that follow a link here: the answer is where they go next. */
   navigates?: boolean;
 }
@@ -105,9 +107,26 @@ export const routes: readonly Route[] = [
     takes: z.record(z.string(), z.string("must not be repeated")),
     navigates: true,
     // Consent is asked for each time: any program on a machine can say that it is the command line (RFC 8252 §8.6).
-    asks: (query) => ({ query: new URLSearchParams({ ...(query as Record<string, string>), prompt: "consent" }) }),
+    asks: (query, { publicUrl }) => {
+      const { resource, ...rest } = query as Record<string, string>;
+      const known = resource === undefined || resource === resourceOf(publicUrl, rest.client_id);
+      return { query: new URLSearchParams({ ...rest, ...(!known && { resource }), prompt: "consent" }) };
+    },
   },
-  { method: "POST", path: "/oauth2/consent", takes: z.strictObject({ accept: z.boolean(), oauth_query: z.string().max(8192) }) },
+  {
+    method: "POST",
+    path: "/oauth2/consent",
+    takes: z.strictObject({
+      accept: z.boolean(),
+      oauth_query: z.string().max(8192),
+      scope: z.string().max(2048).optional(),
+      space: z.string().max(64).optional(),
+    }),
+    asks: async ({ space, ...body }, house, request) => {
+      const own = new URLSearchParams(String(body.oauth_query)).get("client_id") === COMMAND_LINE;
+      return { body, ...(body.accept === true && !own && { space: await chosen(house, request, space) }) };
+    },
+  },
 
   { method: "GET", path: "/device", takes: z.object({ user_code: z.string().max(64) }), limit: "userCode", account: "session" },
   {
@@ -122,6 +141,16 @@ export const routes: readonly Route[] = [
 
 /** The scope of a login that names none (RFC 6749 §3.3). */
 export const DEFAULT_SCOPE = LOGIN_SCOPES.join(" ");
+
+/** The space that a person chose for a program, which must be one of theirs. @throws Refusal INVALID_PARAMS */
+async function chosen(house: House, request: FastifyRequest, slug: unknown): Promise<string> {
+  const found = await house.auth.api.getSession({ headers: signedInHeaders(house, request, "POST") });
+  const [space] = await house.doors.user.sql<{ id: string }[]>`
+    select s.id from live_members m join spaces s on s.id = m.space_id
+    where m.principal_id = ${found?.user.id ?? null} and s.slug = ${String(slug ?? "")}`;
+  if (!space) throw new Refusal("INVALID_PARAMS", "A program acts in one space of yours. Choose which.");
+  return space.id;
+}
 
 function mustMail({ mails }: House): void {
   if (!mails) throw new Refusal("UNAVAILABLE", "This server can send no mail. Its operator must set SMTP_URL and MAIL_FROM.");

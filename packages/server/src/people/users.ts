@@ -84,6 +84,9 @@ export async function sweep(sql: Sql): Promise<void> {
   await sql`delete from auth."oauthAccessToken" where "expiresAt" < now()`;
   // One that was used is kept as long as it would have been good: who comes with it again is a thief.
   await sql`delete from auth."oauthRefreshToken" where "expiresAt" < now()`;
+  await sql`
+    delete from auth.logins l where not exists (select from auth."oauthRefreshToken" where "authorizationCodeId" = l.id)
+      and not exists (select from auth."oauthAccessToken" where "authorizationCodeId" = l.id)`;
   await sql`delete from auth."deviceCode" where "expiresAt" < now() - interval '1 hour'`;
   await sql`delete from auth.verification where "expiresAt" < now()`;
   await sql`delete from auth.known_addresses where last_at < now() - interval '90 days'`;

@@ -1,16 +1,26 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { Client } from "pg";
 import type { Logger } from "pino";
 import { loggable } from "../telemetry.ts";
 
 const CHANNEL = "gatehouse_log";
 const RECONNECT_MS = 200;
-/** Longest that somebody waits without looking for themselves: for a line that was cut unnoticed. */
-const LOOK_MS = 2000;
+/** How often it is tried whether what is told comes through. While it does not, all look for themselves as often. */
+const BEAT_MS = 2000;
+/** How long what rings here is gathered, before others are told: all of it together. */
+const GATHER_MS = 5;
+/** Most topics that are told together: a notification has less than 8000 bytes. */
+const MAX_TOLD = 200;
 
 /** Rings when something was added to a log, on any server. */
 export interface Bell {
   /** Begins to listen. @param topic a session's id, or `work` for runs that wait for a worker */
   listen(topic: string): Listener;
+  /**
+   * Rings for what was added by no transaction that told of it: here at once, on other servers a moment later, or, if this
+   * one dies within the moment, with what is added next.
+   */
+  ring(topic: string): void;
   close(): Promise<void>;
 }
 
@@ -29,6 +39,9 @@ export function openBell(address: string, log: Logger): Bell {
   let closed = false;
   let line: Client | undefined;
   let wake = () => {};
+  /** What rang here, and others are to hear of. */
+  const untold = new Set<string>();
+  let speak = () => {};
 
   const ring = (topic: string) => {
     for (const heard of topics.get(topic) ?? []) heard();
@@ -38,18 +51,54 @@ export function openBell(address: string, log: Logger): Bell {
   };
 
   async function listen(): Promise<void> {
-    const client = new Client({ connectionString: address, application_name: "gatehouse log" });
+    const client = new Client({ connectionString: address, application_name: "gatehouse log", connectionTimeoutMillis: BEAT_MS });
     line = client;
     const ended = new Promise<void>((resolve) => {
       client.on("end", resolve);
       client.on("error", () => resolve());
     });
-    client.on("notification", ({ payload }) => ring((payload ?? "").split(" ")[0] as string));
+    let own: number | undefined;
+    let heardAt = performance.now();
+    client.on("notification", ({ payload = "", processId }) => {
+      // What we told others we know; that it came back tells that we hear.
+      if (processId === own) heardAt = performance.now();
+      else for (const topic of payload.split(" ")) ring(topic);
+    });
     await client.connect();
     await client.query(`listen ${CHANNEL}`);
+    const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
+    own = rows[0]?.pid;
     ringAll(); // what came before, nobody has heard
-    await ended;
-    client.end().catch(() => {});
+    await Promise.race([ended, tellOthers(client, () => heardAt)]);
+    client.connection.stream.destroy();
+  }
+
+  /** Tells what rings here, and something in any case from time to time. @throws when the line is lost, or silent */
+  async function tellOthers(client: Client, heardAt: () => number): Promise<never> {
+    for (;;) {
+      const some = [...untold].slice(0, MAX_TOLD);
+      for (const topic of some) untold.delete(topic);
+      const silent = setTimeout(() => client.connection.stream.destroy(), BEAT_MS);
+      try {
+        await client.query("select pg_notify($1, $2)", [CHANNEL, some.join(" ")]);
+      } catch (cause) {
+        for (const topic of some) untold.add(topic);
+        throw cause;
+      } finally {
+        clearTimeout(silent);
+      }
+      // A pooler that lends lines by the transaction passes no notification on.
+      if (performance.now() - heardAt() > 2 * BEAT_MS) ringAll();
+      if (untold.size === 0)
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, BEAT_MS);
+          speak = () => {
+            clearTimeout(timer);
+            resolve();
+          };
+        });
+      await delay(GATHER_MS);
+    }
   }
 
   const listening = (async () => {
@@ -80,7 +129,7 @@ export function openBell(address: string, log: Logger): Bell {
         wait: (ms) =>
           new Promise((resolve) => {
             if (rung || closed) return resolve(!closed);
-            const timer = setTimeout(() => resolve(true), Math.min(ms, LOOK_MS));
+            const timer = setTimeout(() => resolve(true), ms);
             go = () => {
               clearTimeout(timer);
               resolve(!closed);
@@ -93,10 +142,16 @@ export function openBell(address: string, log: Logger): Bell {
         },
       };
     },
+    ring(topic) {
+      ring(topic);
+      untold.add(topic);
+      speak();
+    },
     async close() {
       if (closed) return;
       closed = true;
       wake();
+      speak();
       ringAll();
       await line?.end().catch(() => {});
       await listening;

@@ -1,8 +1,9 @@
+import type { Writable } from "node:stream";
 import { type Method, type RpcResponse, type Session, type SpaceApi, spaceApi } from "@gatehouse/protocol";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { callOf, type House, presentedBy, problem } from "../house.ts";
 import { Refusal, toRefusal } from "../refusal.ts";
-import { answer, mayCall } from "../rpc.ts";
+import { answer, type DoorRequest, mayCall } from "../rpc.ts";
 import { traceRequest } from "../telemetry.ts";
 import type { Streams } from "./stream.ts";
 import type { Tails } from "./tails.ts";
@@ -40,7 +41,7 @@ export const routes: readonly Route[] = [
 ];
 
 /** By what logs are read as they grow. */
-interface Reading {
+export interface Reading {
   streams: Streams;
   tails: Tails;
 }
@@ -79,12 +80,16 @@ async function serve(house: House, request: FastifyRequest, reply: FastifyReply,
 async function call(house: House, request: FastifyRequest, method: string, params: () => string, reply?: FastifyReply): Promise<unknown> {
   // A request that can't be read is refused after its credential: without one nobody learns so much.
   const read = attempt(params);
-  const body = `{"jsonrpc":"2.0","id":1,"method":${JSON.stringify(method)},"params":${read.text ?? "{}"}}`;
   if (read.refusal) {
     await house.doors.space.authenticate(presentedBy(request));
     throw read.refusal;
   }
-  const { body: text } = await answer(house.doors.space, callOf(request, new TextEncoder().encode(body), reply));
+  return callAs(house, callOf(request, new Uint8Array(), reply), method, read.text ?? "{}");
+}
+
+async function callAs(house: House, caller: DoorRequest, method: string, params: string): Promise<unknown> {
+  const body = `{"jsonrpc":"2.0","id":1,"method":${JSON.stringify(method)},"params":${params}}`;
+  const { body: text } = await answer(house.doors.space, { ...caller, body: new TextEncoder().encode(body) });
   const answered = JSON.parse(text as string) as RpcResponse;
   if (!("error" in answered)) return answered.result;
   const { code, requestId: _, ...details } = answered.error.data;
@@ -141,19 +146,36 @@ function readJson(body: Uint8Array | undefined): string {
  * Streams a session's log as server-sent events: from behind `Last-Event-ID` (or `?after=`), and on as it grows. It
  * ends with the session, and with the caller's right to read it.
  */
-async function stream(house: House, request: FastifyRequest, reply: FastifyReply, { streams, tails }: Reading): Promise<void> {
-  const { session: ref } = request.params as { session: string };
-  const session = (await call(house, request, "session.get", () => JSON.stringify({ session: ref }))) as Session;
+async function stream(house: House, request: FastifyRequest, reply: FastifyReply, reading: Reading): Promise<void> {
+  const { session } = request.params as { session: string };
   const from = request.headers["last-event-id"] ?? (request.query as { after?: string }).after ?? "0";
-  if (!/^\d{1,15}$/.test(String(from)))
-    throw new Refusal("INVALID_PARAMS", "Last-Event-ID must be the place of an event: a whole number.", { issues: [] });
+  const write = await openStream(house, callOf(request, new Uint8Array()), session, String(from), reading);
   const headers = { ...reply.getHeaders(), "content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no" };
   reply.hijack();
   reply.raw.writeHead(200, headers as Record<string, string>);
-  reply.raw.write(": open\n\n");
-  const presented = presentedBy(request);
-  const space = request.headers["x-me-space"]?.toString();
-  const allowed = () => mayCall(house.doors.space, { presented, space }, "session.get", { session: session.id });
+  await write(reply.raw);
+}
+
+/**
+ * Opens the stream of a session's log to a caller.
+ * @param from the place of the last event that they have
+ * @returns writes it, until it is over
+ * @throws Refusal where they may not read it
+ */
+export async function openStream(
+  house: House,
+  caller: DoorRequest,
+  ref: string,
+  from: string,
+  { streams, tails }: Reading,
+): Promise<(to: Writable) => Promise<void>> {
+  const session = (await callAs(house, caller, "session.get", JSON.stringify({ session: ref }))) as Session;
+  if (!/^\d{1,15}$/.test(from))
+    throw new Refusal("INVALID_PARAMS", "Last-Event-ID must be the place of an event: a whole number.", { issues: [] });
+  const allowed = () => mayCall(house.doors.space, caller, "session.get", { session: session.id });
   const over = session.closedAt !== null && Number(from) >= session.lastSeq;
-  await streams.serve(reply.raw, tails.follow(session.id, Number(from)), allowed, over);
+  return async (to) => {
+    to.write(": open\n\n");
+    await streams.serve(to, tails.follow(session.id, Number(from)), allowed, over);
+  };
 }

@@ -1,4 +1,5 @@
 import type { Layer, Run, Session } from "@gatehouse/protocol";
+import { LRUCache } from "lru-cache";
 import { type Actor, standingOf } from "../actor.ts";
 import { admin, anyOf, read, write } from "../needs.ts";
 import { Refusal } from "../refusal.ts";
@@ -19,19 +20,32 @@ interface SessionKey {
   task: string;
 }
 
+/** What was named, by space and name: neither goes to another session, nor a session to another task or space. */
+const sessions = new LRUCache<string, SessionKey>({ max: 10_000 });
+const runs = new LRUCache<string, SessionKey & { run: string }>({ max: 10_000 });
+
 /** @throws Refusal NOT_FOUND */
 export async function sessionNamed(ref: string, { actor, sql }: Judging): Promise<SessionKey> {
+  const name = `${standingOf(actor).space.id} ${ref}`;
+  const known = sessions.get(name);
+  if (known) return known;
   const [row] = await sql<SessionKey[]>`select s.id, s.task from sessions s where ${named(sql, actor, ref)}`;
   if (!row) throw new Refusal("NOT_FOUND", "There is no such session in this space. `me session list` shows those you may read.");
+  sessions.set(name, row);
   return row;
 }
 
 /** @throws Refusal NOT_FOUND */
 export async function runNamed(id: string, { actor, sql }: Judging): Promise<SessionKey & { run: string }> {
+  const { space } = standingOf(actor);
+  const name = `${space.id} ${id}`;
+  const known = runs.get(name);
+  if (known) return known;
   const [row] = await sql<(SessionKey & { run: string })[]>`
     select s.id, s.task, r.id as run from runs r join sessions s on s.id = r.session_id
-    where r.id = ${id} and s.space_id = ${standingOf(actor).space.id}`;
+    where r.id = ${id} and s.space_id = ${space.id}`;
   if (!row) throw new Refusal("NOT_FOUND", "There is no such run in this space.");
+  runs.set(name, row);
   return row;
 }
 

@@ -1,9 +1,11 @@
-import type { ServerResponse } from "node:http";
+import type { Writable } from "node:stream";
 import type { SessionEvent, StreamEnd } from "@gatehouse/protocol";
+import type { Logger } from "pino";
 import type { Feed } from "../feed.ts";
+import { loggable } from "../telemetry.ts";
 import type { Follower } from "./tails.ts";
 
-/** How often a stream on which nothing comes says that it is open. */
+/** How often a stream on which nothing comes says that it is open, and is asked about whatever has changed or not. */
 const BEAT_MS = 15_000;
 /** How often it is asked whether readers still may read, when anything they hang on may have changed: half of what is promised. */
 const JUDGE_MS = 250;
@@ -17,15 +19,18 @@ const AT_ONCE = 16;
 export class Streams {
   readonly #open = new Set<Stream>();
   readonly #timers: ReturnType<typeof setInterval>[];
+  readonly #log: Logger;
   #changed = false;
 
-  constructor(feed: Feed) {
+  constructor(feed: Feed, log: Logger) {
+    this.#log = log;
     feed.watch(() => {
       this.#changed = true;
     });
     this.#timers = [
       setInterval(() => {
         for (const stream of this.#open) stream.beat();
+        this.#changed = true; // by time alone: of what expires, no feed tells
       }, BEAT_MS),
       setInterval(() => {
         if (!this.#changed && feed.fresh()) return;
@@ -37,18 +42,22 @@ export class Streams {
 
   /**
    * Writes a session's events to a reader as server-sent events (WHATWG HTML §9.2), until the session is over, the
-   * reader goes, stops reading, or may read no more.
+   * reader goes, stops reading, or may read no more. Where the log can't be read, as the database is away, the line is
+   * closed: its reader comes again. One that has read all there is stays, and goes on when the database is back.
    * @param allowed whether the reader still may: asked again whenever what it hangs on may have changed
    * @param over the session is, and the reader has read all of it
    */
-  async serve(response: ServerResponse, follower: Follower, allowed: () => Promise<boolean>, over = false): Promise<void> {
+  async serve(response: Writable, follower: Follower, allowed: () => Promise<boolean>, over = false): Promise<void> {
     const stream = new Stream(response, follower, allowed);
     if (over) return stream.end("the session is over");
     this.#open.add(stream);
     try {
       await stream.run();
+    } catch (cause) {
+      this.#log.warn({ cause: loggable(cause) }, "a session's log can't be read: its reader is to come again");
     } finally {
       this.#open.delete(stream);
+      stream.close();
     }
   }
 
@@ -68,12 +77,12 @@ export class Streams {
 }
 
 class Stream {
-  readonly #response: ServerResponse;
+  readonly #response: Writable;
   readonly #follower: Follower;
   readonly #allowed: () => Promise<boolean>;
   #over = false;
 
-  constructor(response: ServerResponse, follower: Follower, allowed: () => Promise<boolean>) {
+  constructor(response: Writable, follower: Follower, allowed: () => Promise<boolean>) {
     this.#response = response;
     this.#follower = follower;
     this.#allowed = allowed;
@@ -103,7 +112,12 @@ class Stream {
 
   end(why: StreamEnd["why"]): void {
     if (this.#over) return;
-    this.#response.end(`event: end\ndata: ${JSON.stringify({ why } satisfies StreamEnd)}\n\n`);
+    this.#response.write(`event: end\ndata: ${JSON.stringify({ why } satisfies StreamEnd)}\n\n`);
+    this.close();
+  }
+
+  close(): void {
+    this.#response.end();
     this.#finish();
   }
 

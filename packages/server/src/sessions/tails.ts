@@ -7,7 +7,9 @@ import type { Bell } from "./bell.ts";
 const PAGE = 500;
 /** Most batches that wait for a slow reader; after that they are read again when it asks. */
 const MAX_WAITING = 64;
+/** Longest that a tail waits without looking; and where it could not. */
 const LOOK_MS = 60_000;
+const AGAIN_MS = 1000;
 
 /** Somebody who reads a session's log to its end, and goes on as it grows. */
 export interface Follower {
@@ -62,15 +64,16 @@ export function openTails(sql: Database, bell: Bell): Tails {
       let place = await begun;
       while (readers.size > 0) {
         listener.reset();
+        let wait = LOOK_MS;
         try {
           const events = await eventsAfter(sql, session, place, PAGE);
           place = events.at(-1)?.seq ?? place;
           if (events.length > 0) for (const reader of readers) hand(reader, events);
           if (events.length === PAGE) continue;
         } catch {
-          // The database is away: what comes meanwhile is read when it is back.
+          wait = AGAIN_MS; // the database is away: what comes meanwhile is read when it is back
         }
-        if (!(await listener.wait(LOOK_MS))) return;
+        if (!(await listener.wait(wait))) return;
       }
     } finally {
       listener.end();

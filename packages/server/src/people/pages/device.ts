@@ -44,7 +44,7 @@ export const device: Page = async ({ house, request, query, search, person }) =>
   if (asking.status !== "pending") return enter("This code was answered already. Start again in your terminal for a new one.");
   if (asking.client_id === undefined)
     return enter("Somebody else has opened this code already. Start again in your terminal for a new one.");
-  return review(code, asking, person);
+  return review(code, asking, person, (await programOf(house, asking.client_id)).name);
 };
 
 const enter = (problem?: string, code?: string): View => ({
@@ -59,13 +59,13 @@ const enter = (problem?: string, code?: string): View => ({
 </form>`,
 });
 
-const review = (code: string, { client_id, scope }: Asking, person: Person): View => ({
+const review = (code: string, { scope }: Asking, person: Person, program: string): View => ({
   title: "Is this your code?",
   script: "device.js",
   body: html`
 <p class="code" id="code">${code}</p>
 <p class="warning"><strong>Compare it with your own terminal.</strong> If you did not start this yourself, or somebody sent you the code or the link, deny: they would act as you.</p>
-<p><strong>${programOf(client_id ?? null).name}</strong> on another device asks to sign in as you.</p>
+<p><strong>${program}</strong> on another device asks to sign in as you.</p>
 ${signedInAs(person)}
 ${abilities(scope)}
 <form id="answer" method="post" class="actions" data-code="${code}">

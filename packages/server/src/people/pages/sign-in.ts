@@ -22,8 +22,8 @@ const problems = new Map([
 ]);
 
 /** Signing in: by password, by passkey, or through another provider. Continues what it was opened for. */
-export const signIn: Page = ({ house, query, person, next }) => {
-  const program = query.has("sig") ? programOf(query.get("client_id")) : undefined;
+export const signIn: Page = async ({ house, query, person, next }) => {
+  const program = query.has("sig") ? await programOf(house, query.get("client_id")) : undefined;
   const error = query.get("error");
   if (person && !program && !error) return next ?? "/account";
   const { oidcProviders, signUp } = house.config;

@@ -22,7 +22,12 @@ onSubmit(add, async ({ name }) => {
 });
 
 for (const form of document.querySelectorAll("form")) {
-  const { rename, remove } = form.dataset;
+  const { rename, remove, end } = form.dataset;
+  if (end)
+    onSubmit(form, async () => {
+      await call("/programs/end", { id: end });
+      await done("program-ended");
+    });
   if (rename)
     onSubmit(form, async ({ name }) => {
       await call("/passkey/update-passkey", { id: rename, name });

@@ -1,0 +1,84 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { makeWorkplace, type Workplace } from "./agents.ts";
+import { until } from "./run.ts";
+
+let place: Workplace;
+beforeAll(async () => {
+  place = await makeWorkplace({ LEASE_SECONDS: "30" });
+});
+afterAll(() => place.close());
+
+/** A worker's key of its own, and what is done by it. */
+async function hire() {
+  const agent = (await place.must("agent.create", { name: `w-${Math.random()}` }, null)).id;
+  await place.must("principal.add", { principal: agent });
+  await place.must("access.grant", { principal: agent, permission: "admin:tasks" });
+  const { id, key } = await place.must("apiKey.create", { name: "worker", agent }, null);
+  return {
+    call: (method: string, params: object) => place.server.call(key, method, params, place.slug),
+    fire: () => place.must("apiKey.delete", { id }, null),
+  };
+}
+const idle = () =>
+  until("the worker waits", async () => {
+    const [row] = await place.server.sql<{ at: string | null }[]>`select max(idle_since) as at from runs where ended_at is null`;
+    return row?.at;
+  });
+
+test("a worker that waits for work is given none once its key is revoked", async () => {
+  const worker = await hire();
+  const waiting = worker.call("run.lease", { tasks: ["late"], worker: "w", waitSeconds: 10 });
+  // The bell rings when there is work: it waits by then, as one that came after it would have taken this.
+  const { session: before } = await place.must("session.create", { task: "late-0", message: "not for it" });
+  expect(before.task).toBe("late-0");
+  await worker.fire();
+  await place.must("session.create", { task: "late", message: "secret" });
+  const { result, error } = await waiting;
+  expect([result, error?.data.code]).toEqual([undefined, "UNAUTHENTICATED"]);
+  expect(await place.must("run.lease", { tasks: ["late"], worker: "w" })).toMatchObject({ lease: { task: "late" } });
+});
+
+test("a worker that waits for what is said next hears nothing once its key is revoked", async () => {
+  const worker = await hire();
+  const { session } = await place.must("session.create", { task: "talk", message: "one" });
+  const { lease } = (await worker.call("run.lease", { tasks: ["talk"], worker: "w" })).result;
+  const hold = { run: lease.run, epoch: lease.epoch };
+  const { input } = (await worker.call("run.next", hold)).result;
+  await worker.call("run.endTurn", { ...hold, turn: input.turn, outcome: "complete" });
+  const waiting = worker.call("run.next", { ...hold, waitSeconds: 10 });
+  await idle();
+  await worker.fire();
+  await place.must("session.send", { session: session.id, message: "secret" });
+  const { result, error } = await waiting;
+  expect([result, error?.data.code]).toEqual([undefined, "UNAUTHENTICATED"]);
+});
+
+test("a stream ends when the token expires by which it was opened, on a server where nothing else happens", async () => {
+  const { session } = await place.must("session.create", { task: "quiet", message: "one" });
+  const { key } = await place.must("apiKey.create", { name: "short", expiresAt: new Date(Date.now() + 3000).toISOString() }, null);
+  const answered = await fetch(`${place.server.url}/api/v1/sessions/${session.id}/out`, {
+    headers: { authorization: `Bearer ${key}`, "x-me-space": place.slug },
+  });
+  expect(answered.status).toBe(200);
+  const opened = Date.now();
+  expect(await answered.text()).toContain("access ended");
+  expect(Date.now() - opened).toBeLessThan(20_000);
+}, 60_000);
+
+test("what is limited learns no names, unless it is said: not by the token of a session, in somebody's browser", async () => {
+  const { token } = await place.must("session.create", { task: "late" });
+  const { key } = await place.must("apiKey.create", { name: "limited", ceiling: ["write:tasks"] }, null);
+  const { key: said } = await place.must("apiKey.create", { name: "told", ceiling: ["read:members", "read:groups"] }, null);
+  const asks: [string, object][] = [
+    ["space.members", {}],
+    ["principal.resolve", { name: "bot" }],
+    ["principal.lookup", { ids: [] }],
+    ["group.list", {}],
+  ];
+  for (const [method, params] of asks) {
+    for (const limited of [token, key])
+      expect((await place.server.call(limited, method, params, place.slug)).error?.data, method).toMatchObject({ code: "FORBIDDEN" });
+    for (const open of [said, place.ada.session])
+      expect((await place.server.call(open, method, params, place.slug)).error?.data.code, method).not.toBe("FORBIDDEN");
+  }
+});

@@ -1,0 +1,80 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
+
+let server: TestServer;
+let ann: TestUser;
+beforeAll(async () => {
+  server = await startTestServer();
+  ann = await server.user("Ann");
+  await server.call(ann.session, "space.create", { name: "Team" });
+});
+afterAll(() => server.close());
+
+/** Where a browser is led for a request of a new program. */
+async function led(redirect_uri: string, client_name: string, more: Record<string, string> = {}): Promise<string> {
+  const registered = await fetch(`${server.url}/api/v1/register`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ redirect_uris: [redirect_uri], client_name }),
+  });
+  const { client_id } = await registered.json();
+  expect(client_id, redirect_uri).toBeDefined();
+  const query = new URLSearchParams({
+    client_id,
+    redirect_uri,
+    response_type: "code",
+    scope: "write:tasks",
+    code_challenge: "A".repeat(43),
+    code_challenge_method: "S256",
+    ...more,
+  });
+  const asked = await fetch(`${server.url}/api/auth/oauth2/authorize?${query}`, { headers: cookie(), redirect: "manual" });
+  expect(asked.status).toBe(302);
+  return asked.headers.get("location") ?? "";
+}
+const cookie = () => ({ cookie: `gatehouse.session_token=${ann.session}` });
+
+/** What the page shows for a request that a program of such a name makes. */
+async function shown(redirect_uri: string, client_name = "An editor"): Promise<string> {
+  return (await fetch(await led(redirect_uri, client_name), { headers: cookie() })).text();
+}
+
+const HERE = "a program on this computer, and nowhere else";
+test.each([
+  ["http://127.0.0.1/callback", "127.0.0.1", true],
+  ["https://app.example:8443/callback", "app.example:8443", false],
+  ["https://127.0.0.1.evil.example/", "127.0.0.1.evil.example", false],
+  ["https://gаtehouse.example/", "xn--gtehouse-16g.example", false],
+  ["com.example.app:/callback", "com.example.app", true],
+  // By a scheme of one's own, all else is one's own too: it must not look like an address.
+  ["evil://bank.example/callback", "evil", true],
+  ["evil://127.0.0.1/callback", "evil", true],
+])("an answer to %s goes to %s", async (redirect, where, here) => {
+  const page = await shown(redirect);
+  expect(/The answer goes to <code>(.*?)<\/code>/.exec(page)?.[1]).toBe(where);
+  expect(page.includes(HERE)).toBe(here);
+});
+
+test("what a program calls itself is text, whatever it is", async () => {
+  const page = await shown("https://app.example/", `</strong><script>alert("1")</script>&'`);
+  expect(page).toContain("“&lt;/strong&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;&#39;”");
+  expect(page).not.toContain("<script>alert");
+});
+
+test("nobody is led to an address on the web before they were asked, whatever a program does wrong", async () => {
+  const wrongs: Record<string, string>[] = [
+    { scope: "admin" },
+    { response_type: "token" },
+    { code_challenge_method: "plain" },
+    { prompt: "none", scope: "account" },
+  ];
+  for (const wrong of wrongs) {
+    const { origin, pathname, searchParams } = new URL(await led("https://evil.example/lure", "Lure", wrong));
+    expect([origin, pathname], JSON.stringify(wrong)).toEqual([server.url, "/sign-in"]);
+    expect(searchParams.get("error")).toMatch(/^\w+$/);
+  }
+  // On this computer, the program learns what was wrong.
+  expect(await led("http://127.0.0.1:1/callback", "An editor", { scope: "admin" })).toContain(
+    "http://127.0.0.1:1/callback?error=invalid_scope",
+  );
+});

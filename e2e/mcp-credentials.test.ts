@@ -1,0 +1,139 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { exitCodes } from "../packages/cli/src/exit.ts";
+import { makeWorkplace, type Workplace } from "./agents.ts";
+import { openJar } from "./jar.ts";
+import { enterCode, kept } from "./logins.ts";
+import { connectMcp, homeWithKey, revisions } from "./mcp.ts";
+import { makeHome, me, until } from "./run.ts";
+
+let at: Workplace;
+let agentKey: string;
+beforeAll(async () => {
+  at = await makeWorkplace();
+  agentKey = at.env.ME_API_KEY;
+});
+afterAll(() => at.close());
+
+const namesOf = async (mcp: Awaited<ReturnType<typeof connectMcp>>) => (await mcp.client.listTools()).tools.map(({ name }) => name);
+
+test("what calls is a token of its own, that may do what the tools need, whatever key it was made from", async () => {
+  const home = await homeWithKey(at);
+  const mcp = await connectMcp(home.env);
+  expect((await mcp.call("whoami")).credential).toMatchObject({
+    via: "jwt",
+    scope: ["read", "write:tasks", "write:sessions"],
+    space: at.slug,
+  });
+  const agent = await connectMcp({ ...home.env, ME_API_KEY: agentKey });
+  expect(await agent.call("whoami")).toMatchObject({ name: "bot", credential: { via: "jwt", scope: ["write:tasks"] } });
+});
+
+test("a key with a ceiling gives a token with no more than that", async () => {
+  const home = await homeWithKey(at, ["write:tasks:echo"]);
+  const mcp = await connectMcp(home.env);
+  expect((await mcp.call("whoami")).credential.scope).toEqual(["write:tasks:echo"]);
+  await expect(mcp.call("start_agent_chat", { task: "other" })).rejects.toThrow(
+    /needs write:tasks:other[\s\S]*Missing: any one of write:tasks:other, write:sessions. Layer that lacks it: ceiling\./,
+  );
+});
+
+test("--read-only and --scope reduce the token itself, and the list follows", async () => {
+  const home = await homeWithKey(at);
+  const reader = await connectMcp(home.env, ["--read-only"]);
+  expect((await reader.call("whoami")).credential.scope).toEqual(["read"]);
+  const { tools } = await reader.client.listTools();
+  expect(tools.every(({ annotations }) => annotations?.readOnlyHint)).toBe(true);
+  expect(tools.map(({ name }) => name)).toContain("list_agent_chats");
+  await expect(reader.call("start_agent_chat", { task: "echo" })).rejects.toThrow(/Layer that lacks it: token\.\nNext: .*wider/);
+
+  const narrow = await connectMcp(home.env, ["--scope", "write:tasks:echo read:members"]);
+  expect((await narrow.call("whoami")).credential.scope).toEqual(["write:tasks:echo", "read:members"]);
+  const names = await namesOf(narrow);
+  expect(names).toEqual(expect.arrayContaining(["start_agent_chat", "list_roster"]));
+  expect(names).not.toContain("list_audit");
+  const both = await connectMcp(home.env, ["--read-only", "--scope", "write:tasks:echo"]);
+  expect((await both.call("whoami")).credential.scope).toEqual(["read:tasks:echo"]);
+  const much = await connectMcp((await homeWithKey(at, ["read"])).env, ["--scope", "admin"]);
+  await expect(much.call("whoami")).rejects.toThrow("lacks admin");
+});
+
+test("a token that is given is used as it is; a secret key is refused at once", async () => {
+  const { token, id } = await at.must("token.create", { space: at.slug, scope: ["read:tasks"] }, null);
+  const given = await connectMcp((await makeHome({ ME_SERVER: at.server.url, ME_API_KEY: token })).env);
+  expect((await given.call("whoami")).credential).toMatchObject({ via: "jwt", id });
+  const { key } = await at.must("secretKey.create", { name: "shop" });
+  const home = await makeHome({ ME_SERVER: at.server.url, ME_API_KEY: key });
+  const { code, stdout, stderr } = await me(home, ["mcp"], { stdin: "" });
+  expect([code, stdout, stderr]).toEqual([exitCodes.usage, "", expect.stringMatching(/A secret key.*me login/)]);
+  expect(stderr).not.toContain(key);
+});
+
+test("a token that ends is followed by another, and nobody notices", async () => {
+  const home = await homeWithKey(at);
+  const mcp = await connectMcp(home.env);
+  const answers = await Promise.all(Array.from({ length: 5 }, () => mcp.call("whoami")));
+  const [first, ...others] = new Set(answers.map(({ credential }) => credential.id));
+  expect(others, "one for many calls").toEqual([]);
+  await at.server.sql`delete from tokens where id = ${first}`;
+  at.server.settle();
+  const second = await until("it calls with another token", async () => {
+    const { id } = (await mcp.call("whoami")).credential;
+    return id !== first && id;
+  });
+  expect(second).not.toBe(first);
+});
+
+test("a token is renewed before it ends", async () => {
+  const { token } = await at.must("token.create", { space: at.slug, scope: ["read"], ttlSeconds: 10 }, null);
+  const mcp = await connectMcp((await makeHome({ ME_SERVER: at.server.url, ME_API_KEY: token })).env, ["--read-only"]);
+  const first = (await mcp.call("whoami")).credential;
+  const second = await until("it calls with another token", async () => {
+    const { credential } = await mcp.call("whoami");
+    return credential.id !== first.id && Date.now() < Date.parse(first.expiresAt) && credential;
+  });
+  expect(second.scope).toEqual(["read"]);
+});
+
+test("with nobody signed in it starts, and says what to do; once somebody is, it goes on", async () => {
+  const home = await makeHome({ ME_SERVER: at.server.url });
+  const mcp = await connectMcp(home.env);
+  await expect(mcp.call("list_agents")).rejects.toThrow("Run: me login");
+  const user = await at.server.user("eve");
+  expect((await me(home, ["login", "--email", user.email], { stdin: user.password })).code).toBe(0);
+  await expect(mcp.call("list_agents")).rejects.toThrow("You are in no space");
+  expect(mcp.stderr()).toBe("");
+});
+
+describe.each(Object.keys(revisions) as (keyof typeof revisions)[])("revision %s", (revision) => {
+  test("with nobody signed in, a client that shows addresses is asked to have the person sign in", async () => {
+    const user = await at.server.user("grace");
+    await at.server.join(at.slug, at.ada, user);
+    await at.must("access.grant", { principal: user.id, permission: "write:tasks" });
+    const home = await makeHome({ ME_SERVER: at.server.url });
+    const shown: string[] = [];
+    let declines = true;
+    let changed = 0;
+    const mcp = await connectMcp(home.env, [], {
+      revision,
+      capabilities: { elicitation: { url: {} } },
+      listChanged: { tools: { autoRefresh: false, onChanged: () => void changed++ } },
+      prepare: (client) =>
+        client.setRequestHandler("elicitation/create", async ({ params }) => {
+          const { url, message } = params as { url: string; message: string };
+          shown.push(url);
+          if (declines) return { action: "decline" };
+          const code = new URL(url).searchParams.get("user_code") as string;
+          expect(message).toContain(code);
+          await enterCode(openJar(at.server.url), code, user);
+          await at.server.sql`update auth."deviceCode" set "lastPolledAt" = null`;
+          return { action: "accept" };
+        }),
+    });
+    await expect(mcp.call("whoami")).rejects.toThrow("the sign-in was declined");
+    declines = false;
+    expect(await mcp.call("whoami")).toMatchObject({ id: user.id, credential: { via: "jwt" } });
+    expect(shown[0]).toContain(`${at.server.url}/device?user_code=`);
+    expect(await kept(home, at.server.url)).toMatchObject({ name: "grace" });
+    if (revision === "2025") await until("the client hears of the tools", () => changed > 0);
+  });
+});

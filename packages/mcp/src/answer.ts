@@ -1,0 +1,122 @@
+import { failureOf, followSession, GatehouseError, textOf } from "@gatehouse/client";
+import { SdkError, SdkErrorCode } from "@modelcontextprotocol/server";
+import { ToolError } from "./failure.ts";
+import { WAIT_MS } from "./house.ts";
+import type { At } from "./tool.ts";
+
+/** An answer, or as much of one as came in time. */
+interface Answer {
+  status: "complete" | "running";
+  text: string;
+  turn: number;
+  /** Of one that is running: how to go on. */
+  next?: string;
+}
+
+/** Which answer is waited for. */
+interface Awaited {
+  chatId: string;
+  turn: number;
+  /** Only what the log has behind this place. */
+  after: number;
+  /** The place in the log by which the turn must have been named. */
+  by?: number;
+}
+
+const PASSING = new Set<GatehouseError["code"]>(["UNREACHABLE", "UNAVAILABLE"]);
+const passes = (error: unknown): boolean => error instanceof GatehouseError && PASSING.has(error.code);
+const PAUSE_MS = 300;
+/** How long a turn that was cancelled before it began is waited for. */
+const CANCEL_MS = 15 * 60_000;
+
+const pause = () => new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+const patienceOf = ({ house }: At): number => house.waitMs ?? WAIT_MS;
+
+/** Does what may be done twice until the server has answered. @throws GatehouseError also where it is away for as long as an answer is waited for */
+export async function insist<T>(at: At, run: () => Promise<T>): Promise<T> {
+  for (const end = Date.now() + patienceOf(at); ; await pause()) {
+    try {
+      return await run();
+    } catch (error) {
+      if (!passes(error) || Date.now() > end || at.house.stops?.aborted) throw error;
+    }
+  }
+}
+
+/** Says something, and waits for the answer to it: the one to this input, never the end of an earlier one. */
+export async function say(
+  at: At,
+  { chatId, message, inputId = crypto.randomUUID() }: { chatId: string; message: string; inputId?: string | undefined },
+): Promise<Answer & { run: { id: string } }> {
+  // By its name it counts once, however often it is said.
+  const sent = await insist(at, () => at.space.session.send({ session: chatId, message, inputId })).catch((error: unknown) => {
+    if (!passes(error)) throw error;
+    throw new ToolError(
+      `${(error as Error).message} Whether the message was kept is not known. Next: say the same again with "inputId": "${inputId}"; so it counts once.`,
+    );
+  });
+  try {
+    const { run, ...answer } = await answerTo(at, { chatId, turn: sent.turn, after: sent.seq });
+    return { ...answer, run: run ?? sent.run };
+  } finally {
+    if (isCancelled(at)) await stopTurn(at, { chatId, turn: sent.turn, after: sent.seq });
+  }
+}
+
+/**
+ * Waits until a turn is over, over as many lines as it takes, and gathers its answer: of a worker that was lost over it,
+ * nothing stays. @throws ToolError where the agent failed, or the turn was stopped
+ */
+export async function answerTo(at: At, { chatId, turn, after, by = 0 }: Awaited): Promise<Answer & { run: { id: string } | null }> {
+  const late = AbortSignal.timeout(patienceOf(at));
+  const signal = AbortSignal.any([late, at.signal]);
+  const answer = { status: "running" as "complete" | "running", text: "", turn, run: null as { id: string } | null };
+  let place = after;
+  let named = by === 0;
+  while (!signal.aborted) {
+    try {
+      for await (const event of followSession(at.house.target, chatId, { after: place, signal })) {
+        place = event.seq;
+        named ||= event.turn === turn;
+        if (!named && place >= by) throw new ToolError(`This chat has no turn ${turn}.`);
+        if (event.turn !== turn) continue;
+        if (event.run !== null) answer.run = { id: event.run };
+        if (event.kind === "turn-lost") {
+          answer.text = "";
+          await at.progress("\nThe worker was lost over it: another one answers anew.\n");
+        }
+        if (event.kind === "chunks") {
+          const more = textOf(event);
+          answer.text += more;
+          if (more) await at.progress(more);
+        }
+        if (event.kind !== "turn-end") continue;
+        const failed = failureOf(event);
+        if (failed) throw new ToolError(answer.text ? `${failed} Until then it said: ${answer.text}` : failed);
+        return { ...answer, status: "complete" };
+      }
+      if (!signal.aborted) throw new ToolError("The conversation was over before the answer.");
+    } catch (error) {
+      if (!passes(error)) throw error;
+      await pause();
+    }
+  }
+  return { ...answer, next: `wait_agent_message ${JSON.stringify({ chatId, turn })}` };
+}
+
+/** Whether the client wants no answer any more; one that has only gone may come back for it. */
+const isCancelled = ({ signal, house }: At): boolean =>
+  signal.aborted &&
+  !house.stops?.aborted &&
+  (house.hangUpCancels === true || !(signal.reason instanceof SdkError && signal.reason.code === SdkErrorCode.ConnectionClosed));
+
+/** Stops one turn and no other: at once, or as soon as it begins. */
+async function stopTurn(at: At, { chatId, turn, after }: Awaited): Promise<void> {
+  const stop = () => insist(at, () => at.space.session.stop({ session: chatId, turn }));
+  if ((await stop()).turn !== null) return;
+  for await (const event of followSession(at.house.target, chatId, { after, signal: AbortSignal.timeout(CANCEL_MS) })) {
+    if (event.turn !== turn) continue;
+    if (event.kind === "turn-end") return;
+    if (event.kind === "turn-start" && (await stop()).turn !== null) return;
+  }
+}

@@ -1,0 +1,121 @@
+import { formatPermission } from "@gatehouse/protocol";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { Actor } from "../actor.ts";
+import { isLoopback } from "../config.ts";
+import { callOf, challengeTo, type House, presentedBy, problem } from "../house.ts";
+import { MCP, programScopes } from "../oauth/scopes.ts";
+import { Refusal, toRefusal } from "../refusal.ts";
+import type { DoorRequest } from "../rpc.ts";
+import type { Reading } from "../sessions/door.ts";
+import { traceRequest } from "../telemetry.ts";
+import { insideOf } from "./inside.ts";
+
+/** What speaks the Model Context Protocol, behind the door: it is given a `fetch` that calls as whoever asked, and no credential. */
+interface McpServing {
+  /** The method that a tool can do nothing without. */
+  needs(tool: string): { door: keyof House["doors"]; method: string } | undefined;
+  serve(request: Request, inside: typeof fetch, body: unknown): Promise<Response>;
+  close(): Promise<void>;
+}
+
+/** Loads it, when somebody first asks: a server starts sooner without. */
+export type LoadMcp = () => Promise<McpServing>;
+
+/**
+ * Opens the door for MCP clients (Streamable HTTP), as the authorization specification of MCP 2026-07-28 has it: a
+ * resource of its own, which people open to programs by OAuth. What is asked there enters the path of a call.
+ */
+export const addMcp =
+  (load: LoadMcp, reading: Reading) =>
+  (app: FastifyInstance, house: House): void => {
+    let loading: Promise<McpServing> | undefined;
+    app.addHook("preClose", async () => (await loading)?.close());
+    app.route({
+      method: ["GET", "POST", "DELETE"],
+      url: MCP,
+      exposeHeadRoute: false,
+      onRequest: async (request) => mustBeOurs(house, request),
+      handler: async (request, reply) => {
+        await traceRequest({ method: request.method, route: MCP, headers: request.headers }, async () => {
+          loading ??= load();
+          await serve(house, request, reply, await loading, reading).catch((thrown: unknown) =>
+            problem(house, reply, toRefusal(thrown), request.id),
+          );
+          return { status: reply.statusCode };
+        });
+        return reply;
+      },
+    });
+  };
+
+/** Against DNS rebinding: a page that was led here by another name may not ask, whatever the browser thinks it is. @throws Refusal */
+function mustBeOurs({ config, publicUrl, origins }: House, { hostname, headers: { origin } }: FastifyRequest): void {
+  const name = hostname.replace(/^\[|\]$/g, "");
+  const ours = name === new URL(publicUrl).hostname.replace(/^\[|\]$/g, "") || (isLoopback(config.host) && isLoopback(name));
+  if (!ours)
+    throw new Refusal("FORBIDDEN", `This server is not known by that name. Ask at ${publicUrl}${MCP}; what it is known by is PUBLIC_URL.`);
+  if (origin !== undefined && !origins.includes(origin))
+    throw new Refusal("FORBIDDEN", "This web origin may not ask here. The operator can allow it in ALLOWED_ORIGINS.");
+}
+
+async function serve(house: House, request: FastifyRequest, reply: FastifyReply, serving: McpServing, reading: Reading): Promise<void> {
+  const { authorization } = presentedBy(request);
+  const { space = (request.query as { space?: string }).space, ...call } = callOf(request, new Uint8Array(), reply);
+  const caller: DoorRequest = { ...call, presented: { authorization, resource: MCP }, space };
+  const actor = await house.doors.user.authenticate(caller.presented);
+  const body = readJson(request.body as Uint8Array | undefined);
+  const lacks = await lacking(house, actor, space, serving, body);
+  if (lacks.length > 0) {
+    const scope = [...(actor.credential.scope ?? []).map(formatPermission), ...lacks];
+    reply.header(
+      "www-authenticate",
+      `${challengeTo(house, MCP, scope)}, error="insufficient_scope", error_description="More scope is needed"`,
+    );
+    throw new Refusal("FORBIDDEN", `The scope of this token leaves out ${lacks.join(", ")}. Ask for more.`, {
+      missing: lacks,
+      layer: "token",
+    });
+  }
+  const { method, headers } = request;
+  const sent = new Request(house.publicUrl + MCP, {
+    method,
+    headers: withoutCredentials(headers),
+    signal: caller.gone ?? null,
+    ...(method === "POST" && { body: (request.body as Uint8Array<ArrayBuffer> | undefined) ?? "" }),
+  });
+  const answered = await serving.serve(sent, insideOf(house, caller, reading), body);
+  await reply.send(answered);
+}
+
+const withoutCredentials = (headers: FastifyRequest["headers"]): Headers => {
+  const { authorization: _key, cookie: _cookie, ...rest } = headers;
+  return new Headers(
+    Object.entries(rest).flatMap(([name, value]) => (typeof value === "string" ? [[name, value]] : [])) as [string, string][],
+  );
+};
+
+/** What can't be read is for those to say who speak the protocol. */
+function readJson(body: Uint8Array | undefined): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(body));
+  } catch {
+    return undefined;
+  }
+}
+
+/** What the scope of a program's login would have to hold besides, for a call of a tool to have any prospect. */
+async function lacking({ doors }: House, actor: Actor, space: string | undefined, serving: McpServing, body: unknown): Promise<string[]> {
+  const { method, params } = (body ?? {}) as { method?: unknown; params?: { name?: unknown } };
+  const needs = actor.credential.resource === MCP && method === "tools/call" ? serving.needs(String(params?.name)) : undefined;
+  if (!needs) return [];
+  const door = doors[needs.door];
+  const here = door.enter ? await door.enter.remembered(door.sql, actor, space) : actor;
+  const outlook = door.policy[needs.method]?.[1]?.outlook?.(here);
+  const lacked = outlook?.layers.filter(({ allows }) => !allows) ?? [];
+  // Where nothing else is wrong: a stranger to the space has no layers at all, and no scope would let them in.
+  if (!outlook || lacked.length === 0 || lacked.some(({ layer }) => layer !== "token")) return [];
+  return outlook.needed
+    .map(formatPermission)
+    .filter((scope) => Object.hasOwn(programScopes, scope))
+    .slice(0, 1);
+}

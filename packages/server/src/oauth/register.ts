@@ -1,0 +1,85 @@
+import type { FastifyRequest } from "fastify";
+import { uuidv7 } from "uuidv7";
+import { z } from "zod";
+import { isLoopback } from "../config.ts";
+import type { Sql } from "../db.ts";
+import { OAuthError } from "./error.ts";
+import { PROGRAM_SCOPES } from "./scopes.ts";
+
+const MAX_URIS = 10;
+/**
+ * Schemes whose addresses browsers act upon themselves, or that a page may ask to open (WHATWG HTML §8.9.1.1): what comes by
+ * them need not reach a program on the person's computer.
+ */
+const NO_PROGRAMS =
+  /^(about|blob|data|file|filesystem|intent|javascript|vbscript|view-source|wss?|web\+.*|bitcoin|ftps?|geo|im|ircs?|magnet|mailto|matrix|mms|news|nntp|openpgp4fpr|sftp|sip|sms|smsto|ssh|tel|urn|webcal|wtai|xmpp):$/;
+
+/**
+ * Where an answer may go: to a web address over TLS, to this computer (RFC 8252 §7.3), or by a scheme of the program's own
+ * (§7.1). Never with a fragment (RFC 6749 §3.1.2), nor a name and password in it.
+ */
+const RedirectUri = z
+  .string()
+  .max(2048)
+  .refine((text) => {
+    if (!URL.canParse(text)) return false;
+    const { protocol, hostname, hash, username, password } = new URL(text);
+    if (hash || text.includes("#") || username || password || NO_PROGRAMS.test(protocol)) return false;
+    return protocol !== "http:" || isLoopback(hostname.replace(/^\[|\]$/g, ""));
+  });
+
+/** What a program tells of itself (RFC 7591 §2), as far as it is kept: nobody has looked at it. What else comes is left out. */
+const Metadata = z.object({
+  redirect_uris: z.array(RedirectUri).min(1).max(MAX_URIS),
+  client_name: z
+    .string()
+    .max(64)
+    .refine((name) => !/\p{C}/u.test(name))
+    .optional(),
+  scope: z.string().max(2048).optional(),
+});
+
+export type Metadata = z.infer<typeof Metadata>;
+
+/** @throws OAuthError invalid_redirect_uri, invalid_client_metadata */
+export function readMetadata({ body }: FastifyRequest): Metadata {
+  let sent: unknown;
+  try {
+    sent = JSON.parse(Buffer.from((body as Uint8Array | undefined) ?? []).toString("utf8"));
+  } catch {}
+  const read = Metadata.safeParse(sent);
+  if (read.success) return read.data;
+  const [issue] = read.error.issues;
+  throw new OAuthError(issue?.path[0] === "redirect_uris" ? "invalid_redirect_uri" : "invalid_client_metadata");
+}
+
+/**
+ * Registers a program that people may sign in to (RFC 7591): a public client, which proves by PKCE that it is the one that
+ * asked. Anyone may register one; what it may do is what a person allows it.
+ */
+export async function register(sql: Sql, { redirect_uris, client_name = "A program without a name" }: Metadata): Promise<object> {
+  const client_id = uuidv7();
+  const grant_types = ["authorization_code", "refresh_token"];
+  const response_types = ["code"];
+  await sql`
+    insert into auth."oauthClient" (id, "clientId", name, "applicationType", "tokenEndpointAuthMethod", "requirePKCE", "skipConsent",
+      "redirectUris", "grantTypes", "responseTypes", scopes)
+    values (${uuidv7()}, ${client_id}, ${client_name}, 'native', 'none', true, false,
+      ${sql.json(redirect_uris)}, ${sql.json(grant_types)}, ${sql.json(response_types)}, ${sql.json(PROGRAM_SCOPES)})`;
+  return {
+    client_id,
+    client_id_issued_at: Math.floor(Date.now() / 1000),
+    client_name,
+    redirect_uris,
+    grant_types,
+    response_types,
+    token_endpoint_auth_method: "none",
+    scope: PROGRAM_SCOPES.join(" "),
+  };
+}
+
+/** Forgets programs that registered a day ago, and that nobody has signed in to since. */
+export const sweepClients = (sql: Sql) => sql`
+  delete from auth."oauthClient" c where c."clientId" <> 'me' and c."createdAt" < now() - interval '1 day'
+    and not exists (select from auth."oauthRefreshToken" t where t."clientId" = c."clientId")
+    and not exists (select from auth."oauthAccessToken" t where t."clientId" = c."clientId")`;
