@@ -172,7 +172,7 @@ const variants: Record<string, { rounds: number; round: () => Promise<Lag[]> }> 
       }),
   },
   "the database has just restarted": {
-    rounds: 4,
+    rounds: 7,
     round: async () =>
       trial(await giveAll(), {
         async before() {
