@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import type { Actor } from "./actor.ts";
 import { type AuditNote, recordChange, recordDenial } from "./audit.ts";
 import type { Authenticate, Credentials } from "./authenticate.ts";
+import { mustHold, retried } from "./change.ts";
 import type { Database, Sql } from "./db.ts";
 import { type Call, idOf, type Message, readCall, readMessages } from "./envelope.ts";
 import type { Feed } from "./feed.ts";
@@ -181,34 +182,6 @@ async function again(door: Door, actor: Actor, sql: Sql): Promise<Actor> {
   return now;
 }
 
-/**
- * Holds what the caller's credential hangs on, until the change is done: alone, so that the changes of one caller wait in
- * line behind whoever is about to end it. (Shared, they would pass it by, and a thief who never stops could put off the
- * end for ever.) In the order in which things are deleted: principals, memberships, keys and sessions, tokens.
- * @throws Refusal UNAUTHENTICATED when any of it is gone
- */
-async function mustHold(sql: Sql, { principal, act, credential: { source = {} } }: Actor): Promise<void> {
-  const { key, session, login, token, actorKey } = source;
-  const ids = [principal.id, ...(act ? [act.principal.id] : [])];
-  await sql`select from principals where id = any(${ids}::uuid[]) order by id for no key update`;
-  if (token)
-    await sql`
-      select from members where principal_id = any(${ids}::uuid[]) and space_id = (select space_id from tokens where id = ${token})
-      order by principal_id for no key update`;
-  for (const { id, hash } of [key, actorKey].filter((one) => one !== undefined)) {
-    const [alive] = await sql`select from api_keys where id = ${id} and secret_lives(id, ${hash}) for no key update`;
-    if (!alive) throw new Refusal("UNAUTHENTICATED");
-  }
-  const [alive] = await sql<{ yes: boolean }[]>`select
-    (${session ?? null}::uuid is null or exists (
-      select from auth.session where id = ${session ?? null} and "expiresAt" > now() for no key update))
-    and (${login ?? null}::uuid is null or exists (
-      select from auth."oauthAccessToken" where id = ${login ?? null} and revoked is null and "expiresAt" > now() for no key update))
-    and (${token ?? null}::uuid is null or exists (
-      select from tokens where id = ${token ?? null} and expires_at > now() for no key update)) as yes`;
-  if (!alive?.yes) throw new Refusal("UNAUTHENTICATED");
-}
-
 /** @throws Refusal NOT_FOUND for who is in no such space */
 function mustBeIn({ standing }: Actor): void {
   if (standing === null) throw new Refusal("NOT_FOUND", STRANGER, { reason: "stranger" });
@@ -239,23 +212,8 @@ function lookUp(door: Door, method: Call["method"]): Method {
  */
 async function within(door: Door, contract: Method, run: (sql: Sql) => Promise<unknown>): Promise<unknown> {
   if (contract.effect !== "write") return run(door.sql);
-  return attempt(() => door.sql.begin(run)).finally(() => door.feed.doubt());
+  return retried(() => door.sql.begin(run)).finally(() => door.feed.doubt());
 }
-
-/** How often a change is begun again that gave way to another, each having waited for the other. */
-const ATTEMPTS = 4;
-
-/** Nothing is left of a transaction that the database ended for a deadlock: it can be done once more. */
-async function attempt(run: () => Promise<unknown>): Promise<unknown> {
-  for (let tried = 1; ; tried++) {
-    try {
-      return await run();
-    } catch (thrown) {
-      if (tried >= ATTEMPTS || (thrown as { code?: unknown }).code !== DEADLOCK) throw thrown;
-    }
-  }
-}
-const DEADLOCK = "40P01";
 
 const meet = async (rule: Rule<never>, input: unknown, at: Judging): Promise<void> => rule[1]?.check(input as never, at);
 
