@@ -4,7 +4,7 @@ import { makeWorkplace, type Workplace } from "./agents.ts";
 import { openJar } from "./jar.ts";
 import { enterCode, kept } from "./logins.ts";
 import { connectMcp, homeWithKey, revisions } from "./mcp.ts";
-import { makeHome, me, until } from "./run.ts";
+import { ME, makeHome, me, start, until } from "./run.ts";
 
 let at: Workplace;
 let agentKey: string;
@@ -136,4 +136,14 @@ describe.each(Object.keys(revisions) as (keyof typeof revisions)[])("revision %s
     expect(await kept(home, at.server.url)).toMatchObject({ name: "grace" });
     if (revision === "2025") await until("the client hears of the tools", () => changed > 0);
   });
+});
+
+test("a client that reads no more, though its line to us stays open, has gone", async () => {
+  const home = await makeHome({ ME_SERVER: at.server.url });
+  const mcp = start(process.execPath, [ME, "mcp"], home.env, null);
+  mcp.child.stdout?.destroy();
+  const clientInfo = { name: "tests", version: "1" };
+  const params = { protocolVersion: "2025-11-25", capabilities: {}, clientInfo };
+  mcp.child.stdin?.write(`${JSON.stringify({ jsonrpc: "2.0", id: 1, method: "initialize", params })}\n`);
+  expect((await mcp.finished).code).toBe(0);
 });

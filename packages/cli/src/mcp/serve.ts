@@ -41,9 +41,10 @@ export async function serveMcp(me: Me, limits: Limits, waitMs: number | undefine
   process.exit();
 }
 
-/** The client has gone: it closed our stdin, or asked us to end. */
+/** The client has gone: it closed our stdin, reads no more of what we say, or asked us to end. */
 const clientGone = (): Promise<void> =>
   new Promise((resolve) => {
     for (const name of ["end", "close"] as const) process.stdin.once(name, () => resolve());
+    process.stdout.once("error", () => resolve());
     for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(name, () => resolve());
   });
