@@ -1,4 +1,5 @@
 import { request } from "node:http";
+import { createMCPClient } from "@ai-sdk/mcp";
 import { chatAgent } from "@gatehouse/agent";
 import { openDatabase } from "@gatehouse/server";
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
@@ -111,6 +112,23 @@ describe("a chat", () => {
     ]);
     expect(second.run).toEqual(first.run);
     expect(await call("close_agent_chat", { chatId })).toMatchObject({ status: "closed", run: first.run });
+    await client.close();
+  });
+
+  test("by the client of the AI SDK, over HTTP", async () => {
+    const headers = { Authorization: `Bearer ${pat}` };
+    const client = await createMCPClient({ transport: { type: "http", url: address.href, headers } });
+    const tools = await client.tools();
+    // biome-ignore lint/suspicious/noExplicitAny: tests reach into results
+    const call = async (name: string, args: object): Promise<any> => {
+      const answer = (await tools[name]?.execute?.(args, { toolCallId: name, messages: [] } as never)) as { structuredContent: unknown };
+      return answer.structuredContent;
+    };
+    const { chatId } = await call("start_agent_chat", { task: "echo" });
+    const first = await call("send_agent_message", { chatId, message: "pong" });
+    const second = await call("send_agent_message", { chatId, message: "echo" });
+    expect([first, second]).toMatchObject([{ text: "pong" }, { text: "echo", run: first.run }]);
+    expect(await call("close_agent_chat", { chatId })).toMatchObject({ status: "closed" });
     await client.close();
   });
 
