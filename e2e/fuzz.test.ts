@@ -88,7 +88,8 @@ test(`${RUNS} mutated bodies get answers of the protocol, and never an internal 
         count(answer.error.code);
       }
     }),
-    { numRuns: RUNS },
+    // By chance alone, seldom is one of them answered.
+    { numRuns: RUNS, examples: [[new TextEncoder().encode('{"jsonrpc":"2.0","id":1,"method":"whoami"}')]] },
   );
 
   // The bodies must have got past the parser, the envelope and the schema, or this tested nothing.
