@@ -28,6 +28,8 @@ export async function openWindow(width = 1000): Promise<Window> {
   browser ??= await puppeteer.launch({ ...chromium(), args: FLAGS.split(" ").map((flag) => `--${flag}`) });
   const page = await (await browser.createBrowserContext()).newPage();
   await page.setViewport({ width, height: 800 });
+  // Without it, a window that came later, or a busy machine, can leave this one without the focus.
+  await page.emulateFocusedPage(true);
   const complaints: string[] = [];
   page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("console", (said) => {
