@@ -5,7 +5,7 @@ import type { Sql } from "./db.ts";
 import { hashKey, kindOfKey, kindsOf, looksLikeKey } from "./key.ts";
 import type { Auth } from "./people/auth.ts";
 import { byLogin, looksLikeLogin } from "./people/login.ts";
-import { Refusal } from "./refusal.ts";
+import { unauthenticated } from "./refusal.ts";
 import { looksLikeJwt } from "./tokens/jwt.ts";
 import type { ReadToken, TokenRead } from "./tokens/read.ts";
 
@@ -53,8 +53,6 @@ export function createAuthenticate(ground: Ground): Authenticate {
 /** Through a door for programs nobody comes in person, and no service; else a credential opens what it was made for. */
 const opens = ({ via, resource: made }: Actor["credential"], resource: string | undefined): boolean =>
   made === resource || (made === undefined && via !== "session" && via !== "secret_key");
-
-export const unauthenticated = (cause: string) => new Refusal("UNAUTHENTICATED", undefined, {}, { cause });
 
 /** Whose a key, a token or a session is, and the agent that it is for if it is for one alone. @throws Refusal UNAUTHENTICATED */
 export async function identify({ sql, auth, readToken }: Ground, credential: string): Promise<TokenRead> {

@@ -1,7 +1,7 @@
 import { type Explanation, formatPermission, MAX_BATCH, PermissionText, principalKinds, type RpcResponse } from "@gatehouse/protocol";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
-import { callOf, type House, presentedBy, refuse } from "./house.ts";
+import { type House, presentedBy, refuse, senderOf } from "./house.ts";
 import { Refusal, toRefusal } from "./refusal.ts";
 import { answer } from "./rpc.ts";
 import { traceRequest } from "./telemetry.ts";
@@ -90,7 +90,7 @@ async function decide(house: House, request: FastifyRequest, questions: z.infer<
       throw invalid("resource: type and id must make a permission, e.g. tasks and support/billing");
     return { jsonrpc: "2.0", id, method: "access.explain", params: { principal: subject.id, permission } };
   });
-  const { body } = await answer(house.doors.space, callOf(request, new TextEncoder().encode(JSON.stringify(calls))));
+  const { body } = await answer(house.doors.space, { ...senderOf(request), body: new TextEncoder().encode(JSON.stringify(calls)) });
   const answers = JSON.parse(body ?? "[]") as RpcResponse | RpcResponse[];
   return [answers].flat().map((each, i) => read(each, questions[i]?.subject.type));
 }

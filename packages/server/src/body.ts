@@ -2,6 +2,9 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
 import { Refusal } from "./refusal.ts";
 
+/** The body of a request that was read: empty where none was sent. */
+export const textOf = ({ body }: { body?: unknown }): string => Buffer.from((body as Uint8Array | undefined) ?? []).toString("utf8");
+
 /**
  * Reads a request body, counting bytes as they arrive, whatever length was announced.
  * @param limit bytes

@@ -245,5 +245,8 @@ export function readConfig(env: Record<string, string | undefined> = process.env
   };
 }
 
+/** The host that a URL names, without the brackets that IPv6 has there (RFC 3986 §3.2.2). */
+export const hostOf = ({ hostname }: { hostname: string }): string => hostname.replace(/^\[|\]$/g, "");
+
 /** Whether only this machine can reach the server. */
 export const isLoopback = (host: string): boolean => host === "localhost" || host === "::1" || (isIPv4(host) && host.startsWith("127."));

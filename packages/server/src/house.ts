@@ -1,11 +1,13 @@
+import type { RpcResponse } from "@gatehouse/protocol";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Credentials } from "./authenticate.ts";
 import type { Config } from "./config.ts";
 import { CHAT_SCOPES, MCP } from "./oauth/scopes.ts";
 import type { Auth } from "./people/auth.ts";
 import { problemOf } from "./problem.ts";
-import type { Refusal } from "./refusal.ts";
-import { type Door, type DoorReply, type DoorRequest, refuseRequest } from "./rpc.ts";
+import { Refusal, toRefusal } from "./refusal.ts";
+import { answer, type Door, type DoorReply, refuseRequest, type Sender } from "./rpc.ts";
+import { traceRequest } from "./telemetry.ts";
 
 /** What the doors open onto. */
 export interface House {
@@ -32,11 +34,10 @@ export function presentedBy({ headers, raw }: FastifyRequest): Credentials {
   return { authorization: twice ? "" : authorization, cookie, origin };
 }
 
-/** What a request brings to the path of a call, with a body of JSON-RPC. @param reply tells when the caller has gone */
-export const callOf = (request: FastifyRequest, body: Uint8Array, reply?: FastifyReply): DoorRequest => ({
+/** Who sends a request. @param reply tells when they have gone */
+export const senderOf = (request: FastifyRequest, reply?: FastifyReply): Sender => ({
   presented: presentedBy(request),
   space: request.headers["x-me-space"]?.toString(),
-  body,
   requestId: request.id,
   ...(reply && { gone: gone(reply) }),
 });
@@ -45,6 +46,25 @@ function gone({ raw }: FastifyReply): AbortSignal {
   const left = new AbortController();
   raw.once("close", () => left.abort());
   return left.signal;
+}
+
+/** Calls a method by its one path. @param params JSON @throws Refusal what it was refused with */
+export async function callMethod(door: Door, sender: Sender, method: string, params: string): Promise<unknown> {
+  const body = `{"jsonrpc":"2.0","id":1,"method":${JSON.stringify(method)},"params":${params}}`;
+  const { body: text } = await answer(door, { ...sender, body: new TextEncoder().encode(body) });
+  const answered = JSON.parse(text as string) as RpcResponse;
+  if (!("error" in answered)) return answered.result;
+  const { code, requestId: _, ...details } = answered.error.data;
+  throw new Refusal(code, answered.error.message, details);
+}
+
+/** Serves a request in its span; what it is refused with are problem details. */
+export async function inDoor(house: House, request: FastifyRequest, reply: FastifyReply, run: () => Promise<void>): Promise<FastifyReply> {
+  await traceRequest({ method: request.method, route: request.routeOptions.url ?? "", headers: request.headers }, async () => {
+    await run().catch((thrown: unknown) => problem(house, reply, toRefusal(thrown), request.id));
+    return { status: reply.statusCode };
+  });
+  return reply;
 }
 
 /** Answers a request that never became a call: in the shape of its door. */

@@ -7,7 +7,7 @@ import { type ErrorCode, MAX_BODY_BYTES } from "@gatehouse/protocol";
 import Fastify, { type FastifyInstance, type FastifyRequest } from "fastify";
 import { uuidv7 } from "uuidv7";
 import { readBody } from "./body.ts";
-import { callOf, type House, RPC, refuse, send } from "./house.ts";
+import { type House, RPC, refuse, send, senderOf } from "./house.ts";
 import { MCP } from "./oauth/scopes.ts";
 import { createFailures } from "./people/failures.ts";
 import { networkOf } from "./people/network.ts";
@@ -84,7 +84,7 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
   for (const [url, door] of Object.entries(RPC)) {
     app.post(url, async (request, reply) => {
       const answered = await traceRequest({ method: "POST", route: url, headers: request.headers }, () =>
-        answer(house.doors[door], callOf(request, request.body as Uint8Array, reply)),
+        answer(house.doors[door], { ...senderOf(request, reply), body: request.body as Uint8Array }),
       );
       return send(house, reply, answered);
     });

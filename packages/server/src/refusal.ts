@@ -24,6 +24,9 @@ export class Refusal extends Error {
   }
 }
 
+/** The one refusal of whatever proves nobody; why is for the log. */
+export const unauthenticated = (cause: string) => new Refusal("UNAUTHENTICATED", undefined, {}, { cause });
+
 /** What the breach of a constraint in the schema means to a caller, by the constraint's name. */
 const constraints: Record<string, Refusal> = {
   agent_name: new Refusal("CONFLICT", "You already have an agent of that name. Choose another, or rename that one."),

@@ -43,22 +43,26 @@ export interface Door<A extends Api = Api> {
   log: Logger;
 }
 
-/** A request as it came through the transport: its size and media type are right, nothing else is known. */
-export interface DoorRequest {
+/** Who sends a request, as far as it says so. */
+export interface Sender {
   presented: Credentials;
   /** X-Me-Space. */
   space?: string | undefined;
-  body: Uint8Array;
   requestId: string;
   /** Aborted when the caller has gone. */
   gone?: AbortSignal;
 }
 
-/** Who sends a request, as far as it says so. */
-type Caller = Pick<DoorRequest, "presented" | "space">;
+/** A request as it came through the transport: its size and media type are right, nothing else is known. */
+export interface DoorRequest extends Sender {
+  body: Uint8Array;
+}
+
+/** What a caller is known by. */
+type Caller = Pick<Sender, "presented" | "space">;
 
 /** A request while it is answered. */
-type Answering = Caller & { requestId: string; gone: AbortSignal };
+type Answering = Sender & { gone: AbortSignal };
 
 /** What to send back: an HTTP status and the JSON text of the body, if there is one. */
 export interface DoorReply {

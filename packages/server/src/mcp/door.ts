@@ -1,13 +1,12 @@
 import { formatPermission } from "@gatehouse/protocol";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Actor } from "../actor.ts";
-import { isLoopback } from "../config.ts";
-import { callOf, challengeTo, type House, presentedBy, problem } from "../house.ts";
+import { hostOf, isLoopback } from "../config.ts";
+import { challengeTo, type House, inDoor, presentedBy, senderOf } from "../house.ts";
 import { MCP, programScopes } from "../oauth/scopes.ts";
-import { Refusal, toRefusal } from "../refusal.ts";
-import type { DoorRequest } from "../rpc.ts";
+import { Refusal } from "../refusal.ts";
+import type { Sender } from "../rpc.ts";
 import type { Reading } from "../sessions/door.ts";
-import { traceRequest } from "../telemetry.ts";
 import { insideOf } from "./inside.ts";
 
 /** What speaks the Model Context Protocol, behind the door: it is given a `fetch` that calls as whoever asked, and no credential. */
@@ -35,23 +34,18 @@ export const addMcp =
       url: MCP,
       exposeHeadRoute: false,
       onRequest: async (request) => mustBeOurs(house, request),
-      handler: async (request, reply) => {
-        await traceRequest({ method: request.method, route: MCP, headers: request.headers }, async () => {
+      handler: (request, reply) =>
+        inDoor(house, request, reply, async () => {
           loading ??= load();
-          await serve(house, request, reply, await loading, reading).catch((thrown: unknown) =>
-            problem(house, reply, toRefusal(thrown), request.id),
-          );
-          return { status: reply.statusCode };
-        });
-        return reply;
-      },
+          await serve(house, request, reply, await loading, reading);
+        }),
     });
   };
 
 /** Against DNS rebinding: a page that was led here by another name may not ask, whatever the browser thinks it is. @throws Refusal */
 function mustBeOurs({ config, publicUrl, origins }: House, { hostname, headers: { origin } }: FastifyRequest): void {
-  const name = hostname.replace(/^\[|\]$/g, "");
-  const ours = name === new URL(publicUrl).hostname.replace(/^\[|\]$/g, "") || (isLoopback(config.host) && isLoopback(name));
+  const name = hostOf({ hostname });
+  const ours = name === hostOf(new URL(publicUrl)) || (isLoopback(config.host) && isLoopback(name));
   if (!ours)
     throw new Refusal("FORBIDDEN", `This server is not known by that name. Ask at ${publicUrl}${MCP}; what it is known by is PUBLIC_URL.`);
   if (origin !== undefined && !origins.includes(origin))
@@ -60,8 +54,8 @@ function mustBeOurs({ config, publicUrl, origins }: House, { hostname, headers: 
 
 async function serve(house: House, request: FastifyRequest, reply: FastifyReply, serving: McpServing, reading: Reading): Promise<void> {
   const { authorization } = presentedBy(request);
-  const { space = (request.query as { space?: string }).space, ...call } = callOf(request, new Uint8Array(), reply);
-  const caller: DoorRequest = { ...call, presented: { authorization, resource: MCP }, space };
+  const { space = (request.query as { space?: string }).space, ...sender } = senderOf(request, reply);
+  const caller: Sender = { ...sender, presented: { authorization, resource: MCP }, space };
   const actor = await house.doors.user.authenticate(caller.presented);
   const body = readJson(request.body as Uint8Array | undefined);
   const lacks = await lacking(house, actor, space, serving, body);

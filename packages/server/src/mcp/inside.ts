@@ -2,7 +2,7 @@ import { PassThrough, Readable } from "node:stream";
 import { type House, RPC } from "../house.ts";
 import { problemOf } from "../problem.ts";
 import { toRefusal } from "../refusal.ts";
-import { answer, type DoorRequest } from "../rpc.ts";
+import { answer, type Sender } from "../rpc.ts";
 import { openStream, type Reading } from "../sessions/door.ts";
 import { traceRequest } from "../telemetry.ts";
 
@@ -12,34 +12,35 @@ const OUT = /^\/api\/v1\/sessions\/([^/]+)\/out$/;
  * A `fetch` that leads to the doors of this very house, for a caller whose credential stays at the door: whoever is given
  * it can call as them, and never learns by what. Every call enters the one path of a call.
  */
-export function insideOf(house: House, caller: Omit<DoorRequest, "body">, reading: Reading): typeof fetch {
+export function insideOf(house: House, caller: Sender, reading: Reading): typeof fetch {
   const inside = async (input: string | URL | Request, init: RequestInit = {}): Promise<Response> => {
     const { pathname } = new URL(input instanceof Request ? input.url : input);
     const headers = Object.fromEntries(new Headers(init.headers));
     const { presented, requestId, space = headers["x-me-space"] } = caller;
-    const here: DoorRequest = { presented, requestId, space, body: new TextEncoder().encode(String(init.body ?? "")) };
+    const here: Sender = { presented, requestId, space, ...(init.signal && { gone: init.signal }) };
     const door = RPC[pathname];
     return traceRequest({ method: init.method ?? "GET", route: door ? pathname : OUT.source, headers }, async () => {
       if (door) {
-        const { status, body } = await answer(house.doors[door], { ...here, ...(init.signal && { gone: init.signal }) });
+        const { status, body } = await answer(house.doors[door], { ...here, body: new TextEncoder().encode(String(init.body ?? "")) });
         return new Response(body ?? null, { status, headers: { "content-type": "application/json" } });
       }
       const [, session] = OUT.exec(pathname) ?? [];
       if (session === undefined) throw new Error(`there is nothing inside at ${pathname}`);
-      return stream(house, here, decodeURIComponent(session), headers["last-event-id"] ?? "0", reading, init.signal ?? undefined);
+      return stream(house, here, decodeURIComponent(session), headers["last-event-id"] ?? "0", reading);
     });
   };
   return inside as typeof fetch;
 }
 
-async function stream(house: House, caller: DoorRequest, session: string, from: string, reading: Reading, signal?: AbortSignal) {
+async function stream(house: House, caller: Sender, session: string, from: string, reading: Reading) {
+  const { gone } = caller;
   try {
     const write = await openStream(house, caller, session, from, reading);
     const pipe = new PassThrough();
     const hangUp = () => pipe.destroy();
-    if (signal?.aborted) hangUp();
-    signal?.addEventListener("abort", hangUp, { once: true });
-    pipe.once("close", () => signal?.removeEventListener("abort", hangUp));
+    if (gone?.aborted) hangUp();
+    gone?.addEventListener("abort", hangUp, { once: true });
+    pipe.once("close", () => gone?.removeEventListener("abort", hangUp));
     write(pipe).catch(hangUp);
     return new Response(Readable.toWeb(pipe) as unknown as BodyInit, { headers: { "content-type": "text/event-stream" } });
   } catch (thrown) {

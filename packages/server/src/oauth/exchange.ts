@@ -1,11 +1,10 @@
-import { type Inspection, type ResultOf, type RpcResponse, splitScope, type UserApi } from "@gatehouse/protocol";
+import { type Inspection, type ResultOf, splitScope, type UserApi } from "@gatehouse/protocol";
 import type { FastifyRequest } from "fastify";
-import { type Credentials, unauthenticated } from "../authenticate.ts";
-import { type House, presentedBy } from "../house.ts";
+import type { Credentials } from "../authenticate.ts";
+import { callMethod, type House, presentedBy } from "../house.ts";
 import { loginPrefixes, prefixOf } from "../key.ts";
 import { endLogin } from "../people/login.ts";
-import { Refusal } from "../refusal.ts";
-import { answer } from "../rpc.ts";
+import { Refusal, unauthenticated } from "../refusal.ts";
 import { OAuthError } from "./error.ts";
 import type { Endpoint, Form } from "./form.ts";
 
@@ -132,12 +131,7 @@ async function call<M extends keyof UserApi & string>(
   params: object,
   presented: Credentials,
 ): Promise<ResultOf<UserApi, M>> {
-  const body = new TextEncoder().encode(JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }));
-  const { body: text } = await answer(house.doors.user, { presented, body, requestId });
-  const answered = JSON.parse(text as string) as RpcResponse;
-  if (!("error" in answered)) return answered.result as ResultOf<UserApi, M>;
-  const { code, requestId: _, ...details } = answered.error.data;
-  throw new Refusal(code, answered.error.message, details);
+  return (await callMethod(house.doors.user, { presented, requestId }, method, JSON.stringify(params))) as ResultOf<UserApi, M>;
 }
 
 function claimsOf(house: House, { id, principal, act, mayAct, space, scope, resource, expiresAt }: Inspection): object {

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
+import { textOf } from "../body.ts";
 import type { House } from "../house.ts";
 import { OAuthError } from "./error.ts";
 
@@ -17,12 +18,10 @@ export async function count(counted: Promise<number>): Promise<void> {
 }
 
 /** A parameter comes once, and one without a value did not come (RFC 6749 §3.2). */
-export function readForm({ body, headers }: FastifyRequest): Form {
-  if (!headers["content-type"]?.startsWith("application/x-www-form-urlencoded"))
+export function readForm(request: FastifyRequest): Form {
+  if (!request.headers["content-type"]?.startsWith("application/x-www-form-urlencoded"))
     throw new OAuthError("invalid_request", { says: "Send the parameters as application/x-www-form-urlencoded." });
-  const params = [...new URLSearchParams(Buffer.from((body as Uint8Array | undefined) ?? []).toString("utf8"))].filter(
-    ([, value]) => value,
-  );
+  const params = [...new URLSearchParams(textOf(request))].filter(([, value]) => value);
   const form = Object.fromEntries(params);
   if (Object.keys(form).length < params.length) throw new OAuthError("invalid_request");
   return form;

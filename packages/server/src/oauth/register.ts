@@ -1,7 +1,8 @@
 import type { FastifyRequest } from "fastify";
 import { uuidv7 } from "uuidv7";
 import { z } from "zod";
-import { isLoopback } from "../config.ts";
+import { textOf } from "../body.ts";
+import { hostOf, isLoopback } from "../config.ts";
 import type { Sql } from "../db.ts";
 import { OAuthError } from "./error.ts";
 import { PROGRAM_SCOPES } from "./scopes.ts";
@@ -25,7 +26,7 @@ const RedirectUri = z
     if (!URL.canParse(text)) return false;
     const { protocol, hostname, hash, username, password } = new URL(text);
     if (hash || text.includes("#") || username || password || NO_PROGRAMS.test(protocol)) return false;
-    return protocol !== "http:" || isLoopback(hostname.replace(/^\[|\]$/g, ""));
+    return protocol !== "http:" || isLoopback(hostOf({ hostname }));
   });
 
 /** What a program tells of itself (RFC 7591 §2), as far as it is kept: nobody has looked at it. What else comes is left out. */
@@ -42,10 +43,10 @@ const Metadata = z.object({
 export type Metadata = z.infer<typeof Metadata>;
 
 /** @throws OAuthError invalid_redirect_uri, invalid_client_metadata */
-export function readMetadata({ body }: FastifyRequest): Metadata {
+export function readMetadata(request: FastifyRequest): Metadata {
   let sent: unknown;
   try {
-    sent = JSON.parse(Buffer.from((body as Uint8Array | undefined) ?? []).toString("utf8"));
+    sent = JSON.parse(textOf(request));
   } catch {}
   const read = Metadata.safeParse(sent);
   if (read.success) return read.data;

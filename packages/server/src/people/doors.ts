@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { isLoopback } from "../config.ts";
+import { textOf } from "../body.ts";
+import { hostOf, isLoopback } from "../config.ts";
 import { type House, problem } from "../house.ts";
 import { Refusal } from "../refusal.ts";
 import { AUTH, FOREIGN_ORIGIN, handOver, signedInHeaders } from "./hand-over.ts";
@@ -89,7 +90,7 @@ function read(request: FastifyRequest, { method, takes }: Route): Input {
   let sent: unknown = request.query;
   if (method === "POST")
     try {
-      sent = JSON.parse(Buffer.from((request.body as Uint8Array | undefined) ?? []).toString("utf8") || "{}");
+      sent = JSON.parse(textOf(request) || "{}");
     } catch {
       throw new Refusal("INVALID_PARAMS", "The request body is not valid JSON.");
     }
@@ -134,7 +135,7 @@ function withIssuer({ publicUrl }: House, location: string): string {
 function unlessForeign({ publicUrl }: House, location: string): string {
   const { origin, protocol, hostname, searchParams } = new URL(location, publicUrl);
   const web = protocol === "https:" || protocol === "http:";
-  if (!web || origin === publicUrl || isLoopback(hostname.replace(/^\[|\]$/g, ""))) return location;
+  if (!web || origin === publicUrl || isLoopback(hostOf({ hostname }))) return location;
   return `${publicUrl}/sign-in?${new URLSearchParams({ error: /^\w{1,64}$/.exec(searchParams.get("error") ?? "")?.[0] ?? "failed" })}`;
 }
 

@@ -2,7 +2,7 @@ import type { Actor } from "../actor.ts";
 import type { Sql } from "../db.ts";
 import { hashKey, loginPrefixes, prefixOf } from "../key.ts";
 import { MCP, permissionsOf } from "../oauth/scopes.ts";
-import { Refusal } from "../refusal.ts";
+import { unauthenticated } from "../refusal.ts";
 
 /** The OAuth client that the command line is. */
 export const COMMAND_LINE = "me";
@@ -53,8 +53,6 @@ export async function byLogin(sql: Sql, token: string): Promise<Actor> {
   if (space === null) throw unauthenticated("a login for no space");
   return { principal, owner: null, credential: { ...credential, via: "jwt", scope: permissionsOf(scopes), space, resource: MCP } };
 }
-
-const unauthenticated = (cause: string) => new Refusal("UNAUTHENTICATED", undefined, {}, { cause });
 
 /** Ends the whole login that a token belongs to, the one presented and all others. */
 export async function endLogin(sql: Sql, token: string, client: string): Promise<void> {

@@ -1,10 +1,9 @@
 import type { Writable } from "node:stream";
-import { type Method, type RpcResponse, type Session, type SpaceApi, spaceApi } from "@gatehouse/protocol";
+import { type Method, type Session, type SpaceApi, spaceApi } from "@gatehouse/protocol";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { callOf, type House, presentedBy, problem } from "../house.ts";
+import { callMethod, type House, inDoor, presentedBy, senderOf } from "../house.ts";
 import { Refusal, toRefusal } from "../refusal.ts";
-import { answer, type DoorRequest, mayCall } from "../rpc.ts";
-import { traceRequest } from "../telemetry.ts";
+import { mayCall, type Sender } from "../rpc.ts";
 import type { Streams } from "./stream.ts";
 import type { Tails } from "./tails.ts";
 
@@ -62,14 +61,6 @@ export const addSessions =
     );
   };
 
-async function inDoor(house: House, request: FastifyRequest, reply: FastifyReply, run: () => Promise<void>): Promise<FastifyReply> {
-  await traceRequest({ method: request.method, route: request.routeOptions.url ?? "", headers: request.headers }, async () => {
-    await run().catch((thrown: unknown) => problem(house, reply, toRefusal(thrown), request.id));
-    return { status: reply.statusCode };
-  });
-  return reply;
-}
-
 async function serve(house: House, request: FastifyRequest, reply: FastifyReply, method: keyof SpaceApi): Promise<void> {
   const result = await call(house, request, method, () => paramsOf(request, spaceApi[method]), reply);
   const made = method === "session.create" && !(result as { existing: boolean }).existing;
@@ -84,16 +75,7 @@ async function call(house: House, request: FastifyRequest, method: string, param
     await house.doors.space.authenticate(presentedBy(request));
     throw read.refusal;
   }
-  return callAs(house, callOf(request, new Uint8Array(), reply), method, read.text ?? "{}");
-}
-
-async function callAs(house: House, caller: DoorRequest, method: string, params: string): Promise<unknown> {
-  const body = `{"jsonrpc":"2.0","id":1,"method":${JSON.stringify(method)},"params":${params}}`;
-  const { body: text } = await answer(house.doors.space, { ...caller, body: new TextEncoder().encode(body) });
-  const answered = JSON.parse(text as string) as RpcResponse;
-  if (!("error" in answered)) return answered.result;
-  const { code, requestId: _, ...details } = answered.error.data;
-  throw new Refusal(code, answered.error.message, details);
+  return callMethod(house.doors.space, senderOf(request, reply), method, read.text ?? "{}");
 }
 
 function attempt(run: () => string): { text?: string; refusal?: Refusal } {
@@ -149,7 +131,7 @@ function readJson(body: Uint8Array | undefined): string {
 async function stream(house: House, request: FastifyRequest, reply: FastifyReply, reading: Reading): Promise<void> {
   const { session } = request.params as { session: string };
   const from = request.headers["last-event-id"] ?? (request.query as { after?: string }).after ?? "0";
-  const write = await openStream(house, callOf(request, new Uint8Array()), session, String(from), reading);
+  const write = await openStream(house, senderOf(request), session, String(from), reading);
   const headers = { ...reply.getHeaders(), "content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no" };
   reply.hijack();
   reply.raw.writeHead(200, headers as Record<string, string>);
@@ -164,12 +146,12 @@ async function stream(house: House, request: FastifyRequest, reply: FastifyReply
  */
 export async function openStream(
   house: House,
-  caller: DoorRequest,
+  caller: Sender,
   ref: string,
   from: string,
   { streams, tails }: Reading,
 ): Promise<(to: Writable) => Promise<void>> {
-  const session = (await callAs(house, caller, "session.get", JSON.stringify({ session: ref }))) as Session;
+  const session = (await callMethod(house.doors.space, caller, "session.get", JSON.stringify({ session: ref }))) as Session;
   if (!/^\d{1,15}$/.test(from))
     throw new Refusal("INVALID_PARAMS", "Last-Event-ID must be the place of an event: a whole number.", { issues: [] });
   const allowed = () => mayCall(house.doors.space, caller, "session.get", { session: session.id });

@@ -1,7 +1,7 @@
 import { parsePermission } from "@gatehouse/protocol";
 import type { Actor } from "../actor.ts";
 import type { Sql } from "../db.ts";
-import { Refusal } from "../refusal.ts";
+import { unauthenticated } from "../refusal.ts";
 import type { TrustedIssuers } from "./issuers.ts";
 import { type Jwt, readIssuer, TokenError } from "./jwt.ts";
 
@@ -28,7 +28,7 @@ export const createReadToken =
       const { jti, sub } = await jwt.verify(sql, token);
       return await readRow(sql, jti, sub);
     } catch (error) {
-      if (error instanceof TokenError) throw new Refusal("UNAUTHENTICATED", undefined, {}, { cause: `token: ${error.message}` });
+      if (error instanceof TokenError) throw unauthenticated(`token: ${error.message}`);
       throw error;
     }
   };

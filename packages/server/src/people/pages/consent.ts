@@ -1,4 +1,4 @@
-import { isLoopback } from "../../config.ts";
+import { hostOf, isLoopback } from "../../config.ts";
 import type { House } from "../../house.ts";
 import { abilities, choices, programOf, signedInAs } from "./asking.ts";
 import { html } from "./html.ts";
@@ -48,7 +48,7 @@ const spacesOf = ({ doors }: House, person: string) => doors.user.sql<{ slug: st
 function destinationOf(redirectUri: string | null): { where: string; here: boolean } {
   const { protocol, host, hostname } = new URL(URL.canParse(redirectUri ?? "") ? String(redirectUri) : "http://nowhere.invalid");
   if (protocol !== "https:" && protocol !== "http:") return { where: protocol.slice(0, -1), here: true };
-  return { where: host, here: isLoopback(hostname.replace(/^\[|\]$/g, "")) };
+  return { where: host, here: isLoopback(hostOf({ hostname })) };
 }
 
 const stale = (problem: string) => ({

@@ -1,4 +1,5 @@
 import { isIP } from "node:net";
+import { hostOf } from "../../config.ts";
 import { html } from "./html.ts";
 import type { View } from "./pages.ts";
 
@@ -9,7 +10,7 @@ const MARK = html`<svg class="mark" viewBox="0 0 32 32" aria-hidden="true"><path
 export function layout(publicUrl: string, { title, body, notice, problem, script }: View, next = "/account"): string {
   const { origin, hostname, host } = new URL(publicUrl);
   // A passkey belongs to a name: browsers make none for a bare address.
-  const passkeys = isIP(hostname.replace(/^\[|\]$/g, "")) === 0;
+  const passkeys = isIP(hostOf({ hostname })) === 0;
   return html`<!doctype html>
 <html lang="en" data-origin="${origin}" data-passkeys="${String(passkeys)}" data-next="${next}">
 <head>
