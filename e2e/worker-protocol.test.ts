@@ -53,6 +53,46 @@ test("a batch of chunks whose answer was lost counts once when it is sent again;
   expect(await chunksOf(session)).toEqual(["a", "b", "again"]);
 });
 
+const emit = ({ hold, turn }: Awaited<ReturnType<typeof begun>>, delta: string) =>
+  call("run.emit", { ...hold, turn, chunks: [{ type: "text-delta", id: "1", delta }] });
+
+test("what many workers emit at the same time is all kept, each once, at the place that they are told", async () => {
+  const all = await Promise.all(Array.from({ length: 20 }, (_, i) => begun(`many/${i}`)));
+  const said = Array.from({ length: 10 }, (_, i) => `${i}`);
+  const told = await Promise.all(all.map((one) => Promise.all(said.map(async (delta) => (await emit(one, delta)).result.seq as number))));
+  for (const [i, { session }] of all.entries()) {
+    const { events } = await must("session.events", { session });
+    const kept = events.filter(({ kind }: { kind: string }) => kind === "chunks");
+    const places = new Map(kept.map(({ seq, data }: { seq: number; data: { delta: string }[] }) => [data[0]?.delta, seq]));
+    expect(kept).toHaveLength(said.length);
+    expect(said.map((delta) => places.get(delta))).toEqual(told[i]);
+    expect(events.map(({ seq }: { seq: number }) => seq)).toEqual(events.map((_: unknown, at: number) => at + 1));
+  }
+});
+
+test("a session that somebody holds, a worker that lost its run, and what can't be kept hold up nobody who emits at that moment", async () => {
+  const [held, lost, bad, ...fine] = await Promise.all(["held", "lost", "bad", "fine/1", "fine/2"].map(begun));
+  if (!held || !lost || !bad) throw new Error("no sessions");
+  await must("run.end", lost.hold);
+  let settled = false;
+  let waiting: ReturnType<typeof emit> | undefined;
+  await server.sql.begin(async (tx) => {
+    await tx`select from sessions where id = ${held.session} for update`;
+    for (let i = 0; i < 5; i++) {
+      const here = [emit(lost, "late"), emit(bad, "\u0000"), ...fine.map((one) => emit(one, `${i}`))];
+      waiting ??= emit(held, "patience").finally(() => {
+        settled = true;
+      });
+      const codes = (await Promise.all(here)).map(({ error }) => error?.data.code);
+      expect(codes).toEqual(["LEASE_LOST", "INVALID_PARAMS", undefined, undefined]);
+    }
+    expect(settled).toBe(false);
+  });
+  expect((await waiting)?.error).toBeUndefined();
+  expect(await chunksOf(held.session)).toEqual(["patience"]);
+  for (const { session } of fine) expect(await chunksOf(session)).toEqual(["0", "1", "2", "3", "4"]);
+});
+
 test("the end of a turn can be said again, but not another end", async () => {
   const { hold, turn } = await begun("ends");
   const { seq } = await must("run.endTurn", { ...hold, turn, outcome: "complete" });

@@ -44,7 +44,7 @@ export const senderOf = (request: FastifyRequest, reply?: FastifyReply): Sender 
 
 function gone({ raw }: FastifyReply): AbortSignal {
   const left = new AbortController();
-  raw.once("close", () => left.abort());
+  raw.once("close", () => raw.writableEnded || left.abort());
   return left.signal;
 }
 

@@ -19,7 +19,7 @@ export interface At extends Judging {
   /** For a method that waits, before it goes on. @throws Refusal where the call would be refused by now */
   still(): Promise<void>;
   /** Where the call stands in its trace (W3C Trace Context), for what goes on after it; null = in none. */
-  traceparent: string | null;
+  traceparent: () => string | null;
   /** What the record of a change is to say; the handler may complete it. */
   audit: AuditNote;
 }
@@ -163,7 +163,7 @@ async function call(door: Door, actor: Actor, message: Message, record: CallReco
       audit: {},
       gone,
       still: () => mustStill(door, caller, method, input as object),
-      traceparent: currentTraceparent(),
+      traceparent: currentTraceparent,
     };
     if (at.actor !== actor) await admit(rule, method, at);
     await meet(rule as Rule<never>, input, at); //                         6  needs: what the params name

@@ -28,6 +28,7 @@ import { rememberActors, rememberStandings } from "./remember.ts";
 import type { Door } from "./rpc.ts";
 import { openBell } from "./sessions/bell.ts";
 import { addSessions } from "./sessions/door.ts";
+import { createEmit } from "./sessions/emit.ts";
 import { Streams } from "./sessions/stream.ts";
 import { startSweeping } from "./sessions/sweep.ts";
 import { openTails } from "./sessions/tails.ts";
@@ -110,7 +111,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     const enter = { remembered: rememberStandings(feed, enterSpace), now: enterSpace };
     const shared = { authenticate, sql: database.sql, feed, log };
     const user = { ...shared, api: userApi, policy: userPolicy, handlers: userRpcHandlers(minting) } as Door;
-    const serving = { jwt, bell, leaseSeconds: config.leaseSeconds };
+    const serving = { jwt, bell, emit: createEmit(database.sql), leaseSeconds: config.leaseSeconds };
     const space = { ...shared, enter, api: spaceApi, policy: spacePolicy, handlers: spaceRpcHandlers(serving) } as Door;
     const house = {
       config,

@@ -151,10 +151,11 @@ export function loggable(cause: unknown): unknown {
 
 /** Runs a database query in a client span, with its text (which holds placeholders, never values). */
 export function startQuerySpan(text: string, startTime?: number): Span {
+  const span = tracer.startSpan("QUERY", { kind: SpanKind.CLIENT, ...(startTime !== undefined && { startTime }) });
+  if (!span.isRecording()) return span;
   const operation = /^\s*(\w+)/.exec(text)?.[1]?.toUpperCase() ?? "QUERY";
-  return tracer.startSpan(operation, {
-    kind: SpanKind.CLIENT,
-    ...(startTime !== undefined && { startTime }),
-    attributes: { "db.system.name": "postgresql", "db.operation.name": operation, "db.query.text": text.replace(/\s+/g, " ").trim() },
-  });
+  const query = text.replace(/\s+/g, " ").trim();
+  return span
+    .updateName(operation)
+    .setAttributes({ "db.system.name": "postgresql", "db.operation.name": operation, "db.query.text": query });
 }

@@ -1,6 +1,5 @@
 import type { SpaceApi, UserApi } from "@gatehouse/protocol";
 import type { Handlers } from "../rpc.ts";
-import type { Bell } from "../sessions/bell.ts";
 import { accessHandlers } from "./access.ts";
 import { agentHandlers } from "./agent.ts";
 import { apiKeyHandlers } from "./api-key.ts";
@@ -10,7 +9,7 @@ import { groupHandlers } from "./group.ts";
 import { identityHandlers } from "./identity.ts";
 import { invitedHandlers, inviteHandlers } from "./invite.ts";
 import { insideSpaceHandlers, principalHandlers } from "./roster.ts";
-import { runHandlers } from "./run.ts";
+import { runHandlers, type Serving } from "./run.ts";
 import { secretKeyHandlers } from "./secret-key.ts";
 import { sessionHandlers } from "./session.ts";
 import { spaceHandlers } from "./space.ts";
@@ -31,7 +30,7 @@ export const userRpcHandlers = (minting: Minting): Handlers<UserApi> => ({
 });
 
 /** What the space RPC does. */
-export const spaceRpcHandlers = (serving: { jwt: Minting["jwt"]; bell: Bell; leaseSeconds: number }): Handlers<SpaceApi> => ({
+export const spaceRpcHandlers = (serving: Serving & Pick<Minting, "jwt">): Handlers<SpaceApi> => ({
   ...insideSpaceHandlers,
   ...principalHandlers,
   ...groupHandlers,

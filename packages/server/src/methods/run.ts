@@ -1,10 +1,11 @@
-import { MAX_EVENT_BYTES, type runMethods } from "@gatehouse/protocol";
+import type { runMethods } from "@gatehouse/protocol";
 import { standingOf } from "../actor.ts";
 import { inTransaction, type Sql } from "../db.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import type { Bell } from "../sessions/bell.ts";
-import { runNamed, runRows, sessionNamed } from "../sessions/rows.ts";
+import type { Emit } from "../sessions/emit.ts";
+import { dataOf, runNamed, runRows, sessionNamed } from "../sessions/rows.ts";
 import { MAX_ATTEMPTS } from "../sessions/sweep.ts";
 import { one, paged } from "./rows.ts";
 
@@ -31,7 +32,14 @@ async function lockHeld(sql: Sql, { run, epoch }: Hold, worker: string): Promise
   return session.id;
 }
 
-export const runHandlers = ({ bell, leaseSeconds }: { bell: Bell; leaseSeconds: number }): Handlers<typeof runMethods> => {
+/** What answers in sessions need besides the database. */
+export interface Serving {
+  bell: Bell;
+  emit: Emit;
+  leaseSeconds: number;
+}
+
+export const runHandlers = ({ bell, emit, leaseSeconds }: Serving): Handlers<typeof runMethods> => {
   /** Looks until something is found, or the time is over; woken whenever something was added to the log. @throws Refusal where access ended meanwhile */
   async function look<T>(topic: string, waitSeconds: number, { gone, still }: At, once: () => Promise<T | Wait>): Promise<T | undefined> {
     const until = performance.now() + waitSeconds * 1000;
@@ -95,16 +103,11 @@ export const runHandlers = ({ bell, leaseSeconds }: { bell: Bell; leaseSeconds: 
       return (await look(id, waitSeconds, at, take)) ?? { input: null, ended: null };
     },
 
-    async "run.emit"({ run, epoch, turn, batch, chunks }, at) {
-      const { actor, sql } = at;
-      if (Buffer.byteLength(JSON.stringify(chunks)) > MAX_EVENT_BYTES)
-        throw new Refusal("INVALID_PARAMS", `Send at most ${MAX_EVENT_BYTES / 1024} KiB of chunks together.`);
-      const [said] = await sql<{ place: number | null; stop: boolean | null; problem: "LEASE_LOST" | "CONFLICT" | null }[]>`
-        select place::integer, stop, problem
-        from emit_chunks(${run}, ${epoch}, ${actor.principal.id}, ${turn}, ${batch ?? null}, ${sql.json(chunks)})`;
-      if (said?.problem) throw new Refusal(said.problem, said.problem === "CONFLICT" ? NOT_RUNNING : undefined);
+    async "run.emit"({ run, epoch, turn, batch = null, chunks }, at) {
+      const { place, stop, problem } = await emit({ run, epoch, worker: at.actor.principal.id, turn, batch, chunks: dataOf(chunks) });
+      if (problem) throw new Refusal(problem, problem === "CONFLICT" ? NOT_RUNNING : undefined);
       bell.ring((await runNamed(run, at)).id);
-      return { seq: said?.place as number, stop: said?.stop ?? false };
+      return { seq: place as number, stop: stop ?? false };
     },
 
     async "run.endTurn"({ turn, outcome, error, ...hold }, at) {

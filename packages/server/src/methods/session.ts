@@ -1,7 +1,6 @@
 import {
   DEFAULT_IDLE_SECONDS,
   type ErrorCode,
-  MAX_EVENT_BYTES,
   MAX_QUEUED_TURNS,
   type Session,
   type SessionEvent,
@@ -12,7 +11,7 @@ import { standingOf } from "../actor.ts";
 import { inTransaction, type Sql } from "../db.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
-import { mustWrite, readable, runRows, sessionNamed, sessionRows } from "../sessions/rows.ts";
+import { dataOf, mustWrite, readable, runRows, sessionNamed, sessionRows } from "../sessions/rows.ts";
 import type { Jwt } from "../tokens/jwt.ts";
 import { mintToken } from "../tokens/mint.ts";
 import { one, paged } from "./rows.ts";
@@ -24,18 +23,14 @@ const SESSION_TOKEN_SECONDS = 3600;
 interface Input {
   kind: "message" | "action";
   inputId: string;
-  data: unknown;
+  /** JSON. */
+  data: string;
 }
 
 const inputOf = ({ message, action, inputId = uuidv7() }: { message?: unknown; action?: unknown; inputId?: string | undefined }): Input => {
-  const data = typeof message === "string" ? { role: "user", parts: [{ type: "text", text: message }] } : message;
-  const input: Input =
-    action === undefined
-      ? { kind: "message", inputId, data: { id: inputId, ...(data as object) } }
-      : { kind: "action", inputId, data: action };
-  if (Buffer.byteLength(JSON.stringify(input.data)) > MAX_EVENT_BYTES)
-    throw new Refusal("INVALID_PARAMS", `What is said must have at most ${MAX_EVENT_BYTES / 1024} KiB.`);
-  return input;
+  if (action !== undefined) return { kind: "action", inputId, data: dataOf(action) };
+  const said = typeof message === "string" ? { role: "user", parts: [{ type: "text", text: message }] } : message;
+  return { kind: "message", inputId, data: dataOf({ id: inputId, ...(said as object) }) };
 };
 
 /** Locks a session, so that nothing is added to it meanwhile. @throws Refusal SESSION_CLOSED, SESSION_EXPIRED */
@@ -57,7 +52,7 @@ async function append({ sql, actor, traceparent }: At, id: string, { kind, input
   const { seq, turn, run, duplicate, problem } = one(
     await sql<{ seq: number; turn: number; run: string | null; duplicate: boolean; problem: ErrorCode | null }[]>`
       select place::integer as seq, which as turn, run, duplicate, problem
-      from say(${id}, ${kind}, ${inputId}, ${sql.json(data)}, ${actor.principal.id}, ${traceparent}, ${MAX_QUEUED_TURNS})`,
+      from say(${id}, ${kind}, ${inputId}, ${data}::jsonb, ${actor.principal.id}, ${traceparent()}, ${MAX_QUEUED_TURNS})`,
   );
   if (problem) throw new Refusal(problem, WRONG[problem]);
   return { inputId, seq, turn, run: { id: run ?? "" }, duplicate };

@@ -1,4 +1,4 @@
-import type { Layer, Run, Session } from "@gatehouse/protocol";
+import { type Layer, MAX_EVENT_BYTES, type Run, type Session } from "@gatehouse/protocol";
 import { LRUCache } from "lru-cache";
 import { type Actor, standingOf } from "../actor.ts";
 import { admin, anyOf, read, write } from "../needs.ts";
@@ -47,6 +47,14 @@ export async function runNamed(id: string, { actor, sql }: Judging): Promise<Ses
   if (!row) throw new Refusal("NOT_FOUND", "There is no such run in this space.");
   runs.set(name, row);
   return row;
+}
+
+/** What an event holds, as JSON. @throws Refusal where it is too long to be kept */
+export function dataOf(held: unknown): string {
+  const text = JSON.stringify(held);
+  if (Buffer.byteLength(text) > MAX_EVENT_BYTES)
+    throw new Refusal("INVALID_PARAMS", `What is sent is too long: an event holds at most ${MAX_EVENT_BYTES / 1024} KiB of JSON.`);
+  return text;
 }
 
 type Pick<Input> = (input: Input) => string;
