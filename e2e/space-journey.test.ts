@@ -128,3 +128,18 @@ test("what a key makes goes when the key goes", async () => {
   await server.call(ada.session, "apiKey.delete", { id: key.id });
   expect((await server.call(carol.session, "space.get", {}, space)).error?.data.code).toBe("NOT_FOUND");
 });
+
+test("a refusal names the admins to those alone who may read who is here", async () => {
+  const { result: agent } = await server.call(ada.session, "agent.create", { name: "narrow" });
+  await server.call(ada.session, "principal.add", { principal: agent.id }, space);
+  const told = async (...ceiling: string[]) => {
+    const { result: key } = await server.call(ada.session, "apiKey.create", { name: `k${ceiling.length}`, agent: agent.id, ceiling });
+    const { error } = await server.call(key.key, "session.create", { task: "support" }, space);
+    expect(error?.data).toMatchObject({ code: "FORBIDDEN", layer: "grants" });
+    return error;
+  };
+  expect((await told("write:tasks", "read:members"))?.data.grantors).toEqual(["Ada"]);
+  const narrow = await told("write:tasks");
+  expect(narrow?.data.grantors).toEqual([]);
+  expect(JSON.stringify(narrow)).not.toContain("Ada");
+});

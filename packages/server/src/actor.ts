@@ -1,4 +1,4 @@
-import type { CallerKind, CredentialKind, Layer, Permission, PrincipalKind } from "@gatehouse/protocol";
+import type { CallerKind, CredentialKind, Layer, LayerName, Permission, PrincipalKind } from "@gatehouse/protocol";
 
 /** The authenticated caller of one call: principal, credential, and what limits the two. */
 export interface Actor {
@@ -72,6 +72,11 @@ export const keyOf = ({ credential }: Actor): string | null =>
 /** Whether the caller's credential may do less than its principal: it is limited to permissions, and opens nothing of the account. */
 export const isLimited = ({ credential }: Pick<Actor, "credential">): boolean =>
   credential.ceiling !== null || credential.scope !== undefined;
+
+const LIMITS: ReadonlySet<LayerName> = new Set(["ceiling", "actor-ceiling", "token"]);
+
+/** Those layers that limit a credential, and not whom it speaks for. */
+export const limitsOf = (layers: readonly Layer[]): Layer[] => layers.filter(({ name }) => LIMITS.has(name));
 
 /** The standing of a caller who passed the door of a space. */
 export function standingOf(actor: Actor): Standing {

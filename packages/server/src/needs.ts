@@ -1,15 +1,5 @@
-import {
-  type Action,
-  actions,
-  covers,
-  formatPermission,
-  judge,
-  type Layer,
-  type LayerName,
-  type Permission,
-  parsePermission,
-} from "@gatehouse/protocol";
-import { type Actor, isLimited } from "./actor.ts";
+import { type Action, actions, covers, formatPermission, judge, type Layer, type Permission, parsePermission } from "@gatehouse/protocol";
+import { type Actor, isLimited, limitsOf } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { Refusal } from "./refusal.ts";
 import { type Decision, denied, type Judging, type Need } from "./rules.ts";
@@ -95,13 +85,10 @@ export function anyOf<Input>(...alternatives: Alternative<Input>[]): Need<Input>
   };
 }
 
-/** Layers that limit a credential, and not whom it speaks for. */
-const LIMITS: ReadonlySet<LayerName> = new Set(["ceiling", "actor-ceiling", "token"]);
-
 /** A need that only a limited credential must meet: what any member may do goes on to what is made from them only where it is said. */
 export function ofLimited<Input>(alternative: Alternative<Input>): Need<Input> {
   const outlook = (actor: Actor): Decision => {
-    const limits = layersOf(actor).filter(({ name }) => LIMITS.has(name));
+    const limits = limitsOf(layersOf(actor));
     return limits.length > 0 ? outlookOf(limits, [alternative]) : { allowed: true, layers: [], needed: [] };
   };
   return {

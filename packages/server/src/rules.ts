@@ -1,5 +1,5 @@
-import { type Api, type DenialReason, formatPermission, type InputOf, type Permission, type Verdict } from "@gatehouse/protocol";
-import { type Actor, isLimited } from "./actor.ts";
+import { type Api, covers, type DenialReason, formatPermission, type InputOf, type Permission, type Verdict } from "@gatehouse/protocol";
+import { type Actor, isLimited, limitsOf } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -147,10 +147,17 @@ export async function denied(decision: Decision, at: Judging): Promise<Refusal> 
   });
 }
 
-/** Who could give what a layer lacks: the space's admins; for a ceiling or a scope, whose the credential is. Members may know both. */
+const READ_MEMBERS: Permission = { action: "read", type: "members" };
+
+/**
+ * Who could give what a layer lacks: the space's admins; for a ceiling or a scope, whose the credential is. Members may know
+ * both; where a credential is limited to less than reading who is here, a refusal tells it no more.
+ */
 export async function grantorsOf(layer: Verdict["layers"][number]["layer"], { actor, sql }: Judging): Promise<string[]> {
   if (layer === "ceiling" || layer === "token") return [actor.owner?.name ?? actor.principal.name];
   if (layer === "actor-ceiling") return [actor.act?.owner?.name ?? ""].filter(Boolean);
+  const limits = limitsOf(actor.standing?.layers ?? []);
+  if (!limits.every(({ permissions }) => permissions.some((held) => covers(held, READ_MEMBERS)))) return [];
   const admins = await sql<{ name: string }[]>`
     select p.name from live_members m join principals p on p.id = m.principal_id
     where m.space_id = ${actor.standing?.space.id ?? null} and m.admin order by lower(p.name) limit ${MAX_GRANTORS}`;
