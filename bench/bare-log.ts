@@ -1,19 +1,9 @@
 /** The least that keeps and streams: server-sent events from memory, and a batch of rows for each that is asked to be kept. */
 
-import { readFile } from "node:fs/promises";
 import type { ServerResponse } from "node:http";
-import { join } from "node:path";
 import Fastify from "fastify";
-import { Pool } from "pg";
+import { pool } from "./bare-pool.ts";
 
-const data = process.env.GATEHOUSE_DATA as string;
-const pool = new Pool({
-  host: join(data, "postgres", "run"),
-  user: "gatehouse",
-  password: await readFile(join(data, "postgres.password"), "utf8"),
-  database: "postgres",
-  max: 10,
-});
 await pool.query("create table bare (id bigint generated always as identity primary key, session text, data jsonb)");
 const INSERT = "insert into bare (session, data) select $1, c from jsonb_array_elements($2) c";
 

@@ -1,20 +1,10 @@
 /** The least that could answer the same call: the same framework, driver and kind of query, and no door. */
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import Fastify from "fastify";
-import { Pool } from "pg";
+import { pool } from "./bare-pool.ts";
 
 const QUERY = "select p.id, p.kind, p.name from api_keys k join principals p on p.id = k.principal_id where k.hash = $1";
 
-const data = process.env.GATEHOUSE_DATA as string;
-const pool = new Pool({
-  host: join(data, "postgres", "run"),
-  user: "gatehouse",
-  password: await readFile(join(data, "postgres.password"), "utf8"),
-  database: "postgres",
-  max: 10,
-});
 const app = Fastify();
 app.post("/", async (request) => {
   const key = request.headers.authorization?.slice(7) ?? "";

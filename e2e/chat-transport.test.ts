@@ -7,6 +7,7 @@ import { TestChat } from "./chat.ts";
 import { startCutter } from "./cutter.ts";
 import { moment } from "./moment.ts";
 import { until } from "./run.ts";
+import { textOf } from "./said.ts";
 
 let at: Workplace;
 /** What a web server has. */
@@ -24,11 +25,10 @@ const parrot = chatAgent({
   id: "parrot",
   onError: (error) => `Sorry: ${(error as Error).message}`,
   async *run({ uiMessages, attempt, signal }) {
-    const [part] = uiMessages.at(-1)?.parts ?? [];
     yield { type: "start" };
     yield { type: "text-start", id: "1" };
     if (attempt > 1) yield { type: "text-delta", id: "1", delta: "Again: " };
-    for (const word of (part?.type === "text" ? part.text : "").split(" ")) {
+    for (const word of textOf(uiMessages.at(-1)).split(" ")) {
       yield { type: "text-delta", id: "1", delta: `${word} ` };
       if (word === "fail") throw new Error("it failed");
       if (word.startsWith("wait:") && attempt === 1)

@@ -8,6 +8,7 @@ import { startFlaky } from "./flaky.ts";
 import { connectMcp, homeWithKey, revisions } from "./mcp.ts";
 import { moment } from "./moment.ts";
 import { type Home, until } from "./run.ts";
+import { textOf } from "./said.ts";
 
 let at: Workplace;
 let home: Home;
@@ -25,8 +26,7 @@ const holding = chatAgent({
   async *run({ session, turn, signal, uiMessages }) {
     yield { type: "text-start", id: "1" };
     yield { type: "text-delta", id: "1", delta: "half" };
-    const [part] = uiMessages.at(-1)?.parts ?? [];
-    if (part?.type === "text" && part.text === "hold")
+    if (textOf(uiMessages.at(-1)) === "hold")
       await Promise.race([gateOf(session.id, turn).happened, new Promise((resolve) => signal.addEventListener("abort", resolve))]);
     yield { type: "text-delta", id: "1", delta: ", whole" };
     yield { type: "text-end", id: "1" };

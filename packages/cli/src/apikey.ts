@@ -31,6 +31,13 @@ export function showSecret({ key }: { key: string }): string {
   return key;
 }
 
+/** The same of a new one, and what becomes of the old. */
+export function showRotated(rotated: { key: string; previousExpiresAt: string | null }): string {
+  const { previousExpiresAt: until } = rotated;
+  note(until === null ? "The old secret is dead." : `The old secret is good until ${moment(until)}.`);
+  return showSecret(rotated);
+}
+
 export function addApikey(program: Command): void {
   const apikey = addNoun(program, "apikey", "API keys, yours and your agents': create, list, get, rotate, revoke.");
 
@@ -120,14 +127,7 @@ export function addApikey(program: Command): void {
       const client = await me.client();
       return client.apiKey.rotate({ id: (await findKey(client, given as string, agent)).id, overlapHours });
     },
-    show(rotated) {
-      note(
-        rotated.previousExpiresAt === null
-          ? "The old secret is dead."
-          : `The old secret is good until ${moment(rotated.previousExpiresAt)}.`,
-      );
-      return showSecret(rotated);
-    },
+    show: showRotated,
   });
 
   addCommand(apikey, {

@@ -1,12 +1,12 @@
 import type { ApiKey } from "@gatehouse/protocol";
 import type { Command } from "commander";
-import { collect, showSecret } from "./apikey.ts";
+import { collect, showRotated, showSecret } from "./apikey.ts";
 import { confirmed } from "./ask.ts";
 import { addCommand, addNoun } from "./command.ts";
 import { readHours, readMoment } from "./duration.ts";
 import { CliError } from "./exit.ts";
 import type { Me } from "./me.ts";
-import { moment, note, table } from "./output.ts";
+import { moment, table } from "./output.ts";
 
 /** The secret key of an id or a name, in the space in use. @throws CliError when there is none, or more than one */
 async function findKey(me: Me, given: string): Promise<ApiKey> {
@@ -59,14 +59,7 @@ export function addSecretkey(program: Command): void {
       const { id } = await findKey(me, given as string);
       return (await me.inSpace()).secretKey.rotate({ id, overlapHours });
     },
-    show(rotated) {
-      note(
-        rotated.previousExpiresAt === null
-          ? "The old secret is dead."
-          : `The old secret is good until ${moment(rotated.previousExpiresAt)}.`,
-      );
-      return showSecret(rotated);
-    },
+    show: showRotated,
   });
 
   addCommand(noun, {

@@ -23,8 +23,20 @@ export const ApiKey = z.strictObject({
 });
 export type ApiKey = z.infer<typeof ApiKey>;
 
-const byId = z.strictObject({ id: Id.describe("The key's id") });
-const Secret = z.string().describe("the key, shown this once");
+export const keyById = z.strictObject({ id: Id.describe("The key's id") });
+export const KeySecret = z.string().describe("the key, shown this once");
+
+/** What gives a key a new secret, whichever kind it is. */
+export const rotation = (summary: string) =>
+  method({
+    summary,
+    effect: "write",
+    params: keyById.extend({
+      overlapHours: z.number().int().min(0).max(MAX_OVERLAP_HOURS).default(24).describe("hours; 0 = the old secret dies now"),
+    }),
+    result: z.strictObject({ id: Id, key: KeySecret, previousExpiresAt: Timestamp.nullable() }),
+    errors: ["NOT_FOUND", "CONFLICT"],
+  });
 
 export const apiKeyMethods = {
   "apiKey.create": method({
@@ -36,7 +48,7 @@ export const apiKeyMethods = {
       ceiling: z.array(PermissionText).min(1).max(64).optional().describe("limits the key; left out = no limit"),
       expiresAt: Timestamp.optional().describe("in the future; left out = never"),
     }),
-    result: z.strictObject({ id: Id, key: Secret }),
+    result: z.strictObject({ id: Id, key: KeySecret }),
     errors: ["NOT_FOUND", "CONFLICT"],
   }),
   "apiKey.list": method({
@@ -49,24 +61,15 @@ export const apiKeyMethods = {
   "apiKey.get": method({
     summary: "Shows one key, without its secret.",
     effect: "read",
-    params: byId,
+    params: keyById,
     result: ApiKey,
     errors: ["NOT_FOUND"],
   }),
-  "apiKey.rotate": method({
-    summary: "Gives a key a new secret. The old one is good for the overlap, and no longer.",
-    effect: "write",
-    params: z.strictObject({
-      id: Id.describe("The key's id"),
-      overlapHours: z.number().int().min(0).max(MAX_OVERLAP_HOURS).default(24).describe("hours; 0 = the old secret dies now"),
-    }),
-    result: z.strictObject({ id: Id, key: Secret, previousExpiresAt: Timestamp.nullable() }),
-    errors: ["NOT_FOUND", "CONFLICT"],
-  }),
+  "apiKey.rotate": rotation("Gives a key a new secret. The old one is good for the overlap, and no longer."),
   "apiKey.delete": method({
     summary: "Revokes a key, at once and for good.",
     effect: "write",
-    params: byId,
+    params: keyById,
     result: z.strictObject({ id: Id }),
     errors: ["NOT_FOUND"],
   }),

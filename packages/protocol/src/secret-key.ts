@@ -1,10 +1,7 @@
 import { z } from "zod";
-import { ApiKey, MAX_OVERLAP_HOURS } from "./api-key.ts";
+import { ApiKey, KeySecret, keyById, rotation } from "./api-key.ts";
 import { Id, method, Name, Timestamp } from "./method.ts";
 import { PermissionText } from "./permission.ts";
-
-const byId = z.strictObject({ id: Id.describe("The key's id") });
-const Secret = z.string().describe("the key, shown this once");
 
 /** Keys by which the space's own server side calls, as the space's service. */
 export const secretKeyMethods = {
@@ -16,7 +13,7 @@ export const secretKeyMethods = {
       ceiling: z.array(PermissionText).min(1).max(64).optional().describe("limits the key; left out = all that the service may do"),
       expiresAt: Timestamp.optional().describe("in the future; left out = never"),
     }),
-    result: z.strictObject({ id: Id, key: Secret }),
+    result: z.strictObject({ id: Id, key: KeySecret }),
     errors: ["CONFLICT"],
   }),
   "secretKey.list": method({
@@ -26,20 +23,11 @@ export const secretKeyMethods = {
     result: z.strictObject({ keys: z.array(ApiKey) }),
     errors: [],
   }),
-  "secretKey.rotate": method({
-    summary: "Gives a secret key a new secret. The old one is good for the overlap, and no longer.",
-    effect: "write",
-    params: z.strictObject({
-      id: Id.describe("The key's id"),
-      overlapHours: z.number().int().min(0).max(MAX_OVERLAP_HOURS).default(24).describe("hours; 0 = the old secret dies now"),
-    }),
-    result: z.strictObject({ id: Id, key: Secret, previousExpiresAt: Timestamp.nullable() }),
-    errors: ["NOT_FOUND", "CONFLICT"],
-  }),
+  "secretKey.rotate": rotation("Gives a secret key a new secret. The old one is good for the overlap, and no longer."),
   "secretKey.revoke": method({
     summary: "Revokes a secret key, at once and for good.",
     effect: "write",
-    params: byId,
+    params: keyById,
     result: z.strictObject({ id: Id }),
     errors: ["NOT_FOUND"],
   }),

@@ -1,7 +1,7 @@
 import { type Action, actions, covers, formatPermission, judge, type Layer, type Permission, parsePermission } from "@gatehouse/protocol";
 import { type Actor, isLimited, limitsOf } from "./actor.ts";
 import type { Sql } from "./db.ts";
-import { Refusal } from "./refusal.ts";
+import { Refusal, STRANGER } from "./refusal.ts";
 import { type Decision, denied, type Judging, type Need } from "./rules.ts";
 import { readStanding } from "./standing.ts";
 
@@ -182,7 +182,7 @@ export const spaceAdmin = <Input>(pick: Pick<Input>): Need<Input> => ({
     const [row] = await sql<{ admin: boolean }[]>`
       select m.admin from live_members m join spaces s on s.id = m.space_id
       where s.slug = ${pick(input)} and m.principal_id = ${actor.principal.id}`;
-    if (!row) throw new Refusal("NOT_FOUND", "You are in no such space. `me space list` shows those you are in.");
+    if (!row) throw new Refusal("NOT_FOUND", STRANGER);
     if (!row.admin)
       throw new Refusal("FORBIDDEN", "Only an admin of this space may do this. Ask one of its admins.", {
         reason: "permission",
@@ -200,7 +200,7 @@ export const withinLayers = <Input>(pick: Pick<Input, { space: string; scope: re
     const { space, scope } = pick(input);
     const bound = actor.credential.space;
     const standing = bound === undefined || bound === space ? await readStanding(sql, { slug: space }, actor) : null;
-    if (!standing) throw new Refusal("NOT_FOUND", "You are in no such space. `me space list` shows those you are in.");
+    if (!standing) throw new Refusal("NOT_FOUND", STRANGER);
     const layers = standing.ownerPresent ? standing.layers : [];
     const judged = scope.map((text) => ({ text, ...judge(layers, [parsePermission(text)]) }));
     const missing = judged.filter(({ allowed }) => !allowed);

@@ -27,6 +27,9 @@ export class Refusal extends Error {
 /** The one refusal of whatever proves nobody; why is for the log. */
 export const unauthenticated = (cause: string) => new Refusal("UNAUTHENTICATED", undefined, {}, { cause });
 
+/** Said alike where there is no such space, and where the caller is not in it. */
+export const STRANGER = "You are in no such space. `me space list` shows those you are in.";
+
 /** What the breach of a constraint in the schema means to a caller, by the constraint's name. */
 const constraints: Record<string, Refusal> = {
   agent_name: new Refusal("CONFLICT", "You already have an agent of that name. Choose another, or rename that one."),

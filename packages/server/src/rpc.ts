@@ -8,7 +8,7 @@ import type { Database, Sql } from "./db.ts";
 import { type Call, idOf, type Message, readCall, readMessages } from "./envelope.ts";
 import type { Feed } from "./feed.ts";
 import { parseParams } from "./params.ts";
-import { Refusal, toRefusal } from "./refusal.ts";
+import { Refusal, STRANGER, toRefusal } from "./refusal.ts";
 import { admit, type Judging, type Policy, type Rule } from "./rules.ts";
 import { type CallRecord, currentTraceparent, FAULTS, loggable, observeCall } from "./telemetry.ts";
 
@@ -190,9 +190,6 @@ async function again(door: Door, actor: Actor, sql: Sql): Promise<Actor> {
 function mustBeIn({ standing }: Actor): void {
   if (standing === null) throw new Refusal("NOT_FOUND", STRANGER, { reason: "stranger" });
 }
-
-/** Said alike where there is no such space, and where the caller is not in it. */
-const STRANGER = "You are in no such space. `me space list` shows those you are in.";
 
 /** What a call came to: a result, or why not. */
 interface Outcome {
