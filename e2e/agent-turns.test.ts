@@ -87,7 +87,7 @@ test("a stop aborts the signal within a moment, and keeps what was said; what ig
   await said.happened;
   const askedAt = performance.now();
   expect(await at.must("session.stop", { session: talk.session })).toEqual({ turn: 1 });
-  expect((await aborted.happened) - askedAt).toBeLessThan(1000);
+  expect((await aborted.happened) - askedAt).toBeLessThan(2000);
   expect(await at.answered(talk)).toEqual({ outcome: "stopped", run: talk.run, text: "so far" });
   // The run goes on, the next turn can be stopped too, and what people saw was said.
   said = moment();

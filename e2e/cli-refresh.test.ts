@@ -107,7 +107,8 @@ test("a process that is killed while it refreshes holds nobody up", async () => 
   killed.child.kill("SIGKILL");
   const since = Date.now();
   expect((await waits.finished).code).toBe(0);
-  expect(Date.now() - since).toBeLessThan(3000);
+  // Half of how long one waits for another that lives.
+  expect(Date.now() - since).toBeLessThan(15_000);
   expect(asked).toBe(2);
 });
 
