@@ -137,6 +137,14 @@ test("a token is revoked by itself, without more, and all that came of it goes w
   expect(await server.sql`select from tokens where id = any(${[first.id, second.id, forAgent.id]}::uuid[])`).toHaveLength(0);
 });
 
+test("a token for an agent to act is revoked by itself, too, though it proves nobody", async () => {
+  const token = await forHelper(world);
+  expect((await server.call(token, "token.revoke", { token })).error?.data.code).toBe("UNAUTHENTICATED");
+  expect((await introspect(server.url, token, bearer(world.pat.key))).active).toBe(true);
+  expect((await postForm(`${server.url}/api/v1/revoke`, { token })).status).toBe(200);
+  expect((await introspect(server.url, token, bearer(world.pat.key))).active).toBe(false);
+});
+
 /** Tokens and keys, and who may end them besides themselves. */
 const ended: Record<string, (of: TokenWorld) => Promise<[string, string]>> = {
   "a token, by its user's key": async (of) => [(await mint(of, of.ada.session, "read")).token, of.pat.key],

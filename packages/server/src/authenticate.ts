@@ -15,6 +15,8 @@ export type Credentials = Pick<IncomingHttpHeaders, "authorization" | "cookie" |
   resource?: string;
   /** At the token exchange alone: a token that a user made for the agent that calls, to act for them (RFC 8693 §2.1). */
   subject?: string | undefined;
+  /** It is presented to be ended, and for nothing else: what is made for an agent alone is proof enough of itself. */
+  toEnd?: true;
 };
 
 /** Turns what a request presents into its actor. */
@@ -34,13 +36,13 @@ interface Ground {
  * cause is for the log.
  */
 export function createAuthenticate(ground: Ground): Authenticate {
-  return async ({ authorization, cookie, origin, subject, resource }) => {
+  return async ({ authorization, cookie, origin, subject, resource, toEnd }) => {
     // A request that carries an Authorization header never falls back to its cookie.
     if (authorization !== undefined) {
       const token = /^bearer +(\S+) *$/i.exec(authorization)?.[1];
       if (!token) throw unauthenticated("not a Bearer credential");
       const { actor: caller, mayAct } = await identify(ground, token);
-      if (mayAct) throw unauthenticated("a token for an agent to act, presented by itself");
+      if (mayAct && !toEnd) throw unauthenticated("a token for an agent to act, presented by itself");
       if (!opens(caller.credential, resource)) throw unauthenticated("a credential for another door");
       return subject === undefined ? caller : actingFor(ground, caller, subject);
     }

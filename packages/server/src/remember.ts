@@ -36,9 +36,9 @@ export function rememberActors(feed: Feed, authenticate: Authenticate): Authenti
 }
 
 /** Of all that the ladder looks at: a cookie is worth nothing from another origin. */
-const hashOf = ({ authorization, cookie, origin, subject, resource }: Credentials): string =>
+const hashOf = ({ authorization, cookie, origin, subject, resource, toEnd }: Credentials): string =>
   createHash("sha256")
-    .update(JSON.stringify(authorization === undefined ? [cookie, origin] : { authorization, subject, resource }))
+    .update(JSON.stringify(authorization === undefined ? [cookie, origin] : { authorization, subject, resource, toEnd }))
     .digest("base64");
 
 /** Remembers where actors stand in a space. Strangers are not remembered: by their next call they may be members. */

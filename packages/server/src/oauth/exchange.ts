@@ -97,7 +97,13 @@ export const revoke: Endpoint = async (house, request, form) => {
   }
   const credential = credentialOf(request, form);
   try {
-    await call(house, request, "token.revoke", { token }, bearer(credential ?? token));
+    await call(
+      house,
+      request,
+      "token.revoke",
+      { token },
+      credential === undefined ? { ...bearer(token), toEnd: true } : bearer(credential),
+    );
   } catch (thrown) {
     // A token that is not good is revoked already (§2.2).
     if (credential !== undefined || !(thrown instanceof Refusal) || thrown.code !== "UNAUTHENTICATED") throw thrown;
