@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
-import { uniqueName } from "./space-params.ts";
+import { uniqueName } from "./params.ts";
 import { newId } from "./worlds.ts";
 
 // Whom one may bring in, or give something, by where one has met them.

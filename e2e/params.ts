@@ -6,7 +6,7 @@ import type { TestServer, TestUser } from "./harness.ts";
 /** Makes something for a call to be about. @returns what names it in params */
 export type Targets = Record<"agent" | "apiKey" | "space" | "home" | "token" | "offer" | "invite" | "newOwner", () => Promise<string>>;
 
-const uniqueName = () => `n-${randomBytes(6).toString("hex")}`;
+export const uniqueName = () => `n-${randomBytes(6).toString("hex")}`;
 
 /** Fresh things that belong to a user: whatever a call does to one, the next call gets another. */
 export const targetsOf = (server: TestServer, user: TestUser): Targets => {

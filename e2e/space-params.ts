@@ -1,6 +1,6 @@
-import { randomBytes } from "node:crypto";
 import { type SpaceApi, spaceApi } from "@gatehouse/protocol";
 import { spacePolicy } from "@gatehouse/server";
+import { uniqueName } from "./params.ts";
 import type { SpaceWorld } from "./space-world.ts";
 
 export type SpaceMethod = keyof SpaceApi;
@@ -25,8 +25,6 @@ export const spaceRows: SpaceRow[] = spaceMethods.flatMap((method) => {
     whom,
   }));
 });
-
-export const uniqueName = () => `n-${randomBytes(6).toString("hex")}`;
 
 /** What a value may depend on: the params before it, and whom the call is about. */
 interface Making {

@@ -1,6 +1,6 @@
 import { formatPermission, type Permission, type Space } from "@gatehouse/protocol";
 import type { TestServer, TestUser } from "./harness.ts";
-import { uniqueName } from "./space-params.ts";
+import { uniqueName } from "./params.ts";
 
 export type SpaceWorld = Awaited<ReturnType<typeof makeSpaceWorld>>;
 

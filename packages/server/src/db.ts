@@ -3,6 +3,7 @@ import { SpanStatusCode } from "@opentelemetry/api";
 import { type Client, DatabaseError, Pool, type PoolClient, type PoolConfig, type QueryArrayResult, types } from "pg";
 import { createSql, type Rows, type Sql, type Statement } from "./sql.ts";
 import { startQuerySpan } from "./telemetry.ts";
+import { isUnreachable } from "./unreachable.ts";
 
 export type { Sql } from "./sql.ts";
 
@@ -35,18 +36,8 @@ const parsers = {
     type === types.builtins.TIMESTAMPTZ ? (text: string) => new Date(text).toISOString() : types.getTypeParser(type),
 };
 
-/** Errors of the connection rather than of the statement: by Node code, or SQLSTATE (classes 08, 53, 57P). */
-const UNREACHABLE = /^(ECONN|EHOST|ENET|ENOENT|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|08|53|57P)/;
-/** The same, where the driver gives no code. */
-const LOST = /^(Connection terminated|Client has encountered a connection error|Client was closed|timeout exceeded when trying to connect)/;
 /** What was prepared does not fit the database any more, or is not there. */
 const STALE = /^(0A000|26000)$/;
-
-/** Whether an error says that the database can't be reached, or has gone, rather than what is wrong with a statement. */
-export const isUnreachable = (error: unknown): boolean => {
-  const { code, message } = error as { code?: unknown; message?: unknown };
-  return code === undefined ? LOST.test(String(message)) : UNREACHABLE.test(String(code));
-};
 
 /**
  * Opens a pool that connects when it is asked, and of which nothing waits for ever. Whoever waits for an answer is told of

@@ -1,5 +1,5 @@
 import { type ErrorCode, type ErrorData, errors, type RpcError } from "@gatehouse/protocol";
-import { isUnreachable } from "./db.ts";
+import { isUnreachable } from "./unreachable.ts";
 
 /** A refusal that the caller may read: thrown anywhere on the path of a call, answered by its end. */
 export class Refusal extends Error {

@@ -1,5 +1,6 @@
 import { context } from "@opentelemetry/api";
-import { type Database, isUnreachable, type Sql } from "../db.ts";
+import type { Database, Sql } from "../db.ts";
+import { isUnreachable } from "../unreachable.ts";
 
 /** Most that one transaction adds: in number, and in characters of JSON. */
 const MAX_TOGETHER = 64;

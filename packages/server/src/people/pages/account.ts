@@ -1,7 +1,7 @@
 import { loginsOf } from "../programs.ts";
 import { abilities, signedInAs } from "./asking.ts";
 import { html } from "./html.ts";
-import type { Page } from "./pages.ts";
+import type { Page } from "./page.ts";
 import { ask } from "./visitor.ts";
 
 interface Passkey {

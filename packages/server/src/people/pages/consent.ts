@@ -2,7 +2,7 @@ import { hostOf, isLoopback } from "../../config.ts";
 import type { House } from "../../house.ts";
 import { abilities, choices, programOf, signedInAs } from "./asking.ts";
 import { html } from "./html.ts";
-import type { Page } from "./pages.ts";
+import type { Page } from "./page.ts";
 
 /** A program on this computer asks to act as whoever is signed in (RFC 6749 section 4.1). */
 export const consent: Page = async ({ house, query, search, person }) => {

@@ -1,7 +1,7 @@
 import { countAttempt } from "../limits.ts";
 import { abilities, programOf, signedInAs } from "./asking.ts";
 import { html } from "./html.ts";
-import type { Page, View } from "./pages.ts";
+import type { Page, View } from "./page.ts";
 import { ask, type Person } from "./visitor.ts";
 
 /** What better-auth knows of a code. Client and scope only for who claimed it. */

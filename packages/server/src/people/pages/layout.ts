@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import { hostOf } from "../../config.ts";
 import { html } from "./html.ts";
-import type { View } from "./pages.ts";
+import type { View } from "./page.ts";
 
 /** The gate, in the colour of the text around it. */
 const MARK = html`<svg class="mark" viewBox="0 0 32 32" aria-hidden="true"><path d="M3 28.5h26M6.5 28.5V15a9.5 9.5 0 0 1 19 0v13.5M11.5 28.5v-10a4.5 4.5 0 0 1 9 0v10M16 14v14.5" /></svg>`;

@@ -8,41 +8,14 @@ import { refuseRequest } from "../../rpc.ts";
 import { account } from "./account.ts";
 import { consent } from "./consent.ts";
 import { device } from "./device.ts";
-import { type Html, html } from "./html.ts";
+import { html } from "./html.ts";
 import { layout } from "./layout.ts";
+import type { Page, View } from "./page.ts";
 import { resetPassword } from "./reset-password.ts";
 import { signIn } from "./sign-in.ts";
 import { signUp } from "./sign-up.ts";
 import { verifyEmail } from "./verify-email.ts";
-import { type Person, personOf } from "./visitor.ts";
-
-/** Somebody who opens a page. */
-interface Visit {
-  house: House;
-  request: FastifyRequest;
-  /** The query of the address, with its question mark; empty when there is none. */
-  search: string;
-  query: URLSearchParams;
-  /** Who is signed in, by cookie. */
-  person: Person | undefined;
-  /** The page of ours they were on the way to. */
-  next: string | undefined;
-}
-
-/** What a page shows. */
-export interface View {
-  title: string;
-  body: Html;
-  /** What went well just before. */
-  notice?: string | undefined;
-  /** What went wrong just before, and what to do. */
-  problem?: string | undefined;
-  /** Its script, a file of `browser/`, where it needs one of its own. */
-  script?: string;
-}
-
-/** Makes what a page shows; a string is another address to go to instead. */
-export type Page = (visit: Visit) => View | string | Promise<View | string>;
+import { personOf } from "./visitor.ts";
 
 /** Every page that people see, by its path. */
 export const pages: Record<string, Page> = {

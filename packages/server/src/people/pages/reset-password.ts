@@ -1,6 +1,6 @@
 import { PASSWORD_LENGTH } from "../auth.ts";
 import { html } from "./html.ts";
-import type { Page } from "./pages.ts";
+import type { Page } from "./page.ts";
 
 /** Forgot the password: asks for a mail; with the token of the mail in its fragment, for the new password. */
 export const resetPassword: Page = ({ house }) => ({

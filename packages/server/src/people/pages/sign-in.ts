@@ -1,6 +1,6 @@
 import { programOf } from "./asking.ts";
 import { html } from "./html.ts";
-import type { Page } from "./pages.ts";
+import type { Page } from "./page.ts";
 
 const notices = new Map([
   ["signed-out", "You are signed out."],

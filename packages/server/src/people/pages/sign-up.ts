@@ -1,6 +1,6 @@
 import { PASSWORD_LENGTH } from "../auth.ts";
 import { html } from "./html.ts";
-import type { Page } from "./pages.ts";
+import type { Page } from "./page.ts";
 
 /** Making an account by oneself, where the operator lets people. */
 export const signUp: Page = ({ house }) =>

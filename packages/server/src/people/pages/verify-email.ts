@@ -1,5 +1,5 @@
 import { html } from "./html.ts";
-import type { Page } from "./pages.ts";
+import type { Page } from "./page.ts";
 
 /** Confirms an e-mail address, with the token of the mail in its fragment; without one, asks for another mail. */
 export const verifyEmail: Page = ({ house }) => ({
