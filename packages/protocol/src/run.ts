@@ -79,7 +79,7 @@ export const runMethods = {
     result: z.strictObject({
       input: z
         .strictObject({
-          turn: z.number().int(),
+          turn: z.int32(),
           attempt: z.number().int().describe("2 and more: an earlier worker was lost over it"),
           inputId: z.string(),
           kind: z.enum(["message", "action"]),
@@ -96,8 +96,8 @@ export const runMethods = {
     effect: "append",
     params: z.strictObject({
       ...hold,
-      turn: z.number().int(),
-      batch: z.number().int().min(1).optional().describe("1, 2, 3 of this attempt: a batch that is sent again counts once"),
+      turn: z.int32(),
+      batch: z.int32().min(1).optional().describe("1, 2, 3 of this attempt: a batch that is sent again counts once"),
       chunks: z
         .array(z.looseObject({ type: z.string() }))
         .min(1)
@@ -111,7 +111,7 @@ export const runMethods = {
     effect: "append",
     params: z.strictObject({
       ...hold,
-      turn: z.number().int(),
+      turn: z.int32(),
       outcome: z.enum(["complete", "errored", "stopped"]),
       error: z.string().max(1000).optional().describe("errored: what to tell people"),
     }),
@@ -128,7 +128,7 @@ export const runMethods = {
   "run.heartbeat": method({
     summary: "As a worker: keeps a run, and hears of a stop, or the turn's end, as soon as it comes.",
     effect: "append",
-    params: z.strictObject({ ...hold, turn: z.number().int().optional().describe("the turn being answered"), waitSeconds }),
+    params: z.strictObject({ ...hold, turn: z.int32().optional().describe("the turn being answered"), waitSeconds }),
     result: z.strictObject({ stop: z.boolean(), closed: z.boolean() }),
     errors: errorsOfHold,
   }),

@@ -63,6 +63,10 @@ export function toRefusal(thrown: unknown): Refusal {
   return new Refusal(isUnreachable(thrown) ? "UNAVAILABLE" : "INTERNAL_ERROR", undefined, {}, { cause: thrown });
 }
 
+/** The refusal of text that can't be kept. */
+export const unfitText = () =>
+  new Refusal("INVALID_PARAMS", "Text in the params holds a NUL, or half of a surrogate pair (RFC 8259 §8.2): leave it out.");
+
 interface UnfitError {
   code?: unknown;
   detail?: string;
@@ -70,8 +74,7 @@ interface UnfitError {
 
 function unfitRefusal({ code, detail = "" }: UnfitError): Refusal | undefined {
   if (code === NUMBER_TOO_LARGE) return new Refusal("INVALID_PARAMS", "A number in the params is too large.");
-  if (NO_TEXT.has(String(code)) || (code === NO_JSON && detail.includes("surrogate")))
-    return new Refusal("INVALID_PARAMS", "Text in the params holds a NUL, or half of a surrogate pair (RFC 8259 §8.2): leave it out.");
+  if (NO_TEXT.has(String(code)) || (code === NO_JSON && detail.includes("surrogate"))) return unfitText();
   return undefined;
 }
 

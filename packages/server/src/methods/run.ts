@@ -104,9 +104,11 @@ export const runHandlers = ({ bell, emit, leaseSeconds }: Serving): Handlers<typ
     },
 
     async "run.emit"({ run, epoch, turn, batch = null, chunks }, at) {
-      const { place, stop, problem } = await emit({ run, epoch, worker: at.actor.principal.id, turn, batch, chunks: dataOf(chunks) });
+      const known = await runNamed(run, at);
+      const worker = at.actor.principal.id;
+      const { place, stop, problem } = await emit({ run: known.run, epoch, worker, turn, batch, chunks: dataOf(chunks) });
       if (problem) throw new Refusal(problem, problem === "CONFLICT" ? NOT_RUNNING : undefined);
-      bell.ring((await runNamed(run, at)).id);
+      bell.ring(known.id);
       return { seq: place as number, stop: stop ?? false };
     },
 
