@@ -18,6 +18,9 @@ import { traceRequest } from "./telemetry.ts";
 
 const OTHER_METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE"] as const;
 const READY_TIMEOUT_MS = 2000;
+/** How often a server that stops looks for idle connections, and how long it waits for those that are not. */
+const IDLE_MS = 50;
+const GRACE_MS = 10_000;
 /** Characters of one part of an address. */
 const MAX_PARAM_LENGTH = 8192;
 /** Fastify's own errors, as ours. */
@@ -105,6 +108,19 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
     return reply.code(ready ? 200 : 503).send({ status: ready ? "ready" : "unavailable" });
   });
   return app;
+}
+
+/**
+ * Answers what is under way, and opens to nobody any more. A connection that was busy at first is kept alive after its
+ * answer, for a minute and more: it is closed as soon as it is idle. Who takes their answer too slowly is cut off.
+ */
+export async function closeDoors(app: FastifyInstance): Promise<void> {
+  const idle = setInterval(() => app.server.closeIdleConnections(), IDLE_MS);
+  const late = setTimeout(() => app.server.closeAllConnections(), GRACE_MS);
+  await app.close().finally(() => {
+    clearInterval(idle);
+    clearTimeout(late);
+  });
 }
 
 /** Counts the requests of each address, and says so in the RateLimit headers (draft-ietf-httpapi-ratelimit-headers). */

@@ -9,7 +9,7 @@ import { type Config, ConfigError, isLoopback } from "./config.ts";
 import { openConfiguredDatabase, StartError } from "./database.ts";
 import type { Sql } from "./db.ts";
 import { openFeed } from "./feed.ts";
-import { openDoors } from "./http.ts";
+import { closeDoors, openDoors } from "./http.ts";
 import { addMcp, type LoadMcp } from "./mcp/door.ts";
 import { spaceRpcHandlers, userRpcHandlers } from "./methods/index.ts";
 import { migrate, upToDate } from "./migrate.ts";
@@ -137,7 +137,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
       // What waits is let go first: an open stream, a worker's question.
       reading.streams.close();
       await bell.close();
-      await app.close();
+      await closeDoors(app);
     });
     const url = await app.listen({ host: config.host, port }).catch((cause: NodeJS.ErrnoException) => {
       throw new StartError(`Can't listen on ${config.host}:${port} (${cause.code}). Set PORT or HOST to another.`, { cause });
