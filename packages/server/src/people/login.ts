@@ -1,4 +1,5 @@
 import type { Actor } from "../actor.ts";
+import { retried } from "../change.ts";
 import type { Sql } from "../db.ts";
 import { hashKey, loginPrefixes, prefixOf } from "../key.ts";
 import { MCP, permissionsOf } from "../oauth/scopes.ts";
@@ -57,8 +58,10 @@ export async function byLogin(sql: Sql, token: string): Promise<Actor> {
 /** Ends the whole login that a token belongs to, the one presented and all others. */
 export async function endLogin(sql: Sql, token: string, client: string): Promise<void> {
   const hash = hashLogin(token);
-  await sql`
-    delete from auth.logins where id in (
-      select "authorizationCodeId" from auth."oauthRefreshToken" where token = ${hash} and "clientId" = ${client}
-      union select "authorizationCodeId" from auth."oauthAccessToken" where token = ${hash} and "clientId" = ${client})`;
+  await retried(
+    () => sql`
+      delete from auth.logins where id in (
+        select "authorizationCodeId" from auth."oauthRefreshToken" where token = ${hash} and "clientId" = ${client}
+        union select "authorizationCodeId" from auth."oauthAccessToken" where token = ${hash} and "clientId" = ${client})`,
+  );
 }

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { textOf } from "../body.ts";
+import { retried } from "../change.ts";
 import { type House, problem } from "../house.ts";
 import { Refusal, toRefusal } from "../refusal.ts";
 import { AUTH, signedInHeaders } from "./hand-over.ts";
@@ -38,7 +39,7 @@ export function addPrograms(app: FastifyInstance, house: House): void {
       const found = await house.auth.api.getSession({ headers: signedInHeaders(house, request, "POST") });
       if (!found) throw new Refusal("UNAUTHENTICATED");
       const { id } = End.parse(JSON.parse(textOf(request) || "{}"));
-      await sql`delete from auth.logins where id = ${id} and user_id = ${found.user.id}`.finally(() => feed.doubt());
+      await retried(() => sql`delete from auth.logins where id = ${id} and user_id = ${found.user.id}`).finally(() => feed.doubt());
       log.info({ route: "/programs/end", requestId: request.id, address: request.ip, principal: found.user.id }, "signed a program out");
       return reply.send({});
     } catch (thrown) {
