@@ -5,7 +5,7 @@ import { type Begun, makeTurns, type Turns } from "./turns.ts";
 
 let turns: Turns;
 beforeAll(async () => {
-  turns = await makeTurns();
+  turns = await makeTurns({ LEASE_SECONDS: "120" });
 });
 afterAll(() => turns.server.close());
 
