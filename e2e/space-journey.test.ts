@@ -139,6 +139,13 @@ test("a refusal names the admins to those alone who may read who is here", async
     return error;
   };
   expect((await told("write:tasks", "read:members"))?.data.grantors).toEqual(["Ada"]);
+  // Nor is it told by asking about somebody else.
+  const about = async (...ceiling: string[]) => {
+    const { result: key } = await server.call(ada.session, "apiKey.create", { name: `about ${ceiling.length}`, ceiling });
+    return (await server.call(key.key, "access.explain", { principal: agent.id, permission: "write:docs" }, space)).result;
+  };
+  expect(await about("read:grants", "read:members")).toMatchObject({ allowed: false, grantors: ["Ada"] });
+  expect(await about("read:grants")).toMatchObject({ allowed: false, grantors: [] });
   const narrow = await told("write:tasks");
   expect(narrow?.data.grantors).toEqual([]);
   expect(JSON.stringify(narrow)).not.toContain("Ada");

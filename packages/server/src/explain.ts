@@ -81,8 +81,8 @@ export const ownerOfLayer = (layer: Decision["layers"][number]["layer"], { princ
     token: "this token",
   })[layer];
 
-/** Who could give what an answer found missing. */
-export async function grantorsFor(answer: Answer, at: Judging): Promise<string[]> {
+/** Who could give what an answer found missing, as far as the caller may know. */
+export async function grantorsFor(answer: Answer, at: Judging, caller: Actor): Promise<string[]> {
   const lacking = answer.layers.find(({ allows }) => !allows);
-  return answer.allowed || !lacking ? [] : grantorsOf(lacking.layer, at);
+  return answer.allowed || !lacking ? [] : grantorsOf(lacking.layer, at, caller);
 }

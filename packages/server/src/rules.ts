@@ -151,12 +151,13 @@ const READ_MEMBERS: Permission = { action: "read", type: "members" };
 
 /**
  * Who could give what a layer lacks: the space's admins; for a ceiling or a scope, whose the credential is. Members may know
- * both; where a credential is limited to less than reading who is here, a refusal tells it no more.
+ * both; where the credential of who asks is limited to less than reading who is here, it is told no more.
+ * @param caller who asks, where that is somebody else
  */
-export async function grantorsOf(layer: Verdict["layers"][number]["layer"], { actor, sql }: Judging): Promise<string[]> {
+export async function grantorsOf(layer: Verdict["layers"][number]["layer"], { actor, sql }: Judging, caller = actor): Promise<string[]> {
   if (layer === "ceiling" || layer === "token") return [actor.owner?.name ?? actor.principal.name];
   if (layer === "actor-ceiling") return [actor.act?.owner?.name ?? ""].filter(Boolean);
-  const limits = limitsOf(actor.standing?.layers ?? []);
+  const limits = limitsOf(caller.standing?.layers ?? []);
   if (!limits.every(({ permissions }) => permissions.some((held) => covers(held, READ_MEMBERS)))) return [];
   const admins = await sql<{ name: string }[]>`
     select p.name from live_members m join principals p on p.id = m.principal_id

@@ -84,7 +84,7 @@ export const accessHandlers: Handlers<typeof accessMethods> = {
       needed: answer.needed.map(formatPermission),
       layers: answer.layers.map((said) => ({ ...said, of: ownerOfLayer(said.layer, actor) })),
       reason: answer.reason,
-      grantors: await grantorsFor(answer, { ...at, actor }),
+      grantors: await grantorsFor(answer, { ...at, actor }, at.actor),
     };
   },
 };
