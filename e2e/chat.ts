@@ -1,5 +1,6 @@
 import type { Chat } from "@gatehouse/client/chat";
 import { AbstractChat, type ChatState, type ChatStatus, type UIMessage } from "ai";
+import { textOf } from "./said.ts";
 
 /** A chat of the AI SDK, as `useChat` has one, without React. */
 export class TestChat extends AbstractChat<UIMessage> {
@@ -27,6 +28,6 @@ export class TestChat extends AbstractChat<UIMessage> {
 
   /** What it shows: who says what. */
   shown(): string[] {
-    return this.messages.map(({ role, parts }) => `${role}: ${parts.map((part) => (part.type === "text" ? part.text : "")).join("")}`);
+    return this.messages.map((message) => `${message.role}: ${textOf(message)}`);
   }
 }

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { exitCodes } from "../packages/cli/src/exit.ts";
 import { makeWorkplace, type Workplace } from "./agents.ts";
 import { type Home, ME, makeHome, me, meJson, start, until } from "./run.ts";
+import { textOf } from "./said.ts";
 import { atTerminal } from "./terminal.ts";
 
 const CTRL_C = "\u0003";
@@ -14,11 +15,7 @@ let home: Home;
 const helper = chatAgent({
   id: "helper",
   async *run({ uiMessages, signal }) {
-    const said =
-      uiMessages
-        .at(-1)
-        ?.parts.map((part) => (part.type === "text" ? part.text : ""))
-        .join("") ?? "";
+    const said = textOf(uiMessages.at(-1));
     if (said === "fail") throw new Error("a secret of the agent");
     yield { type: "text-start", id: "1" };
     for (const delta of [`${uiMessages.length}: `, said, "\n\tand\u001b[31m more"]) yield { type: "text-delta", id: "1", delta };

@@ -14,6 +14,7 @@ import { connectMcp, homeWithKey } from "./mcp.ts";
 import { startModel } from "./model.ts";
 import { moment } from "./moment.ts";
 import { until } from "./run.ts";
+import { textOf } from "./said.ts";
 
 let place: Workplace;
 let pat: string;
@@ -33,11 +34,7 @@ beforeAll(async () => {
     chatAgent({
       id: "echo",
       async *run({ uiMessages, signal }) {
-        const said =
-          uiMessages
-            .at(-1)
-            ?.parts.map((part) => (part.type === "text" ? part.text : ""))
-            .join("") ?? "";
+        const said = textOf(uiMessages.at(-1));
         yield { type: "text-start", id: "1" };
         yield { type: "text-delta", id: "1", delta: said };
         if (said === "hang") {

@@ -1,7 +1,5 @@
 import type { UIMessage } from "ai";
 
-/** The text that a message begins with. */
-export function textOf(message: UIMessage | undefined): string {
-  const [part] = message?.parts ?? [];
-  return part?.type === "text" ? part.text : "";
-}
+/** All text of a message. */
+export const textOf = (message: Pick<UIMessage, "parts"> | undefined): string =>
+  message?.parts.map((part) => (part.type === "text" ? part.text : "")).join("") ?? "";
