@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     include: ["packages/**/*.test.ts", "e2e/**/*.test.ts"],
     globalSetup: ["e2e/postgres.setup.ts"],
+    reporters: ["default", "./e2e/failed.reporter.ts"],
     testTimeout: 60_000,
     hookTimeout: 60_000,
     // Many of the tests start processes of their own: two files at a time keep small machines responsive.

@@ -7,7 +7,9 @@ export async function openLine(address: string) {
   const path = `${url.searchParams.get("host")}/.s.PGSQL.5432`;
   const open = new Set<Socket>();
   let stopped = false;
+  let asked = 0;
   const relay = createServer((client) => {
+    if (stopped) asked++;
     const upstream = connect(path);
     for (const [from, to] of [
       [client, upstream],
@@ -37,8 +39,11 @@ export async function openLine(address: string) {
     /** From now on nothing passes, and nobody is told: as if the database were frozen. */
     stop(): void {
       stopped = true;
+      asked = 0;
       for (const socket of open) socket.pause();
     },
+    /** How many connections were asked for since it was stopped. */
+    asked: () => asked,
     go(): void {
       stopped = false;
       for (const socket of open) socket.resume();

@@ -1,10 +1,14 @@
 import { expect, test } from "vitest";
-import { startTestServer } from "./harness.ts";
+import { openLine } from "./database-line.ts";
+import { makeDatabase, startTestServer } from "./harness.ts";
+import { until } from "./run.ts";
 
 /** Less than a connection is kept alive for, more than a busy machine needs. */
 const BOUND_MS = 8000;
 const ROUNDS = 8;
 const CALLERS = 16;
+
+type Line = Awaited<ReturnType<typeof openLine>>;
 
 test("a server that is told to stop while it is busy answers what it has begun, and stops", { timeout: 120_000 }, async () => {
   for (let round = 0; round < ROUNDS; round++) {
@@ -26,4 +30,24 @@ test("a server that is told to stop while it is busy answers what it has begun, 
     expect(performance.now() - told, `round ${round}`).toBeLessThan(BOUND_MS);
     await Promise.all(callers);
   }
+});
+
+test.each([
+  ["and stays so", () => {}],
+  ["and is back at that moment", (line: Line) => setImmediate(line.go)],
+])("a server whose database is frozen %s stops all the same", { timeout: 120_000 }, async (_how, then) => {
+  const line = await openLine(await makeDatabase());
+  for (let round = 0; round < 3; round++) {
+    const server = await startTestServer({ DATABASE_URL: line.url });
+    line.stop();
+    // Each of its lines was given up by now, and is asked for anew.
+    await until("it has noticed", () => line.asked() >= 4);
+    const told = performance.now();
+    const closed = server.close();
+    then(line);
+    await closed;
+    expect(performance.now() - told, `round ${round}`).toBeLessThan(BOUND_MS);
+    line.go();
+  }
+  await line.close();
 });

@@ -62,7 +62,7 @@ export interface Server {
  * @param mcp loads what speaks to MCP clients; left out, there is no such door
  */
 export async function startServer(config: Config, opening = openConfiguredDatabase(config), mcp?: LoadMcp): Promise<Server> {
-  const started: (() => Promise<void>)[] = [];
+  const started: (() => void | Promise<void>)[] = [];
   const close = async () => {
     for (const stop of started.splice(0).reverse()) await stop();
   };
@@ -102,7 +102,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     };
     await tidy();
     const tidying = setInterval(() => tidy().catch((cause) => log.error({ cause: loggable(cause) }, "not tidied up")), TIDY_MS);
-    started.push(async () => clearInterval(tidying.unref()));
+    started.push(() => clearInterval(tidying.unref()));
     const jwt = new Jwt(publicUrl, keys);
     const issuers = new TrustedIssuers(config.trustedIssuers);
     const ground = { sql: database.sql, auth, origins, readToken: createReadToken({ jwt, issuers }) };

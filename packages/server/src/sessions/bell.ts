@@ -64,13 +64,16 @@ export function openBell(address: string, log: Logger): Bell {
       if (processId === own) heardAt = performance.now();
       else for (const topic of payload.split(" ")) ring(topic);
     });
-    await client.connect();
-    await client.query(`listen ${CHANNEL}`);
-    const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
-    own = rows[0]?.pid;
-    ringAll(); // what came before, nobody has heard
-    await Promise.race([ended, tellOthers(client, () => heardAt)]);
-    client.connection.stream.destroy();
+    try {
+      await client.connect();
+      await client.query(`listen ${CHANNEL}`);
+      const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
+      own = rows[0]?.pid;
+      ringAll(); // what came before, nobody has heard
+      await Promise.race([ended, tellOthers(client, () => heardAt)]);
+    } finally {
+      client.connection.stream.destroy();
+    }
   }
 
   /** Tells what rings here, and something in any case from time to time. @throws when the line is lost, or silent */
@@ -103,7 +106,7 @@ export function openBell(address: string, log: Logger): Bell {
 
   const listening = (async () => {
     while (!closed) {
-      await listen().catch((cause: unknown) => log.warn({ cause: loggable(cause) }, "the log's line is lost"));
+      await listen().catch((cause: unknown) => closed || log.warn({ cause: loggable(cause) }, "the log's line is lost"));
       if (closed) return;
       await new Promise<void>((resolve) => {
         wake = resolve;
@@ -153,7 +156,7 @@ export function openBell(address: string, log: Logger): Bell {
       wake();
       speak();
       ringAll();
-      await line?.end().catch(() => {});
+      line?.connection.stream.destroy(); // politely, one would wait for a database that may be frozen
       await listening;
     },
   };

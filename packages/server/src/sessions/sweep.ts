@@ -8,11 +8,14 @@ const EVERY_MS = 500;
 /** Most rows that one sweep deals with, so that servers share the work. */
 const AT_ONCE = 100;
 
-/** Ends what time ends: runs whose worker is silent for longer than its lease, and sessions that expire. */
-export function startSweeping(sql: Database, log: Logger): () => Promise<void> {
+/**
+ * Ends what time ends: runs whose worker is silent for longer than its lease, and sessions that expire.
+ * @returns stops it. A sweep that is under way ends with the database, which may be frozen: that is not waited for
+ */
+export function startSweeping(sql: Database, log: Logger): () => void {
   let stopped = false;
   let wake = () => {};
-  const sweeping = (async () => {
+  void (async () => {
     while (!stopped) {
       await sweep(sql).catch((cause: unknown) => log.debug({ cause: loggable(cause) }, "a sweep failed"));
       if (stopped) return;
@@ -25,10 +28,9 @@ export function startSweeping(sql: Database, log: Logger): () => Promise<void> {
       });
     }
   })();
-  return async () => {
+  return () => {
     stopped = true;
     wake();
-    await sweeping;
   };
 }
 
