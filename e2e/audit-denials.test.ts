@@ -1,3 +1,4 @@
+import { userApi } from "@gatehouse/protocol";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { makeWorld, must, type World } from "./changes.ts";
 import { startTestServer } from "./harness.ts";
@@ -65,6 +66,7 @@ test("the line tells who was refused what, for whom, where and why", async () =>
   const agent = await must(server, bob.session, "apiKey.create", { name: "k", agent: botless });
   const ceiling = await must(server, ada.session, "apiKey.create", { name: "limited", ceiling: ["read:tasks"] });
   const pat = await must(server, ada.session, "apiKey.create", { name: "pat" });
+  const member = await must(server, bob.session, "apiKey.create", { name: "member" });
 
   const cases = [
     {
@@ -99,10 +101,29 @@ test("the line tells who was refused what, for whom, where and why", async () =>
       reason: "user-only",
       where: null,
     },
+    // Who is in the space that the params name is refused there.
+    {
+      credential: agent,
+      actor: botless,
+      owner: bob.id,
+      via: "agent_key",
+      method: "token.create",
+      params: { space: space.slug, scope: ["admin:groups"] },
+      reason: "scope",
+    },
+    {
+      credential: member,
+      actor: bob.id,
+      owner: null,
+      via: "pat",
+      method: "space.rename",
+      params: { slug: space.slug, name: "Taken over" },
+      reason: "permission",
+    },
   ];
   for (const { credential, actor, owner, via, method, params, reason, where = space.id } of cases) {
     const known = (await rows()).length;
-    const headers = where === null ? { authorization: `Bearer ${credential.key}` } : inside(credential.key);
+    const headers = method in userApi ? { authorization: `Bearer ${credential.key}` } : inside(credential.key);
     const answer = await server.post(JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }), headers);
     expect(JSON.parse(answer.text).error.data, method).toMatchObject({ code: "FORBIDDEN", reason });
     const found = (await rows()).slice(known);

@@ -205,6 +205,35 @@ test("signing up: nothing works before the address is confirmed, by a click in t
   expect(await said(page)).toBe("You are signed out.");
 });
 
+test("who has no account yet, or forgot the password, when a program asks, goes on with it after that", async () => {
+  const [email, password] = ["midway@example.com", "a password of their own"];
+  const home = await makeHome();
+  const running = await beginLogin(home, server.url);
+  const { page } = await openWindow();
+  await page.goto(running.address);
+  await follow(page, 'a[href^="/reset-password?"]');
+  await follow(page, 'a[href^="/sign-in?"]');
+  await follow(page, 'a[href^="/sign-up?"]');
+  await fill(page, "#name", "Mid Way");
+  await fill(page, "#email", email);
+  await fill(page, "#new", password);
+  await ask(page, "form#make button");
+  const mailed = await page.browserContext().newPage();
+  await mailed.emulateFocusedPage(true);
+  await mailed.goto(await linkTo(email));
+  await follow(mailed, "form#confirm button");
+  expect(await said(mailed)).toMatch(/is confirmed/);
+
+  await follow(page, 'a[href^="/sign-in?"]');
+  expect(await shown(page)).toContain("asks you to sign in");
+  await fill(page, "#email", email);
+  await fill(page, "#secret", password);
+  await follow(page, "form#password button");
+  await follow(page, 'button[value="yes"]');
+  expect((await running.finished).code).toBe(0);
+  expect((await meJson(home, ["whoami"])).email).toBe(email);
+});
+
 test("whoever tries too often is told how long to wait, and whoever has no connection is told so", async () => {
   const alone = await startTestServer();
   const { page } = await openWindow();

@@ -52,7 +52,7 @@ export async function recordChange(sql: Sql, audited: Audited, { target, spaceId
  */
 export async function recordDenial(sql: Database, audited: Audited, refusal: Refusal): Promise<void> {
   const columns = columnsOf(audited);
-  const spaceId = audited.actor.standing?.space.id ?? null;
+  const spaceId = refusal.spaceId ?? audited.actor.standing?.space.id ?? null;
   const minute = new Date(Math.floor(Date.now() / 60_000) * 60_000).toISOString();
   await sql.begin(async (tx) => {
     await tx`set local lock_timeout = '1s'`;

@@ -179,16 +179,17 @@ export const spaceAdmin = <Input>(pick: Pick<Input>): Need<Input> => ({
   label: "space admin",
   text: "the caller is an admin on the roster of the space named",
   async check(input, { actor, sql }) {
-    const [row] = await sql<{ admin: boolean }[]>`
-      select m.admin from live_members m join spaces s on s.id = m.space_id
+    const [row] = await sql<{ admin: boolean; spaceId: string }[]>`
+      select m.admin, s.id as space_id from live_members m join spaces s on s.id = m.space_id
       where s.slug = ${pick(input)} and m.principal_id = ${actor.principal.id}`;
     if (!row) throw new Refusal("NOT_FOUND", STRANGER);
     if (!row.admin)
-      throw new Refusal("FORBIDDEN", "Only an admin of this space may do this. Ask one of its admins.", {
-        reason: "permission",
-        missing: [formatPermission({ action: actions[2] })],
-        layer: "grants",
-      });
+      throw new Refusal(
+        "FORBIDDEN",
+        "Only an admin of this space may do this. Ask one of its admins.",
+        { reason: "permission", missing: [formatPermission({ action: actions[2] })], layer: "grants" },
+        { spaceId: row.spaceId },
+      );
   },
 });
 
@@ -209,11 +210,8 @@ export const withinLayers = <Input>(pick: Pick<Input, { space: string; scope: re
     throw new Refusal(
       "FORBIDDEN",
       `Your credential lacks ${missing.map(({ text }) => text).join(", ")} there. Ask for less, or be granted it first.`,
-      {
-        reason: "scope",
-        missing: missing.map(({ text }) => text),
-        layer,
-      },
+      { reason: "scope", missing: missing.map(({ text }) => text), layer },
+      { spaceId: standing.space.id },
     );
   },
 });

@@ -6,12 +6,23 @@ export class Refusal extends Error {
   override readonly name = "Refusal";
   readonly code: ErrorCode;
   readonly details: Omit<ErrorData, "code" | "requestId">;
+  /** The space that the params named, for its record alone. */
+  readonly spaceId: string | undefined;
 
-  /** @param options.cause why, for the log alone: it never reaches the caller */
-  constructor(code: ErrorCode, message: string = errors[code].message, details: Refusal["details"] = {}, options?: ErrorOptions) {
+  /**
+   * @param options.cause why, for the log alone: it never reaches the caller
+   * @param options.spaceId where it was refused, if the caller is there but did not come in by that space's door
+   */
+  constructor(
+    code: ErrorCode,
+    message: string = errors[code].message,
+    details: Refusal["details"] = {},
+    { spaceId, ...options }: ErrorOptions & { spaceId?: string } = {},
+  ) {
     super(message, options);
     this.code = code;
     this.details = details;
+    this.spaceId = spaceId;
   }
 
   /** The error object of the answer. */

@@ -14,6 +14,8 @@ interface Visit {
   person: Person | undefined;
   /** The page of ours they were on the way to. */
   next: string | undefined;
+  /** The query with which a page beside this one is opened for the same, with its question mark. */
+  onward: string;
 }
 
 /** What a page shows. */

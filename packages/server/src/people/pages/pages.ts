@@ -64,7 +64,8 @@ export function addPages(app: FastifyInstance, house: House): void {
     app.get(path, { helmet: { contentSecurityPolicy, referrerPolicy }, errorHandler }, async (request, reply) => {
       const { search, searchParams } = new URL(request.url, house.publicUrl);
       const next = pageOf(searchParams.get("callback"), house.publicUrl);
-      const view = await page({ house, request, search, query: searchParams, person: await personOf(house, request), next });
+      const onward = onwardOf(searchParams);
+      const view = await page({ house, request, search, query: searchParams, person: await personOf(house, request), next, onward });
       return typeof view === "string" ? reply.redirect(view) : show(reply, view, next);
     });
   // Who types the bare address wants to come in.
@@ -77,6 +78,12 @@ export function addPages(app: FastifyInstance, house: House): void {
       reply.type(TYPES[extname(file)] ?? "text/plain").send(text),
     );
   }
+}
+
+/** The query for another page on the way to the same: without what came of this one. */
+function onwardOf(query: URLSearchParams): string {
+  const kept = [...query].filter(([name]) => name !== "error" && name !== "done");
+  return kept.length > 0 ? `?${new URLSearchParams(kept)}` : "";
 }
 
 /** The path and query of one of our pages; undefined for whatever else an address may ask to go to. */

@@ -3,7 +3,7 @@ import { html } from "./html.ts";
 import type { Page } from "./page.ts";
 
 /** Forgot the password: asks for a mail; with the token of the mail in its fragment, for the new password. */
-export const resetPassword: Page = ({ house }) => ({
+export const resetPassword: Page = ({ house, onward }) => ({
   title: "A new password",
   script: "reset-password.js",
   body: html`
@@ -23,5 +23,5 @@ ${
 <p id="rule" class="fine">At least ${PASSWORD_LENGTH.min} characters. Whatever is signed in as you will be signed out.</p>
 <button>Change the password</button>
 </form>
-<p class="aside"><a href="/sign-in">Back to signing in</a></p>`,
+<p class="aside"><a href="/sign-in${onward}">Back to signing in</a></p>`,
 });

@@ -22,7 +22,7 @@ const problems = new Map([
 ]);
 
 /** Signing in: by password, by passkey, or through another provider. Continues what it was opened for. */
-export const signIn: Page = async ({ house, query, person, next }) => {
+export const signIn: Page = async ({ house, query, person, next, onward }) => {
   const program = query.has("sig") ? await programOf(house, query.get("client_id")) : undefined;
   const error = query.get("error");
   if (person && !program && !error) return next ?? "/account";
@@ -44,14 +44,14 @@ ${program && html`<p class="lead">${program.name} asks you to sign in.</p>`}
 <input id="secret" name="password" type="password" autocomplete="current-password" required>
 <button>Sign in</button>
 </form>
-<p id="unverified" class="aside" hidden><a href="/verify-email">Send the mail again</a></p>
+<p id="unverified" class="aside" hidden><a href="/verify-email${onward}">Send the mail again</a></p>
 <div class="others">
 <button id="passkey" type="button" class="quiet">Sign in with a passkey</button>
 ${oidcProviders.map(({ id, name }) => html`<button type="button" class="quiet" data-provider="${id}">Continue with ${name}</button>`)}
 </div>
 <p class="aside">
-${house.mails && html`<a href="/reset-password">Forgot your password?</a>`}
-${signUp === "open" && html`<a href="/sign-up">Create an account</a>`}
+${house.mails && html`<a href="/reset-password${onward}">Forgot your password?</a>`}
+${signUp === "open" && html`<a href="/sign-up${onward}">Create an account</a>`}
 </p>`,
   };
 };

@@ -3,7 +3,7 @@ import { html } from "./html.ts";
 import type { Page } from "./page.ts";
 
 /** Making an account by oneself, where the operator lets people. */
-export const signUp: Page = ({ house }) =>
+export const signUp: Page = ({ house, onward }) =>
   house.config.signUp === "open"
     ? {
         title: "Create an account",
@@ -19,10 +19,10 @@ export const signUp: Page = ({ house }) =>
 <p id="rule" class="fine">At least ${PASSWORD_LENGTH.min} characters.</p>
 <button>Create the account</button>
 </form>
-<p class="aside"><a href="/sign-in">I have an account</a></p>`,
+<p class="aside"><a href="/sign-in${onward}">I have an account</a></p>`,
       }
     : {
         title: "Create an account",
         problem: "On this server people do not make accounts by themselves. Ask whoever runs it for one.",
-        body: html`<p class="aside"><a href="/sign-in">Back to signing in</a></p>`,
+        body: html`<p class="aside"><a href="/sign-in${onward}">Back to signing in</a></p>`,
       };

@@ -2,7 +2,7 @@ import { html } from "./html.ts";
 import type { Page } from "./page.ts";
 
 /** Confirms an e-mail address, with the token of the mail in its fragment; without one, asks for another mail. */
-export const verifyEmail: Page = ({ house }) => ({
+export const verifyEmail: Page = ({ house, onward }) => ({
   title: "Confirm your e-mail address",
   script: "verify-email.js",
   body: html`
@@ -20,5 +20,5 @@ ${
     : html`<p>This server sends no mail. Whoever runs it can confirm your address.</p>`
 }
 </form>
-<p class="aside"><a href="/sign-in">Back to signing in</a></p>`,
+<p class="aside"><a href="/sign-in${onward}">Back to signing in</a></p>`,
 });
