@@ -63,7 +63,7 @@ test("a stream ends when the token expires by which it was opened, on a server w
   const opened = Date.now();
   expect(await answered.text()).toContain("access ended");
   expect(Date.now() - opened).toBeLessThan(20_000);
-}, 60_000);
+});
 
 test("what is limited learns no names, unless it is said: not by the token of a session, in somebody's browser", async () => {
   const { token } = await place.must("session.create", { task: "late" });

@@ -58,9 +58,7 @@ test("a log is followed from any place, as it grows, until its session is over",
   await following(target, session, { after: events.length }).over;
 });
 
-test("lines that break anywhere, in the middle of an event or of a character, lose nothing and repeat nothing", {
-  timeout: 120_000,
-}, async () => {
+test("lines that break anywhere, in the middle of an event or of a character, lose nothing and repeat nothing", async () => {
   const session = await open();
   const line = await cutter();
   line.breaksAfter = (count) => 3000 * count;

@@ -44,7 +44,7 @@ beforeAll(async () => {
     () => `the page is served by a server which said:\n${web.stderr()}`,
     () => web.stdout().includes(`Open ${address}`),
   );
-}, 120_000);
+});
 afterAll(async () => {
   await at.close();
   model.close();
@@ -76,9 +76,7 @@ test("docs/chat.md quotes the example", async () => {
   }
 });
 
-test("a conversation on the page: said, streamed, gone on with after a reload, stopped, asked again, and closed", {
-  timeout: 180_000,
-}, async () => {
+test("a conversation on the page: said, streamed, gone on with after a reload, stopped, asked again, and closed", async () => {
   const { page, complaints } = await openWindow(800);
   await page.goto(address);
   await page.waitForSelector("textarea");

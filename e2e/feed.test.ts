@@ -109,7 +109,7 @@ test("what was read before it changed is not kept", async () => {
   expect(await name()).toBe("After");
 });
 
-test("a server that is paused while something is revoked does not accept it when it goes on", { timeout: 120_000 }, async () => {
+test("a server that is paused while something is revoked does not accept it when it goes on", async () => {
   const database = await makeDatabase();
   const { server } = await startOn(database);
   const wire = await tapWire(database);
@@ -131,7 +131,7 @@ test("a server that is paused while something is revoked does not accept it when
   await paused.stop();
 });
 
-test("a database that restarts, and is changed before it is listened to again, takes nobody in", { timeout: 120_000 }, async () => {
+test("a database that restarts, and is changed before it is listened to again, takes nobody in", async () => {
   const folder = await mkdtemp(join(tmpdir(), "gatehouse-feed-"));
   await chmod(folder, 0o755); // run as root, Postgres is another user
   after.push(() => rm(folder, { recursive: true, force: true }));

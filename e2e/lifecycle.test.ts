@@ -128,7 +128,7 @@ test("two servers do not share a data folder; the second says what to do", async
   await first.stop();
 });
 
-test("of servers that start at once on one data folder exactly one wins, and stays well", { timeout: 180_000 }, async () => {
+test("of servers that start at once on one data folder exactly one wins, and stays well", async () => {
   const home = await makeHome();
   for (let round = 0; round < 5; round++) {
     const starts = Array.from({ length: 4 }, () => start(process.execPath, [ME, "up"], { ...home.env, PORT: "0" }));

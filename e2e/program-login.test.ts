@@ -102,7 +102,7 @@ test("a tool that waits for an answer ends with the login, and with the membersh
     await end(login);
     expect((await asked).code).toMatch(/UNAUTHENTICATED|NOT_FOUND|UNKNOWN/);
   }
-}, 30_000);
+});
 
 test("of many who call at once, each is who they are", async () => {
   const own = await signIn();

@@ -21,7 +21,7 @@ function usablePort(port = DEFAULT_PORT): Promise<number> {
 const inShell = (step: Step): Step =>
   step.language === "ts" ? { ...step, code: `(cd e2e && ME_API_KEY=$KEY '${process.execPath}' -e '${step.code}')` } : step;
 
-test("the quick start and the first conversation work as they are written, and print what they say", { timeout: 180_000 }, async () => {
+test("the quick start and the first conversation work as they are written, and print what they say", async () => {
   const port = await usablePort();
   const readme = (await readFile(join(ROOT, "README.md"), "utf8")).replaceAll(String(DEFAULT_PORT), String(port));
   const [quickStart = ""] = /^## Quick start$[\s\S]*?(?=^## Where to go)/m.exec(readme) ?? [];

@@ -41,7 +41,7 @@ export interface Home {
 export const ME = join(import.meta.dirname, "..", "packages", "cli", "src", "main.ts");
 
 const POLL_MS = 20;
-const DEADLINE_MS = 30_000;
+const DEADLINE_MS = 60_000;
 const folders: string[] = [];
 const children = new Set<ChildProcess>();
 

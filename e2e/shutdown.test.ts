@@ -10,7 +10,7 @@ const CALLERS = 16;
 
 type Line = Awaited<ReturnType<typeof openLine>>;
 
-test("a server that is told to stop while it is busy answers what it has begun, and stops", { timeout: 120_000 }, async () => {
+test("a server that is told to stop while it is busy answers what it has begun, and stops", async () => {
   for (let round = 0; round < ROUNDS; round++) {
     const server = await startTestServer();
     const { session } = await server.user("Alice");
@@ -35,7 +35,7 @@ test("a server that is told to stop while it is busy answers what it has begun, 
 test.each([
   ["and stays so", () => {}],
   ["and is back at that moment", (line: Line) => setImmediate(line.go)],
-])("a server whose database is frozen %s stops all the same", { timeout: 120_000 }, async (_how, then) => {
+])("a server whose database is frozen %s stops all the same", async (_how, then) => {
   const line = await openLine(await makeDatabase());
   for (let round = 0; round < 3; round++) {
     const server = await startTestServer({ DATABASE_URL: line.url });

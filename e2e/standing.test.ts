@@ -33,7 +33,7 @@ beforeAll(async () => {
     await sql`
       insert into api_keys (id, principal_id, name, hash, hint)
       values (uuidv7(), ${id}, ${of}, ${hashKey(keys[of])}, ${hintOfKey(keys[of])})`;
-}, 120_000);
+});
 afterAll(async () => {
   await server.close();
   await wire.close();
