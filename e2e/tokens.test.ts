@@ -68,6 +68,16 @@ test("what the credential lacks is refused with all that is missing, and nothing
   expect(error?.data).toMatchObject({ code: "FORBIDDEN", reason: "scope", missing: ["read:tasks:other", "admin:tasks:support"] });
 });
 
+test("the largest scope makes a token that is good; a larger one is refused, not minted", async () => {
+  // Of 63 characters each but the first, and the spaces between them.
+  const largest = Array.from({ length: 64 }, (_, i) => `read:tasks:${String(i).padStart(i === 0 ? 53 : 52, "t")}`);
+  expect(largest.join(" ")).toHaveLength(4096);
+  const { token } = await mint(ada.session, largest.join(" "));
+  expect((await must("whoami", {}, token)).credential.scope).toHaveLength(64);
+  const { error } = await server.call(ada.session, "token.create", { space: slug, scope: [`${largest[0]}t`, ...largest.slice(1)] });
+  expect(error).toMatchObject({ message: expect.stringContaining("at most 4096 characters"), data: { code: "INVALID_PARAMS" } });
+});
+
 test("a token is exchanged for a narrower and shorter one, never for a wider or longer one", async () => {
   const wide = await mint(bot.key, "write:tasks:support", { ttlSeconds: 60 });
   const narrow = await mint(wide.token, "read:tasks:support", { ttlSeconds: 3600 });

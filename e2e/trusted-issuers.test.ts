@@ -15,7 +15,7 @@ let world: TokenWorld;
 let plain: TestServer;
 let server: TestServer;
 
-const trusting = (more: object = {}) => {
+const trusting = (more: object = {}, settings: Record<string, string> = {}) => {
   const rules = [
     {
       claims: { sub: "repo:acme/app:*", environment: "production" },
@@ -28,7 +28,7 @@ const trusting = (more: object = {}) => {
     { claims: { sub: "nobody" }, principal: crypto.randomUUID(), scope: ["admin"] },
   ];
   const TRUSTED_ISSUERS = JSON.stringify([{ issuer: issuer.url, audience: "gatehouse", rules, ...more }]);
-  return startTestServer({ DATABASE_URL: databaseUrl, TRUSTED_ISSUERS });
+  return startTestServer({ DATABASE_URL: databaseUrl, TRUSTED_ISSUERS, ...settings });
 };
 
 beforeAll(async () => {
@@ -154,6 +154,27 @@ test("of such a token is minted only what is within its scope, and nothing that 
   const bound = await issuer.token({ environment: "production" });
   const elsewhere = await must(server, world.ada.session, "space.create", { name: "Elsewhere" });
   expect((await server.call(bound, "token.create", { space: elsewhere.slug, scope: ["read"] })).error?.data.code).toBe("NOT_FOUND");
+});
+
+test("what is minted of such a token ends with the rule, also what was minted of that, and what a session gave", async () => {
+  const at = { ...world, server };
+  await must(server, world.ada.session, "task.register", { task: "deploy" }, world.space.slug);
+  const token = await issuer.token({ environment: "production" });
+  const first = await mint(at, token, "write:tasks:deploy");
+  const second = await mint(at, first.token, "write:tasks:deploy");
+  const started = await must(server, token, "session.create", { task: "deploy" }, world.space.slug);
+  const made = [first.token, second.token, started.token];
+  // The same server, as its operator has started it again.
+  const again = { PUBLIC_URL: server.url };
+  const goodAt = async (restarted: Promise<TestServer>) => {
+    const where = await restarted;
+    const good = await Promise.all([world.bot.key, ...made].map((one) => isGood(where, one)));
+    await where.close();
+    return good;
+  };
+  expect(await goodAt(trusting({}, again)), "nothing was changed").toEqual([true, true, true, true]);
+  expect(await goodAt(trusting({ audience: "elsewhere" }, again))).toEqual([true, false, false, false]);
+  expect(await goodAt(trusting({}, { ...again, TRUSTED_ISSUERS: "[]" }))).toEqual([true, false, false, false]);
 });
 
 test.each<[string, unknown, RegExp]>([

@@ -8,8 +8,14 @@ export const MAX_TOKEN_SECONDS = 86_400;
 /** What a token lives if nothing else is asked for: an hour. */
 export const DEFAULT_TOKEN_SECONDS = 3600;
 
+/** Longest scope of a token, in characters with a space between: what carries it must fit into a header. */
+const MAX_SCOPE = 4096;
 /** What a token may do: permissions in one space. */
-const Scope = z.array(PermissionText).min(1).max(64);
+const Scope = z
+  .array(PermissionText)
+  .min(1)
+  .max(64)
+  .refine((scope) => scope.join(" ").length <= MAX_SCOPE, `must be at most ${MAX_SCOPE} characters in all: ask for a path above them`);
 const Slug = z.string().regex(/^[a-z0-9]{12}$/, "must be the slug of a space: 12 letters and digits");
 const Presented = z.string().min(1);
 

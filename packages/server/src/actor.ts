@@ -26,6 +26,8 @@ export interface Actor {
     readonly resource?: string;
     /** Slug of the only space it is good in; absent = any. */
     readonly space?: string | undefined;
+    /** The rule of the configuration by which another issuer's token came in, from which this is or was minted. */
+    readonly rule?: string;
     /** What a token that is minted from it hangs on, besides the credential itself. */
     readonly source?: Source;
   };

@@ -13,10 +13,17 @@ const FETCH_TIMEOUT_MS = 3000;
 /** The OIDC issuers whose tokens are accepted, each mapped to a principal by rules of the configuration. */
 export class TrustedIssuers {
   readonly #trusted: readonly TrustedIssuer[];
+  readonly #digests: ReadonlySet<string>;
   readonly #keys = new Map<string, Promise<JWTVerifyGetKey>>();
 
   constructor(trusted: readonly TrustedIssuer[]) {
     this.#trusted = trusted;
+    this.#digests = new Set(trusted.flatMap((issuer) => issuer.rules.map((rule) => digestOf(issuer, rule))));
+  }
+
+  /** Whether a rule stands by which something came in: as it was written then, word for word. */
+  stands(rule: string): boolean {
+    return this.#digests.has(rule);
   }
 
   /**
@@ -43,7 +50,15 @@ export class TrustedIssuers {
     return {
       principal,
       owner,
-      credential: { via: "jwt", id: idOf(token), expiresAt: ends.toISOString(), ceiling: null, scope, space: rule.space },
+      credential: {
+        via: "jwt",
+        id: idOf(token),
+        expiresAt: ends.toISOString(),
+        ceiling: null,
+        scope,
+        space: rule.space,
+        rule: digestOf(trusted, rule),
+      },
     };
   }
 
@@ -68,6 +83,12 @@ export class TrustedIssuers {
     return keys;
   }
 }
+
+/** What the operator wrote of an issuer and of one rule, in short. */
+const digestOf = ({ rules: _, ...issuer }: TrustedIssuer, rule: TrustedIssuer["rules"][number]): string =>
+  createHash("sha256")
+    .update(JSON.stringify([issuer, rule]))
+    .digest("hex");
 
 /** The key set where the configuration says, else where the discovery document does. @throws TokenError */
 async function openKeys(issuer: string, configured: string | undefined): Promise<JWTVerifyGetKey> {

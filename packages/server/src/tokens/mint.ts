@@ -21,16 +21,16 @@ interface Wanted {
  */
 export async function mintToken(sql: Sql, jwt: Jwt, actor: Actor, { space, scope, ttlSeconds, mayAct }: Wanted) {
   const { key, session, login, token: parent, actorKey } = actor.credential.source ?? {};
-  const { scope: above, under = [] } = actor.credential;
+  const { scope: above, under = [], rule } = actor.credential;
   const id = uuidv7();
   // In whole seconds, as the claim is.
   const [row] = await sql<{ issuedAt: number; expires: number; expiresAt: string }[]>`
-    insert into tokens (id, principal_id, space_id, scope, under, expires_at, key_id, key_hash, session_id, login_id, parent_id, may_act_id, actor_id, actor_key_id, actor_key_hash)
+    insert into tokens (id, principal_id, space_id, scope, under, expires_at, key_id, key_hash, session_id, login_id, parent_id, may_act_id, actor_id, actor_key_id, actor_key_hash, rule)
     values (${id}, ${actor.principal.id}, ${space.id}, ${[...scope]},
             ${sql.json([...(above ? [above] : []), ...under].map((layer) => layer.map(formatPermission)))},
             date_trunc('second', least(date_trunc('second', now()) + make_interval(secs => ${ttlSeconds}), ${actor.credential.expiresAt}::timestamptz)),
             ${key?.id ?? null}, ${key?.hash ?? null}, ${session ?? null}, ${login ?? null}, ${parent ?? null}, ${mayAct ?? null},
-            ${actor.act?.principal.id ?? null}, ${actorKey?.id ?? null}, ${actorKey?.hash ?? null})
+            ${actor.act?.principal.id ?? null}, ${actorKey?.id ?? null}, ${actorKey?.hash ?? null}, ${rule ?? null})
     returning floor(extract(epoch from now()))::integer as issued_at, extract(epoch from expires_at)::integer as expires, expires_at`;
   if (!row) throw new Error("the token was not kept");
   await sql`

@@ -26,7 +26,10 @@ export const createReadToken =
       const issuer = readIssuer(token);
       if (issuer !== jwt.issuer) return { actor: await issuers.read(sql, token, issuer) };
       const { jti, sub } = await jwt.verify(sql, token);
-      return await readRow(sql, jti, sub);
+      const read = await readRow(sql, jti, sub);
+      const { rule } = read.actor.credential;
+      if (rule !== undefined && !issuers.stands(rule)) throw new TokenError("the rule is gone by which it came in");
+      return read;
     } catch (error) {
       if (error instanceof TokenError) throw unauthenticated(`token: ${error.message}`);
       throw error;
@@ -52,6 +55,7 @@ interface TokenRow {
   actCeiling: string[] | null;
   actorKeyId: string | null;
   actorKeyHash: Uint8Array | null;
+  rule: string | null;
 }
 
 /** The row of a token: it is there while all that it hangs on is; of what ends by time alone, time is asked here. */
@@ -59,7 +63,7 @@ async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
   const ref = (p: string) =>
     sql`case when ${sql(p)}.id is not null then json_build_object('id', ${sql(p)}.id, 'kind', ${sql(p)}.kind, 'name', ${sql(p)}.name) end`;
   const [row] = await sql<TokenRow[]>`
-    select t.id, t.scope, t.under, t.expires_at, t.key_id, t.key_hash, t.session_id, t.login_id, t.may_act_id, t.actor_key_id, t.actor_key_hash, s.slug as space,
+    select t.id, t.scope, t.under, t.expires_at, t.key_id, t.key_hash, t.session_id, t.login_id, t.may_act_id, t.actor_key_id, t.actor_key_hash, t.rule, s.slug as space,
            json_build_object('id', p.id, 'kind', p.kind, 'name', p.name, 'email', u.email) as principal, ${ref("o")} as owner, k.ceiling,
            ${ref("a")} as act, ${ref("ao")} as act_owner, ak.ceiling as act_ceiling
     from tokens t
@@ -91,7 +95,17 @@ async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
   const actor: Actor = {
     principal,
     owner,
-    credential: { via: "jwt", id, expiresAt, ceiling, scope: row.scope.map(parsePermission), under, space, source },
+    credential: {
+      via: "jwt",
+      id,
+      expiresAt,
+      ceiling,
+      scope: row.scope.map(parsePermission),
+      under,
+      space,
+      source,
+      ...(row.rule !== null && { rule: row.rule }),
+    },
     ...(row.act && { act: { principal: row.act, owner: row.actOwner, ceiling: row.actCeiling?.map(parsePermission) ?? null } }),
   };
   return { actor, mayAct: row.mayActId ?? undefined };
