@@ -1,3 +1,4 @@
+import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { exitCodes } from "../packages/cli/src/exit.ts";
 import { makeWorkplace, type Workplace } from "./agents.ts";
@@ -55,6 +56,49 @@ test("--read-only and --scope reduce the token itself, and the list follows", as
   expect((await both.call("whoami")).credential.scope).toEqual(["read:tasks:echo"]);
   const much = await connectMcp((await homeWithKey(at, ["read"])).env, ["--scope", "admin"]);
   await expect(much.call("whoami")).rejects.toThrow("lacks admin");
+});
+
+test("who was granted nothing yet has the tools that need no grant, and each works", async () => {
+  const guest = await at.server.user("guest");
+  await at.server.join(at.slug, at.ada, guest);
+  const { key } = (await at.server.call(guest.session, "apiKey.create", { name: "ide" })).result;
+  const mcp = await connectMcp((await makeHome({ ME_SERVER: at.server.url, ME_API_KEY: key })).env);
+  expect((await mcp.call("whoami")).credential).toMatchObject({ via: "jwt", scope: [] });
+  const names = await namesOf(mcp);
+  const direct = new Client({ name: "tests", version: "1" });
+  const address = new URL(`${at.server.url}/mcp?space=${at.slug}`);
+  await direct.connect(new StreamableHTTPClientTransport(address, { requestInit: { headers: { authorization: `Bearer ${key}` } } }));
+  // By the key itself there are more: some that no token may call.
+  expect((await direct.listTools()).tools.map(({ name }) => name)).toEqual(expect.arrayContaining(names));
+  await direct.close();
+  expect(names).toEqual(expect.arrayContaining(["whoami", "list_spaces", "list_agents", "explain_access"]));
+  for (const name of ["list_spaces", "list_agents", "list_agent_chats", "show_space"]) await mcp.call(name);
+  await expect(mcp.call("start_agent_chat", { task: "echo" })).rejects.toThrow(/Missing: any one of write:tasks, write:sessions/);
+});
+
+test("who holds more than a token carries is told to choose", async () => {
+  const guest = await at.server.user("many");
+  await at.server.join(at.slug, at.ada, guest);
+  const grant = (n: number) => at.must("access.grant", { principal: guest.id, permission: `write:tasks:team${n}/bot` });
+  for (let n = 0; n < 66; n++) await grant(n);
+  const { key } = (await at.server.call(guest.session, "apiKey.create", { name: "ide" })).result;
+  const home = await makeHome({ ME_SERVER: at.server.url, ME_API_KEY: key });
+  expect((await (await connectMcp(home.env)).call("whoami")).credential.scope).toHaveLength(66);
+  for (let n = 66; n < 257; n++) await grant(n);
+  await expect((await connectMcp(home.env)).call("whoami")).rejects.toThrow(/You hold 257 permissions there.*me mcp --scope/);
+  const some = await connectMcp(home.env, ["--scope", "write:tasks:team7/bot"]);
+  expect((await some.call("whoami")).credential.scope).toEqual(["write:tasks:team7/bot"]);
+});
+
+test.each(["mcp", "mcp install claude --print"])("me %s with a --scope that is none says so at once", async (command) => {
+  const home = await homeWithKey(at);
+  for (const [scope, why] of [
+    ["foo bar", /The --scope "foo" must be action/],
+    [" ", /The --scope is empty/],
+  ] as const) {
+    const { code, stdout, stderr } = await me(home, [...command.split(" "), "--scope", scope], { stdin: "" });
+    expect([code, stdout, stderr]).toEqual([exitCodes.usage, "", expect.stringMatching(why)]);
+  }
 });
 
 test("a token that is given is used as it is; a secret key is refused at once", async () => {

@@ -233,6 +233,17 @@ describe("who comes in", () => {
     expect(await ask({ origin: "https://evil.example", authorization: "Bearer nonsense" })).toBe(403);
   });
 
+  test("a web page that may call can read what it is challenged with, and when to come again", async () => {
+    const answer = await fetch(address, {
+      method: "POST",
+      headers: { ...STANDARD, origin: place.server.url },
+      body: JSON.stringify(WHOAMI),
+    });
+    expect([answer.status, answer.headers.has("www-authenticate")]).toEqual([401, true]);
+    const exposed = answer.headers.get("access-control-expose-headers")?.split(/, */);
+    expect(exposed).toEqual(expect.arrayContaining(["www-authenticate", "retry-after", "x-request-id"]));
+  });
+
   test("a body that can't be read is refused after the credential, and never a fault", async () => {
     const key = { authorization: `Bearer ${pat}` };
     const send = (body: string, headers: Record<string, string> = {}) =>

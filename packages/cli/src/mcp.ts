@@ -1,4 +1,3 @@
-import { splitScope } from "@gatehouse/protocol";
 import type { Command } from "commander";
 import { addCommand } from "./command.ts";
 import { showFindings } from "./doctor.ts";
@@ -6,6 +5,7 @@ import { readSeconds } from "./duration.ts";
 import { mcpClients } from "./mcp/clients.ts";
 import type { Limits } from "./mcp/token.ts";
 import { note } from "./output.ts";
+import { readScope } from "./scope.ts";
 
 interface Options {
   space?: string;
@@ -22,7 +22,7 @@ const limiting = (command: Command) =>
 
 const limitsOf = ({ space, scope, readOnly }: Options): Limits => ({
   space,
-  scope: scope === undefined ? undefined : splitScope(scope),
+  scope: scope === undefined ? undefined : readScope(scope),
   readOnly,
 });
 
@@ -88,6 +88,6 @@ export function addMcp(program: Command): void {
 /** The same limits, as arguments of `me mcp`. */
 const argsOf = ({ space, scope, readOnly }: Options): string[] => [
   ...(space === undefined ? [] : ["--space", space]),
-  ...(scope === undefined ? [] : ["--scope", scope]),
+  ...(scope === undefined ? [] : ["--scope", readScope(scope).join(" ")]),
   ...(readOnly ? ["--read-only"] : []),
 ];

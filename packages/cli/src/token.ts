@@ -1,5 +1,5 @@
 import { exchangeToken } from "@gatehouse/client";
-import { type Inspection, splitScope } from "@gatehouse/protocol";
+import type { Inspection } from "@gatehouse/protocol";
 import type { Command } from "commander";
 import { askSecret } from "./ask.ts";
 import { addCommand, addNoun } from "./command.ts";
@@ -8,6 +8,7 @@ import { CliError } from "./exit.ts";
 import type { Me } from "./me.ts";
 import { facts, moment, note } from "./output.ts";
 import { idOf } from "./principal.ts";
+import { readScope } from "./scope.ts";
 import { findSpace } from "./space.ts";
 
 /** The slug of the space that is named, or of the one in use. */
@@ -48,7 +49,7 @@ export function addToken(program: Command): void {
       const slug = await slugOf(me, space);
       const client = await me.client();
       const mayAct = agent === undefined ? undefined : await idOf(me, await me.inSpace(slug), agent, "a");
-      const made = await client.token.create({ space: slug, scope: splitScope(scope), ttlSeconds: readSeconds(ttl), mayAct });
+      const made = await client.token.create({ space: slug, scope: readScope(scope), ttlSeconds: readSeconds(ttl), mayAct });
       return { token: made.token, expiresAt: made.expiresAt, scope: made.scope };
     },
     show: showToken,
@@ -62,7 +63,7 @@ export function addToken(program: Command): void {
     async run(me, { space, scope, ttl }: Wanted) {
       const subject = await askSecret(me, "The user's token");
       const target = await me.target();
-      return exchangeToken(target, { subject, space: await slugOf(me, space), scope: splitScope(scope), ttlSeconds: readSeconds(ttl) });
+      return exchangeToken(target, { subject, space: await slugOf(me, space), scope: readScope(scope), ttlSeconds: readSeconds(ttl) });
     },
     show: showToken,
   });

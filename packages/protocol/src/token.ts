@@ -9,13 +9,14 @@ export const MAX_TOKEN_SECONDS = 86_400;
 export const DEFAULT_TOKEN_SECONDS = 3600;
 
 /** Longest scope of a token, in characters with a space between: what carries it must fit into a header. */
-const MAX_SCOPE = 4096;
-/** What a token may do: permissions in one space. */
+export const MAX_SCOPE_LENGTH = 4096;
+/** Most permissions in it. */
+export const MAX_SCOPE = 256;
+/** What a token may do: permissions in one space. Without any, what needs none. */
 const Scope = z
   .array(PermissionText)
-  .min(1)
-  .max(64)
-  .refine((scope) => scope.join(" ").length <= MAX_SCOPE, `must be at most ${MAX_SCOPE} characters in all: ask for a path above them`);
+  .max(MAX_SCOPE)
+  .refine((scope) => scope.join(" ").length <= MAX_SCOPE_LENGTH, `must be at most ${MAX_SCOPE_LENGTH} characters in all`);
 const Slug = z.string().regex(/^[a-z0-9]{12}$/, "must be the slug of a space: 12 letters and digits");
 const Presented = z.string().min(1);
 
@@ -40,7 +41,7 @@ export const tokenMethods = {
     effect: "write",
     params: z.strictObject({
       space: Slug.describe("the space it is good in"),
-      scope: Scope.describe("what it may do there: within what your credential may"),
+      scope: Scope.describe("what it may do there: within what your credential may; empty, only what needs no permission"),
       ttlSeconds: z
         .number()
         .int()

@@ -69,7 +69,7 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
     methods: ["GET", "POST", "PATCH"],
     // Answers every OPTIONS: strict, it refuses some of them in a shape of its own.
     strictPreflight: false,
-    exposedHeaders: ["x-request-id", "retry-after", "ratelimit", "set-auth-token"],
+    exposedHeaders: ["www-authenticate", "x-request-id", "retry-after", "ratelimit", "set-auth-token"],
   });
   if (config.rateLimit > 0) await limitRates(app, config.rateLimit);
   limitFailures(app, config.failedAuthLimit);

@@ -1,6 +1,6 @@
 import { createSpaceClient, createUserClient, type Target } from "@gatehouse/client";
 import { neededScope } from "@gatehouse/mcp";
-import { effective, formatPermission, keyPrefixes, parsePermission } from "@gatehouse/protocol";
+import { effective, formatPermission, keyPrefixes, MAX_SCOPE, MAX_SCOPE_LENGTH, parsePermission } from "@gatehouse/protocol";
 import { CliError } from "../exit.ts";
 import type { Me } from "../me.ts";
 import { findSpace } from "../space.ts";
@@ -58,7 +58,7 @@ interface Minted {
   ripeAt: number;
 }
 
-/** @throws CliError "not signed in"; "forbidden" for who may do nothing that the tools do */
+/** Of who was granted nothing, the token is good for what every member may do. @throws CliError "not signed in" */
 async function mint(me: Me, { space: named, scope: asked, readOnly }: Limits): Promise<Minted> {
   const target = await me.target();
   mustNotBeSecret(typeof target.credential === "function" ? await target.credential() : target.credential);
@@ -67,10 +67,10 @@ async function mint(me: Me, { space: named, scope: asked, readOnly }: Limits): P
   const { permissions } = await createSpaceClient({ ...target, space }).access.effective();
   const wanted = readOnly ? within(asked ?? ["read"], ["read"]) : (asked ?? neededScope);
   const scope = asked && !readOnly ? asked : within(wanted, permissions);
-  if (scope.length === 0)
+  if (scope.length > MAX_SCOPE || scope.join(" ").length > MAX_SCOPE_LENGTH)
     throw new CliError(
-      "forbidden",
-      `You may do nothing in this space that these tools do. Ask one of its admins for a grant, such as write:tasks: me access grant YOU write:tasks`,
+      "usage",
+      `You hold ${scope.length} permissions there that the tools can use: more than a token carries. Name those that this client needs: me mcp --scope "write:tasks:support"`,
     );
   const mintedAt = Date.now();
   const { token, expiresAt } = await user.token.create({ space, scope: [...scope], ttlSeconds: TTL_SECONDS });

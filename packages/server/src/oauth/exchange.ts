@@ -55,7 +55,7 @@ export const exchange: Endpoint = async (house, request, form) => {
   const presented: Credentials = actor === undefined || actor === subject ? bearer(subject) : { ...bearer(actor), subject };
   const params = {
     space: required(form, "space"),
-    scope: splitScope(required(form, "scope")),
+    scope: scopeOf(form),
     ...(form.ttl && { ttlSeconds: secondsOf(form.ttl) }),
     ...(form.may_act && { mayAct: form.may_act }),
   };
@@ -77,6 +77,13 @@ export const exchange: Endpoint = async (house, request, form) => {
     scope: made.scope.join(" "),
   };
 };
+
+/** A scope has at least one word (RFC 6749 §3.3). */
+function scopeOf(form: Form): string[] {
+  const scope = splitScope(required(form, "scope"));
+  if (scope.length === 0) throw new OAuthError("invalid_scope", { says: "Name at least one permission in scope." });
+  return scope;
+}
 
 /** Tells whether a token or key is good, and for what (RFC 7662): `token.inspect`, by the credential of the client. */
 export const introspect: Endpoint = async (house, request, form) => {
