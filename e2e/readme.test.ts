@@ -50,9 +50,17 @@ test("the quick start and the first conversation work as they are written, and p
 
   const started = JSON.parse(ran.find(({ code }) => code.includes("/api/v1/sessions"))?.output ?? "");
   expect(started).toMatchObject({ existing: false, run: null, session: { task: "echo", externalId: "first-talk", status: "open" } });
-  const answers = JSON.parse(`[${ran.find(({ code }) => code.includes("session send"))?.output.replace("}\n{", "},{")}]`);
+  const [both, later] = ran.filter(({ code }) => code.includes("session send")).map(({ output }) => output);
+  const answers = JSON.parse(`[${both?.replace("}\n{", "},{")}]`);
   expect(answers).toMatchObject([{ text: "pong" }, { text: "echo" }]);
   expect(answers[0].run.id, "one run answers both").toBe(answers[1].run.id);
+  const [third, log] = later?.split(/(?<=^\}\n)/m) ?? [];
+  expect(JSON.parse(third ?? "")).toMatchObject({
+    text: "still there?",
+    turn: 3,
+    run: { id: expect.not.stringMatching(answers[0].run.id) },
+  });
+  for (const said of ["pong", "echo", "still there?"]) expect(log).toContain(said);
 
   const editor = ran.find(({ code }) => code.includes("mcp install"))?.output ?? "";
   expect(editor).toMatch(/"command": [\s\S]*"mcp",[\s\S]*^ok +tools: \d+ tools/m);
