@@ -7,8 +7,10 @@ export async function openLine(address: string) {
   const path = `${url.searchParams.get("host")}/.s.PGSQL.5432`;
   const open = new Set<Socket>();
   let stopped = false;
+  let gone = false;
   let asked = 0;
   const relay = createServer((client) => {
+    if (gone) return void client.resetAndDestroy();
     if (stopped) asked++;
     const upstream = connect(path);
     for (const [from, to] of [
@@ -36,6 +38,11 @@ export async function openLine(address: string) {
     reset(): void {
       for (const socket of open) socket.resetAndDestroy();
     },
+    /** Cuts what is open, and whatever is opened from now on. */
+    lose(): void {
+      gone = true;
+      this.reset();
+    },
     /** From now on nothing passes, and nobody is told: as if the database were frozen. */
     stop(): void {
       stopped = true;
@@ -45,7 +52,7 @@ export async function openLine(address: string) {
     /** How many connections were asked for since it was stopped. */
     asked: () => asked,
     go(): void {
-      stopped = false;
+      stopped = gone = false;
       for (const socket of open) socket.resume();
     },
     async close(): Promise<void> {

@@ -3,7 +3,7 @@ import { parsePermission } from "@gatehouse/protocol";
 import type { Actor } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { hashKey, kindOfKey, kindsOf, looksLikeKey } from "./key.ts";
-import type { Auth } from "./people/auth.ts";
+import { type Auth, sessionOf } from "./people/auth.ts";
 import { byLogin, looksLikeLogin } from "./people/login.ts";
 import { unauthenticated } from "./refusal.ts";
 import { looksLikeJwt } from "./tokens/jwt.ts";
@@ -132,9 +132,7 @@ async function byKey(sql: Sql, key: string): Promise<Actor> {
 }
 
 async function bySession(auth: Auth, headers: Headers): Promise<Actor> {
-  const found = await auth.api.getSession({ headers }).catch((thrown: Error) => {
-    throw thrown.cause ?? thrown; // better-auth wraps what its database said
-  });
+  const found = await sessionOf(auth, headers);
   if (!found) throw unauthenticated("unknown or expired session");
   const { user, session } = found;
   return {

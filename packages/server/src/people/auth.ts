@@ -22,8 +22,16 @@ export const ADDRESS_HEADER = "x-gatehouse-address";
 /** Shortest and longest password a person may choose. */
 export const PASSWORD_LENGTH = { min: 12, max: 128 };
 
-/** The space in which a person lets a program act for them: its id, while better-auth is told of their consent, which knows no spaces. */
-export const chosenSpace = new AsyncLocalStorage<string>();
+/** What better-auth is not told, and does not tell, while it is asked something. */
+export interface Asked {
+  /** The id of the space in which a person lets a program act for them: it knows no spaces. */
+  space: string | undefined;
+  /** What its database failed with, first: it answers all the same, and may take it for "nobody is signed in". */
+  failure?: unknown;
+}
+
+/** What better-auth is being asked. */
+export const asked = new AsyncLocalStorage<Asked>();
 
 const POOL_SIZE = 4;
 const DAY = 24 * 3600;
@@ -54,8 +62,11 @@ export function createAuth({ address, secret, publicUrl, origins, signUp = "clos
   // A pool of its own, of the driver that better-auth is made for: it wants Dates, and no renamed columns.
   const pool = openPool(address, { max: POOL_SIZE });
   const db = new Kysely<never>({
-    dialect: new PostgresDialect({ pool }),
-    log: ({ query, queryDurationMillis }) => startQuerySpan(query.sql, Date.now() - queryDurationMillis).end(),
+    dialect: new PostgresDialect({ pool: { options: pool.options, connect: () => pool.connect().catch(noted), end: () => pool.end() } }),
+    log: (event) => {
+      startQuerySpan(event.query.sql, Date.now() - event.queryDurationMillis).end();
+      if (event.level === "error") note(event.error);
+    },
   }).withSchema("auth");
   // Tokens stand behind the # of a link: there they reach no log and no Referer.
   const mail = async (to: string, subject: string, text: string, path: string, token: string) =>
@@ -105,7 +116,8 @@ export function createAuth({ address, secret, publicUrl, origins, signUp = "clos
     session: { expiresIn: SESSION_SECONDS, updateAge: DAY },
     // What a provider hands out of its own is never used here, so it is not kept.
     databaseHooks: { account: { create: { before: withoutTokens }, update: { before: withoutTokens } } },
-    onAPIError: { errorURL: `${publicUrl}/sign-in` },
+    // What it has no answer to is thrown: it would print it, and answer with an empty 500.
+    onAPIError: { errorURL: `${publicUrl}/sign-in`, throw: true },
     rateLimit: { enabled: false }, // limits.ts counts, for each account too
     plugins: [
       // Whoever holds a copy of the database but not the secret holds no session: unsigned tokens are refused.
@@ -126,7 +138,7 @@ export function createAuth({ address, secret, publicUrl, origins, signUp = "clos
         consentPage: `${publicUrl}/consent`,
         scopes: [...new Set([...LOGIN_SCOPES, ...PROGRAM_SCOPES])],
         // The space that the person chose: no step of its own, it is asked with the consent.
-        postLogin: { page: `${publicUrl}/consent`, shouldRedirect: () => false, consentReferenceId: () => chosenSpace.getStore() },
+        postLogin: { page: `${publicUrl}/consent`, shouldRedirect: () => false, consentReferenceId: () => asked.getStore()?.space },
         grantTypes: ["authorization_code", "refresh_token"],
         codeExpiresIn: CODE_SECONDS,
         accessTokenExpiresIn: ACCESS_SECONDS,
@@ -142,6 +154,27 @@ export function createAuth({ address, secret, publicUrl, origins, signUp = "clos
     logger: { disabled: true },
   });
   return { auth, close: () => pool.end() };
+}
+
+/**
+ * The session that headers prove, and whose it is.
+ * @throws what the database failed with, and not better-auth's word for it
+ */
+export const sessionOf = (auth: Auth, headers: Headers) =>
+  auth.api.getSession({ headers }).catch((thrown: Error) => {
+    // It ended just when it was to be prolonged.
+    if (thrown instanceof APIError && thrown.status === "UNAUTHORIZED") return null;
+    throw thrown.cause ?? thrown;
+  });
+
+function note(failure: unknown): void {
+  const asking = asked.getStore();
+  if (asking) asking.failure ??= failure;
+}
+
+function noted(failure: unknown): never {
+  note(failure);
+  throw failure;
 }
 
 const withoutTokens = async (account: object) => ({ data: { ...account, accessToken: null, refreshToken: null, idToken: null } });

@@ -2,8 +2,9 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { textOf } from "../body.ts";
 import { hostOf, isLoopback } from "../config.ts";
 import { type House, problem } from "../house.ts";
-import { Refusal } from "../refusal.ts";
-import { AUTH, FOREIGN_ORIGIN, handOver, signedInHeaders } from "./hand-over.ts";
+import { Refusal, toRefusal } from "../refusal.ts";
+import { FAULTS, loggable } from "../telemetry.ts";
+import { AUTH, FOREIGN_ORIGIN, handOver, signedIn } from "./hand-over.ts";
 import { countAttempt, forgive, type LimitName } from "./limits.ts";
 import { routes } from "./routes.ts";
 
@@ -22,12 +23,20 @@ export function addPeople(app: FastifyInstance, house: House): void {
         try {
           return await answer(house, request, reply, route);
         } catch (thrown) {
-          if (!(thrown instanceof Refusal)) throw thrown;
-          house.doors.user.log.info({ ...line, outcome: thrown.code }, "sign-in refused");
-          return problem(house, reply, thrown, request.id);
+          return refused(house, reply, thrown, line);
         }
       },
     });
+}
+
+/** Answers with what went wrong. Leaves one line in the log: with the cause, where that is the server's. */
+export function refused(house: House, reply: FastifyReply, thrown: unknown, line: { requestId: string }): FastifyReply {
+  const { log } = house.doors.user;
+  const refusal = toRefusal(thrown);
+  const { code: outcome, cause } = refusal;
+  if (FAULTS.has(outcome) && cause !== undefined) log.error({ ...line, outcome, cause: loggable(cause) }, "sign-in failed");
+  else log.info({ ...line, outcome }, "sign-in refused");
+  return problem(house, reply, refusal, line.requestId);
 }
 
 /** Hands a request to better-auth, and its answer back; its refusals in our words. Leaves one line in the log: who, and from where. */
@@ -117,7 +126,7 @@ async function limit(
 async function accountOf(house: House, request: FastifyRequest, { account, method }: Route, input: Input): Promise<string | undefined> {
   if (account === "email") return String(input.email);
   if (account === undefined) return undefined;
-  return (await house.auth.api.getSession({ headers: signedInHeaders(house, request, method) }))?.user.id;
+  return (await signedIn(house, request, method))?.user.id;
 }
 
 /** A redirection to a program names who it is from (RFC 9207): better-auth would write https where there is none. */
@@ -189,7 +198,9 @@ const byStatus: Record<number, Refusal> = {
 function refusalOf(status: number, text: string): Refusal {
   const { code, error_description, error } = saidBy(text);
   const known = [code, error_description, error].map((word) => (word ? refusals[word] : undefined)).find(Boolean);
-  return known ?? byStatus[status] ?? new Refusal("INTERNAL_ERROR", undefined, {}, { cause: `status ${status}` });
+  return (
+    known ?? byStatus[status] ?? new Refusal("INTERNAL_ERROR", undefined, {}, { cause: `better-auth answered ${status} ${wordOf(text)}` })
+  );
 }
 
 /** What the page is told that a browser is led to: a word of better-auth's or of a provider's, never a sentence. */

@@ -1,7 +1,8 @@
 import type { FastifyRequest } from "fastify";
 import { type House, presentedBy } from "../house.ts";
 import { Refusal } from "../refusal.ts";
-import { ADDRESS_HEADER, chosenSpace } from "./auth.ts";
+import { isUnreachable } from "../unreachable.ts";
+import { ADDRESS_HEADER, type Asked, asked, sessionOf } from "./auth.ts";
 
 /** Where better-auth is reached. */
 export const AUTH = "/api/auth";
@@ -22,8 +23,9 @@ export interface Question {
 /**
  * Hands a question to better-auth, as who sends the request.
  * @throws Refusal FORBIDDEN for a cookie from a web origin that is not allowed
+ * @throws what its database failed with, wherever its answer may come of that: also a redirection, where the database is away
  */
-export function handOver(
+export async function handOver(
   house: House,
   request: FastifyRequest,
   { method, path, query, body, signedIn = false, space }: Question,
@@ -36,13 +38,25 @@ export function handOver(
   const search = query && query.size > 0 ? `?${query}` : "";
   const url = `${house.publicUrl}${AUTH}${path}${search}`;
   const sent = new Request(url, { method, headers, ...(body && { body: form ? body.toString() : JSON.stringify(body) }) });
-  // It may have ended what is remembered: a session, a login.
-  const asked = space === undefined ? house.auth.handler(sent) : chosenSpace.run(space, () => house.auth.handler(sent));
-  return asked.finally(() => house.doors.user.feed.doubt());
+  const asking: Asked = { space };
+  const answered = await asked
+    .run(asking, () => house.auth.handler(sent))
+    .catch((thrown: unknown) => {
+      throw asking.failure ?? thrown;
+    })
+    // It may have ended what is remembered: a session, a login.
+    .finally(() => house.doors.user.feed.doubt());
+  const { failure } = asking;
+  if (failure !== undefined && (answered.status >= 400 || isUnreachable(failure))) throw failure;
+  return answered;
 }
 
+/** The session of who sends a request, if they are signed in. @throws Refusal FORBIDDEN, and what the database failed with */
+export const signedIn = (house: House, request: FastifyRequest, method: "GET" | "POST") =>
+  sessionOf(house.auth, signedInHeaders(house, request, method));
+
 /** What tells better-auth who is signed in. A browser need not name the origin of what changes nothing. */
-export function signedInHeaders(house: House, request: FastifyRequest, method: "GET" | "POST"): Headers {
+function signedInHeaders(house: House, request: FastifyRequest, method: "GET" | "POST"): Headers {
   const { authorization, cookie, origin } = presentedBy(request);
   const headers = new Headers();
   if (origin) headers.set("origin", origin);

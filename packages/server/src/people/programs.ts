@@ -2,9 +2,10 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { textOf } from "../body.ts";
 import { retried } from "../change.ts";
-import { type House, problem } from "../house.ts";
-import { Refusal, toRefusal } from "../refusal.ts";
-import { AUTH, signedInHeaders } from "./hand-over.ts";
+import type { House } from "../house.ts";
+import { Refusal } from "../refusal.ts";
+import { refused } from "./doors.ts";
+import { AUTH, signedIn } from "./hand-over.ts";
 
 /** A program that a person has signed in to, once. */
 export interface Login {
@@ -35,16 +36,17 @@ const End = z.strictObject({ id: z.string().max(128) });
 export function addPrograms(app: FastifyInstance, house: House): void {
   app.post(`${AUTH}/programs/end`, async (request, reply) => {
     const { sql, feed, log } = house.doors.user;
+    const line = { route: "/programs/end", requestId: request.id, address: request.ip };
     try {
-      const found = await house.auth.api.getSession({ headers: signedInHeaders(house, request, "POST") });
+      const found = await signedIn(house, request, "POST");
       if (!found) throw new Refusal("UNAUTHENTICATED");
       const { id } = End.parse(JSON.parse(textOf(request) || "{}"));
       await retried(() => sql`delete from auth.logins where id = ${id} and user_id = ${found.user.id}`).finally(() => feed.doubt());
-      log.info({ route: "/programs/end", requestId: request.id, address: request.ip, principal: found.user.id }, "signed a program out");
+      log.info({ ...line, principal: found.user.id }, "signed a program out");
       return reply.send({});
     } catch (thrown) {
       const invalid = thrown instanceof z.ZodError || thrown instanceof SyntaxError;
-      return problem(house, reply, invalid ? new Refusal("INVALID_PARAMS", 'Send {"id": "<login>"}.') : toRefusal(thrown), request.id);
+      return refused(house, reply, invalid ? new Refusal("INVALID_PARAMS", 'Send {"id": "<login>"}.') : thrown, line);
     }
   });
 }

@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { House } from "../house.ts";
 import { LOGIN_SCOPES } from "../oauth/scopes.ts";
 import { Refusal } from "../refusal.ts";
-import { type Question, signedInHeaders } from "./hand-over.ts";
+import { type Question, signedIn } from "./hand-over.ts";
 import type { LimitName } from "./limits.ts";
 import { COMMAND_LINE, resourceOf } from "./login.ts";
 import { NewUser, Password } from "./users.ts";
@@ -144,7 +144,7 @@ export const DEFAULT_SCOPE = LOGIN_SCOPES.join(" ");
 
 /** The space that a person chose for a program, which must be one of theirs. @throws Refusal INVALID_PARAMS */
 async function chosen(house: House, request: FastifyRequest, slug: unknown): Promise<string> {
-  const found = await house.auth.api.getSession({ headers: signedInHeaders(house, request, "POST") });
+  const found = await signedIn(house, request, "POST");
   const [space] = await house.doors.user.sql<{ id: string }[]>`
     select s.id from live_members m join spaces s on s.id = m.space_id
     where m.principal_id = ${found?.user.id ?? null} and s.slug = ${String(slug ?? "")}`;

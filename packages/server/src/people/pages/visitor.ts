@@ -1,6 +1,6 @@
 import type { FastifyRequest } from "fastify";
 import type { House } from "../../house.ts";
-import { handOver, signedInHeaders } from "../hand-over.ts";
+import { handOver, signedIn } from "../hand-over.ts";
 
 /** A person, as a page shows them. */
 export interface Person {
@@ -12,7 +12,7 @@ export interface Person {
 /** Who is signed in. A page is for their eyes: no other origin can read or frame it, so the cookie of a navigation is enough. */
 export async function personOf(house: House, request: FastifyRequest): Promise<Person | undefined> {
   if (request.headers.cookie === undefined) return undefined;
-  return (await house.auth.api.getSession({ headers: signedInHeaders(house, request, "GET") }))?.user;
+  return (await signedIn(house, request, "GET"))?.user;
 }
 
 /** Asks better-auth as the visitor. @returns undefined where it refuses */
