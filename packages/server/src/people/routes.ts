@@ -6,7 +6,7 @@ import { Refusal } from "../refusal.ts";
 import { type Question, signedIn } from "./hand-over.ts";
 import type { LimitName } from "./limits.ts";
 import { COMMAND_LINE, resourceOf } from "./login.ts";
-import { NewUser, Password } from "./users.ts";
+import { endSession, NewUser, Password } from "./users.ts";
 
 /** A route of better-auth that is open: what it takes, and what is counted. */
 interface Route {
@@ -45,7 +45,16 @@ export const routes: readonly Route[] = [
     limit: "signIn",
     account: "email",
   },
-  { method: "POST", path: "/sign-out", takes: Nothing },
+  {
+    method: "POST",
+    path: "/sign-out",
+    takes: Nothing,
+    // It says that it ended a session also where it could not: it only takes the cookies back.
+    asks: async (_input, house, request) => {
+      await end(house, request);
+      return { signedIn: false };
+    },
+  },
   { method: "POST", path: "/sign-up/email", takes: NewUser, limit: "mail", account: "email", check: mustBeOpen },
 
   {
@@ -150,6 +159,18 @@ async function chosen(house: House, request: FastifyRequest, slug: unknown): Pro
     where m.principal_id = ${found?.user.id ?? null} and s.slug = ${String(slug ?? "")}`;
   if (!space) throw new Refusal("INVALID_PARAMS", "A program acts in one space of yours. Choose which.");
   return space.id;
+}
+
+/** Ends the session of who sends a request. @throws Refusal UNAUTHENTICATED where there is none */
+async function end(house: House, request: FastifyRequest): Promise<void> {
+  const found = await signedIn(house, request, "POST");
+  if (!found)
+    throw new Refusal(
+      "UNAUTHENTICATED",
+      "What was sent proves no session, so there is none to end. A program ends its own login at /api/v1/revoke.",
+    );
+  const { sql, feed } = house.doors.user;
+  await endSession(sql, found.session.id).finally(() => feed.doubt());
 }
 
 function mustMail({ mails }: House): void {

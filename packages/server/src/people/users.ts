@@ -3,6 +3,7 @@ import { Name } from "@gatehouse/protocol";
 import { hashPassword } from "better-auth/crypto";
 import { uuidv7 } from "uuidv7";
 import { z } from "zod";
+import { retried } from "../change.ts";
 import type { Database, Sql } from "../db.ts";
 import { createSpace } from "../methods/space.ts";
 import { Refusal, toRefusal } from "../refusal.ts";
@@ -71,6 +72,22 @@ export async function openSession(auth: Auth, userId: string): Promise<{ token: 
   const signature = createHmac("sha256", context.secret).update(session.token).digest("base64");
   return { token: `${session.token}.${signature}`, expiresAt: session.expiresAt.toISOString() };
 }
+
+/**
+ * Ends a session, and what was signed in by it and not allowed to stay. It is held first, so that no code becomes a token
+ * in between. @throws what the database failed with: then it may not have ended
+ */
+export const endSession = (sql: Database, id: string) =>
+  retried(() =>
+    sql.begin(async (tx) => {
+      await tx`select from auth.session where id = ${id} for update`;
+      await tx`
+        delete from auth.logins where id in (
+          select "authorizationCodeId" from auth."oauthRefreshToken" where "sessionId" = ${id}
+          union select "authorizationCodeId" from auth."oauthAccessToken" where "sessionId" = ${id})`;
+      await tx`delete from auth.session where id = ${id}`;
+    }),
+  );
 
 async function insertUser(sql: Sql, email: string, name: string, verified: boolean): Promise<string> {
   const id = uuidv7();

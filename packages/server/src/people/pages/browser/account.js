@@ -1,4 +1,4 @@
-import { call, element, leave, onSubmit, Refused } from "./page.js";
+import { call, element, leave, onSubmit, Refused, signOut } from "./page.js";
 import { makePasskey, passkeys } from "./passkey.js";
 
 /** @param {string} what */
@@ -41,6 +41,6 @@ for (const form of document.querySelectorAll("form")) {
 }
 
 onSubmit(element("sign-out"), async () => {
-  await call("/sign-out", {});
+  await signOut();
   await leave("/sign-in?done=signed-out");
 });

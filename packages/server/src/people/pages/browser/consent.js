@@ -1,4 +1,4 @@
-import { asked, call, element, goOn, leave, onSubmit, praise } from "./page.js";
+import { asked, call, element, goOn, leave, onSubmit, praise, signOut } from "./page.js";
 
 onSubmit(element("answer"), async ({ accept, space }) => {
   const scopes = [.../** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("input[name=scope]"))];
@@ -12,6 +12,6 @@ onSubmit(element("answer"), async ({ accept, space }) => {
 });
 
 onSubmit(element("other"), async () => {
-  await call("/sign-out", {});
+  await signOut();
   await leave(`/sign-in${location.search}`);
 });

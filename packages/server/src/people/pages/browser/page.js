@@ -37,6 +37,12 @@ export async function call(path, body) {
   );
 }
 
+/** Ends the session; one that has ended elsewhere is as good as ended. */
+export const signOut = () =>
+  call("/sign-out", {}).catch((error) => {
+    if (error.code !== "UNAUTHENTICATED") throw error;
+  });
+
 /** @param {number} seconds */
 const inWords = (seconds) => (seconds === 1 ? "1 second" : seconds < 120 ? `${seconds} seconds` : `${Math.ceil(seconds / 60)} minutes`);
 
