@@ -74,8 +74,15 @@ export function toRefusal(thrown: unknown): Refusal {
   return new Refusal(isUnreachable(thrown) ? "UNAVAILABLE" : "INTERNAL_ERROR", undefined, {}, { cause: thrown });
 }
 
-/** The refusal of text that can't be kept. */
-export const unfitText = () =>
+/** A NUL, or half of a surrogate pair, as JSON has them: no backslash before the one that counts is left over. */
+const UNFIT = /(?:^|[^\\])(?:\\\\)*\\u(?:0000|d[89a-f])/;
+
+/** @param json of `JSON.stringify` @throws Refusal INVALID_PARAMS where it holds text that can't be kept */
+export function mustFit(json: string): void {
+  if (UNFIT.test(json)) throw unfitText();
+}
+
+const unfitText = () =>
   new Refusal("INVALID_PARAMS", "Text in the params holds a NUL, or half of a surrogate pair (RFC 8259 §8.2): leave it out.");
 
 interface UnfitError {

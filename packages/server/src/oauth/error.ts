@@ -88,8 +88,6 @@ export function fromRefusal({ code, message, details }: Refusal): OAuthError {
 const others: Record<string, OAuthErrorName> = { invalid_user: "invalid_grant", invalid_token: "invalid_grant" };
 
 /** What better-auth refused with. */
-export function toOAuthError(status: number, body: { error?: string }): OAuthError {
-  const { error = "" } = body;
-  if (status >= 500) return new OAuthError("server_error");
+export function toOAuthError(error: string): OAuthError {
   return new OAuthError(others[error] ?? (Object.hasOwn(errors, error) ? (error as OAuthErrorName) : "invalid_request"));
 }

@@ -2,6 +2,7 @@ import type { FastifyRequest } from "fastify";
 import { z } from "zod";
 import { textOf } from "../body.ts";
 import type { House } from "../house.ts";
+import { mustFit } from "../refusal.ts";
 import { OAuthError } from "./error.ts";
 
 /** The parameters of a request. */
@@ -17,12 +18,13 @@ export async function count(counted: Promise<number>): Promise<void> {
     throw new OAuthError("slow_down", { retryAfter, says: "Too many requests. Wait for the seconds named in Retry-After." });
 }
 
-/** A parameter comes once, and one without a value did not come (RFC 6749 §3.2). */
+/** A parameter comes once, and one without a value did not come (RFC 6749 §3.2). @throws OAuthError, Refusal */
 export function readForm(request: FastifyRequest): Form {
   if (!request.headers["content-type"]?.startsWith("application/x-www-form-urlencoded"))
     throw new OAuthError("invalid_request", { says: "Send the parameters as application/x-www-form-urlencoded." });
   const params = [...new URLSearchParams(textOf(request))].filter(([, value]) => value);
   const form = Object.fromEntries(params);
+  mustFit(JSON.stringify(params));
   if (Object.keys(form).length < params.length) throw new OAuthError("invalid_request");
   return form;
 }

@@ -5,6 +5,7 @@ import { handOver } from "../people/hand-over.ts";
 import { countAttempt } from "../people/limits.ts";
 import { endLogin, hashLogin, resourceOf } from "../people/login.ts";
 import { DEFAULT_SCOPE } from "../people/routes.ts";
+import { Refusal } from "../refusal.ts";
 import { OAuthError, toOAuthError } from "./error.ts";
 import { count, type Endpoint, type Form, need } from "./form.ts";
 
@@ -74,11 +75,14 @@ async function mustBeClient(house: House, { resource }: Form, clientId: string):
 const exchange = (house: House, request: FastifyRequest, params: object, rename?: Record<string, "invalid_grant">) =>
   ask(house, request, "/oauth2/token", params, rename);
 
-/** Asks better-auth, without cookies: a program is not who happens to be signed in. @throws OAuthError */
+/** Asks better-auth, without cookies: a program is not who happens to be signed in. @throws OAuthError, Refusal INTERNAL_ERROR */
 async function ask(house: House, request: FastifyRequest, path: string, params: object, rename: Record<string, "invalid_grant"> = {}) {
   const given = Object.entries(params).filter(([, value]) => value !== undefined);
   const answered = await handOver(house, request, { method: "POST", path, body: new URLSearchParams(given) });
   const body = (await answered.json()) as Record<string, unknown> & { error?: string };
   if (answered.ok) return body;
-  throw toOAuthError(answered.status, { error: rename[body.error ?? ""] ?? body.error ?? "" });
+  const { error = "" } = body;
+  if (answered.status >= 500)
+    throw new Refusal("INTERNAL_ERROR", undefined, {}, { cause: `better-auth answered ${answered.status} ${error}` });
+  throw toOAuthError(rename[error] ?? error);
 }

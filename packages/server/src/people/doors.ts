@@ -2,7 +2,8 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { textOf } from "../body.ts";
 import { hostOf, isLoopback } from "../config.ts";
 import { type House, problem } from "../house.ts";
-import { Refusal, toRefusal } from "../refusal.ts";
+import { examine } from "../json.ts";
+import { mustFit, Refusal, toRefusal } from "../refusal.ts";
 import { FAULTS, loggable } from "../telemetry.ts";
 import { AUTH, FOREIGN_ORIGIN, handOver, signedIn } from "./hand-over.ts";
 import { countAttempt, forgive, type LimitName } from "./limits.ts";
@@ -97,14 +98,21 @@ const said: Record<string, string> = { "/sign-in/email": "signed in", "/sign-out
 /** @throws Refusal INVALID_PARAMS */
 function read(request: FastifyRequest, { method, takes }: Route): Input {
   let sent: unknown = request.query;
-  if (method === "POST")
+  if (method === "POST") {
+    const text = textOf(request) || "{}";
     try {
-      sent = JSON.parse(textOf(request) || "{}");
+      sent = JSON.parse(text);
     } catch {
       throw new Refusal("INVALID_PARAMS", "The request body is not valid JSON.");
     }
+    const [flaw] = examine(text).flatMap(({ envelopeFlaws, paramsFlaws }) => [...envelopeFlaws, ...paramsFlaws]);
+    if (flaw) throw new Refusal("INVALID_PARAMS", `The request body can't be taken: ${flaw}.`);
+  }
   const parsed = takes.safeParse(sent);
-  if (parsed.success) return parsed.data;
+  if (parsed.success) {
+    mustFit(JSON.stringify([parsed.data, request.params]));
+    return parsed.data;
+  }
   const issues = parsed.error.issues.map(({ path, message }) => ({ path: path.join("."), message }));
   throw new Refusal("INVALID_PARAMS", issues.map(({ path, message }) => `${path} ${message}`.trim()).join("; "), { issues });
 }

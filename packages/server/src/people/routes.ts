@@ -33,6 +33,7 @@ const oauth_query = z.string().max(8192).optional();
 const Page = z.string().regex(/^\/(?![/\\])/, "must be a path");
 /** What a browser made of a passkey: better-auth checks it. */
 const Ceremony = z.looseObject({ id: z.string().max(2048) });
+const PasskeyId = z.uuidv7("must be the id of a passkey");
 const Nothing = z.object({});
 
 /** Every route that is open. The rest of better-auth is not part of this API. */
@@ -107,8 +108,8 @@ export const routes: readonly Route[] = [
   { method: "GET", path: "/passkey/generate-authenticate-options", takes: Nothing, limit: "link" },
   { method: "POST", path: "/passkey/verify-authentication", takes: z.strictObject({ response: Ceremony, oauth_query }), limit: "link" },
   { method: "GET", path: "/passkey/list-user-passkeys", takes: Nothing },
-  { method: "POST", path: "/passkey/delete-passkey", takes: z.strictObject({ id: z.string().max(64) }) },
-  { method: "POST", path: "/passkey/update-passkey", takes: z.strictObject({ id: z.string().max(64), name: z.string().min(1).max(64) }) },
+  { method: "POST", path: "/passkey/delete-passkey", takes: z.strictObject({ id: PasskeyId }) },
+  { method: "POST", path: "/passkey/update-passkey", takes: z.strictObject({ id: PasskeyId, name: z.string().min(1).max(64) }) },
 
   {
     method: "GET",

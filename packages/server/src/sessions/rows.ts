@@ -2,7 +2,7 @@ import { type Layer, MAX_EVENT_BYTES, type Run, type Session } from "@gatehouse/
 import { LRUCache } from "lru-cache";
 import { type Actor, standingOf } from "../actor.ts";
 import { admin, anyOf, read, write } from "../needs.ts";
-import { Refusal, unfitText } from "../refusal.ts";
+import { mustFit, Refusal } from "../refusal.ts";
 import { type Judging, type Need, onRow } from "../rules.ts";
 import type { Fragment, Sql } from "../sql.ts";
 
@@ -49,13 +49,10 @@ export async function runNamed(id: string, { actor, sql }: Judging): Promise<Ses
   return row;
 }
 
-/** A NUL, or half of a surrogate pair, as JSON has them: no backslash before the one that counts is left over. */
-const UNFIT = /(?:^|[^\\])(?:\\\\)*\\u(?:0000|d[89a-f])/;
-
 /** What an event holds, as JSON. @throws Refusal where it is too long to be kept, or holds what can't be */
 export function dataOf(held: unknown): string {
   const text = JSON.stringify(held);
-  if (UNFIT.test(text)) throw unfitText();
+  mustFit(text);
   if (Buffer.byteLength(text) > MAX_EVENT_BYTES)
     throw new Refusal("INVALID_PARAMS", `What is sent is too long: an event holds at most ${MAX_EVENT_BYTES / 1024} KiB of JSON.`);
   return text;
