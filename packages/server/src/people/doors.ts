@@ -5,9 +5,10 @@ import { type House, problem } from "../house.ts";
 import { examine } from "../json.ts";
 import { mustFit, Refusal, toRefusal } from "../refusal.ts";
 import { FAULTS, loggable } from "../telemetry.ts";
-import { AUTH, FOREIGN_ORIGIN, handOver, signedIn } from "./hand-over.ts";
+import { AUTH, handOver, signedIn } from "./hand-over.ts";
 import { countAttempt, forgive, type LimitName } from "./limits.ts";
 import { routes } from "./routes.ts";
+import { refusalOf, wordOf } from "./words.ts";
 
 type Route = (typeof routes)[number];
 type Input = Record<string, unknown>;
@@ -154,73 +155,4 @@ function unlessForeign({ publicUrl }: House, location: string): string {
   const web = protocol === "https:" || protocol === "http:";
   if (!web || origin === publicUrl || isLoopback(hostOf({ hostname }))) return location;
   return `${publicUrl}/sign-in?${new URLSearchParams({ error: /^\w{1,64}$/.exec(searchParams.get("error") ?? "")?.[0] ?? "failed" })}`;
-}
-
-const link = new Refusal("INVALID_PARAMS", "This link is wrong, used or too old. Ask for another one.");
-const stale = new Refusal(
-  "INVALID_PARAMS",
-  "This sign-in took too long, or its address was changed. Begin again in the program that you came from.",
-);
-const fresh = new Refusal("FORBIDDEN", "Sign in again first: this takes a fresh sign-in.");
-const passkey = new Refusal(
-  "UNAUTHENTICATED",
-  "This passkey is not known here, or was not confirmed in time. Try again, or sign in another way.",
-);
-const code = new Refusal("NOT_FOUND", "There is no such code, or it is too old. Look at the program that showed it.");
-const origin = new Refusal("FORBIDDEN", FOREIGN_ORIGIN);
-
-/** What better-auth's refusals mean here, by its code or what its OAuth part calls an error. */
-const refusals: Record<string, Refusal> = {
-  INVALID_EMAIL_OR_PASSWORD: new Refusal("UNAUTHENTICATED", "The e-mail address or the password is wrong."),
-  EMAIL_NOT_VERIFIED: new Refusal("FORBIDDEN", "Confirm your e-mail address first: open the link in the mail, or ask for another."),
-  EMAIL_ALREADY_VERIFIED: new Refusal("CONFLICT", "This address is confirmed already."),
-  INVALID_TOKEN: link,
-  TOKEN_EXPIRED: link,
-  USER_NOT_FOUND: link,
-  SESSION_NOT_FRESH: fresh,
-  SESSION_EXPIRED: fresh,
-  CHALLENGE_NOT_FOUND: passkey,
-  PASSKEY_NOT_FOUND: passkey,
-  AUTHENTICATION_FAILED: passkey,
-  FAILED_TO_VERIFY_REGISTRATION: passkey,
-  PROVIDER_NOT_FOUND: new Refusal("NOT_FOUND", "This server knows no such provider."),
-  INVALID_ORIGIN: origin,
-  MISSING_OR_NULL_ORIGIN: origin,
-  CROSS_SITE_NAVIGATION_LOGIN_BLOCKED: origin,
-  invalid_signature: stale,
-  "missing oauth query": stale,
-  expired_token: code,
-  "Invalid user code": code,
-  "Device code already processed": new Refusal("CONFLICT", "This code was answered already."),
-  access_denied: new Refusal("FORBIDDEN", "Somebody else has opened this code. Begin again in the program that showed it."),
-};
-
-/** By status, where there is no word for it. */
-const byStatus: Record<number, Refusal> = {
-  400: new Refusal("INVALID_PARAMS", "What was sent does not fit. Load the page again."),
-  401: new Refusal("UNAUTHENTICATED", "Sign in first."),
-  403: new Refusal("FORBIDDEN"),
-  404: new Refusal("NOT_FOUND"),
-};
-
-function refusalOf(status: number, text: string): Refusal {
-  const { code, error_description, error } = saidBy(text);
-  const known = [code, error_description, error].map((word) => (word ? refusals[word] : undefined)).find(Boolean);
-  return (
-    known ?? byStatus[status] ?? new Refusal("INTERNAL_ERROR", undefined, {}, { cause: `better-auth answered ${status} ${wordOf(text)}` })
-  );
-}
-
-/** What the page is told that a browser is led to: a word of better-auth's or of a provider's, never a sentence. */
-function wordOf(text: string): string {
-  const { code, error } = saidBy(text);
-  return /^\w{1,64}$/.exec(code ?? error ?? "")?.[0].toLowerCase() ?? "failed";
-}
-
-function saidBy(text: string): { code?: string; error?: string; error_description?: string } {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return {};
-  }
 }
