@@ -34,13 +34,15 @@ export async function standardClient({ url }: TestServer) {
       return { address: address.href, verifier, state };
     },
     /** Takes what came back; state and issuer are checked. @throws what oauth4webapi says is wrong */
-    async finish(back: string, { verifier, state }: { verifier: string; state: string }, redirect = REDIRECT) {
+    async finish(back: string, { verifier, state }: { verifier: string; state: string }, redirect = REDIRECT, more = {}) {
       const params = oauth.validateAuthResponse(as, client, new URL(back), state);
-      const answer = await oauth.authorizationCodeGrantRequest(as, client, none, params, redirect, verifier, insecure);
+      const options = { ...insecure, additionalParameters: more };
+      const answer = await oauth.authorizationCodeGrantRequest(as, client, none, params, redirect, verifier, options);
       return oauth.processAuthorizationCodeResponse(as, client, answer);
     },
-    async refresh(token: string) {
-      return oauth.processRefreshTokenResponse(as, client, await oauth.refreshTokenGrantRequest(as, client, none, token, insecure));
+    async refresh(token: string, more = {}) {
+      const answer = await oauth.refreshTokenGrantRequest(as, client, none, token, { ...insecure, additionalParameters: more });
+      return oauth.processRefreshTokenResponse(as, client, answer);
     },
     async revoke(token: string) {
       return oauth.processRevocationResponse(await oauth.revocationRequest(as, client, none, token, insecure));
@@ -53,6 +55,14 @@ export async function standardClient({ url }: TestServer) {
       return oauth.processDeviceCodeResponse(as, client, await oauth.deviceCodeGrantRequest(as, client, none, deviceCode, insecure));
     },
   };
+}
+
+/** What a door says of itself to who comes without a credential (RFC 9728): where to find it is in its challenge. */
+export async function resourceBehind(door: string): Promise<string> {
+  const { headers } = await fetch(door, { method: "POST", headers: { "content-type": "application/json" }, body: "{}" });
+  const metadata = new URL(/resource_metadata="([^"]+)"/.exec(headers.get("www-authenticate") ?? "")?.[1] as string);
+  const resource = new URL(metadata.href.replace("/.well-known/oauth-protected-resource", ""));
+  return (await oauth.processResourceDiscoveryResponse(resource, await fetch(metadata))).resource;
 }
 
 /** Goes where a client sends its person, who signs in where asked, and answers. @returns where that leads */

@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { RPC } from "../packages/server/src/house.ts";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
 import { openJar } from "./jar.ts";
-import { answerConsent, logIn, type OAuthClient, REDIRECT, SCOPE, standardClient } from "./oauth-client.ts";
+import { exchange } from "./oauth.ts";
+import { answerConsent, logIn, type OAuthClient, REDIRECT, resourceBehind, SCOPE, standardClient } from "./oauth-client.ts";
 
 let server: TestServer;
 let client: OAuthClient;
@@ -206,6 +208,40 @@ test("either token ends the whole login; ending it again, or what was never ther
   expect(asOther.status).toBe(200);
   expect(await whoami(mine.access_token)).toBeDefined();
   expect((await openJar(server.url).form("/api/v1/revoke", { client_id: "me" })).body.error).toBe("invalid_request");
+});
+
+test.each([...Object.keys(RPC), "/api/v1/sessions", "/"])(
+  "a client that begins at %s signs in for the resource that it is told of, and comes in",
+  async (path) => {
+    await forgetAttempts();
+    // No door is at the server's bare address, which clients write with a slash.
+    const resource = path === "/" ? `${server.url}/` : await resourceBehind(server.url + path);
+    expect(resource).toBe(RPC[path] || path === "/" ? server.url + path : server.url);
+    const kept = await client.begin({ resource });
+    const tokens = await client.finish(await answerConsent(openJar(server.url), kept.address, alice), kept, REDIRECT, { resource });
+    const next = await client.refresh(tokens.refresh_token as string, { resource });
+    for (const { access_token } of [tokens, next]) expect((await whoami(access_token)).id).toBe(alice.id);
+    const { slug } = (await server.call(next.access_token, "space.create", { name: "Home" })).result;
+    expect((await server.call(next.access_token, "space.get", {}, slug)).result).toMatchObject({ slug });
+    for (const name of ["resource", "audience"]) {
+      const made = await exchange(server.url, next.access_token, { space: slug, scope: "read", [name]: resource });
+      expect((await whoami(made.access_token)).credential).toMatchObject({ space: slug });
+    }
+  },
+);
+
+test("what is for the door for programs, or for another server, is not for the command line", async () => {
+  await forgetAttempts();
+  const { access_token, refresh_token } = await logIn(server, client, alice);
+  const others = ["/mcp", "//", "/api/v1", "/api/v1/user/rpc/"].map((path) => server.url + path);
+  for (const resource of [...others, "http://127.0.0.1.evil.example", "https://elsewhere.example/api/v1/user/rpc"]) {
+    const jar = openJar(server.url);
+    const back = (await jar.get((await client.begin({ resource })).address)).headers.get("location") as string;
+    expect(new URL(back).searchParams.get("error"), resource).toBe("invalid_target");
+    expect(await refused(client.refresh(refresh_token as string, { resource })), resource).toBe("invalid_target");
+    expect(await refused(exchange(server.url, access_token, { space: "0".repeat(12), scope: "read", resource }))).toBe("invalid_target");
+  }
+  expect((await client.refresh(refresh_token as string)).access_token).toBeDefined();
 });
 
 test("a login that asked to stay outlives the session it was allowed in, and expires by itself", async () => {

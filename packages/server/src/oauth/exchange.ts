@@ -7,6 +7,7 @@ import { endLogin } from "../people/login.ts";
 import { Refusal, unauthenticated } from "../refusal.ts";
 import { OAuthError } from "./error.ts";
 import type { Endpoint, Form } from "./form.ts";
+import { isServer } from "./resource.ts";
 
 /** The grant type of RFC 8693. */
 export const EXCHANGE_GRANT = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -50,7 +51,7 @@ export const exchange: Endpoint = async (house, request, form) => {
       throw new OAuthError("invalid_request", { says: `${name} must be one of ${TOKEN_TYPES.join(", ")}.` });
   const actor = form.actor_token ?? credentialOf(request, form);
   for (const name of ["audience", "resource"])
-    if (![undefined, house.publicUrl].includes(form[name]))
+    if (!isServer(house.publicUrl, form[name] ?? house.publicUrl))
       throw new OAuthError("invalid_target", { says: `${name} must be ${house.publicUrl}: tokens are for this server alone.` });
   const presented: Credentials = actor === undefined || actor === subject ? bearer(subject) : { ...bearer(actor), subject };
   const params = {

@@ -3,11 +3,12 @@ import { z } from "zod";
 import type { House } from "../house.ts";
 import { handOver } from "../people/hand-over.ts";
 import { countAttempt } from "../people/limits.ts";
-import { endLogin, hashLogin, resourceOf } from "../people/login.ts";
+import { endLogin, hashLogin } from "../people/login.ts";
 import { DEFAULT_SCOPE } from "../people/routes.ts";
 import { Refusal } from "../refusal.ts";
 import { OAuthError, toOAuthError } from "./error.ts";
 import { count, type Endpoint, type Form, need } from "./form.ts";
+import { isResourceOf, resourceOf } from "./resource.ts";
 
 export const DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code";
 
@@ -68,8 +69,8 @@ export async function beginDevice(house: House, request: FastifyRequest, form: F
 async function mustBeClient(house: House, { resource }: Form, clientId: string): Promise<void> {
   const [client] = await house.doors.user.sql`select from auth."oauthClient" where "clientId" = ${clientId} and not disabled`;
   if (!client) throw new OAuthError("invalid_client");
-  const own = resourceOf(house.publicUrl, clientId);
-  if (![undefined, own].includes(resource)) throw new OAuthError("invalid_target", { says: `resource must be ${own}.` });
+  if (!isResourceOf(house.publicUrl, clientId, resource))
+    throw new OAuthError("invalid_target", { says: `resource must be ${resourceOf(house.publicUrl, clientId)}.` });
 }
 
 const exchange = (house: House, request: FastifyRequest, params: object, rename?: Record<string, "invalid_grant">) =>

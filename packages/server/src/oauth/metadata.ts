@@ -1,8 +1,9 @@
 import type { FastifyInstance } from "fastify";
-import { type House, RESOURCE_METADATA, RPC } from "../house.ts";
+import { type House, RESOURCE_METADATA } from "../house.ts";
 import { AUTH } from "../people/hand-over.ts";
 import { EXCHANGE_GRANT } from "./exchange.ts";
 import { DEVICE_GRANT } from "./login.ts";
+import { RESOURCES } from "./resource.ts";
 import { LOGIN_SCOPES, MCP, PROGRAM_SCOPES } from "./scopes.ts";
 
 const AUTHORIZATION_SERVER_METADATA = "/.well-known/oauth-authorization-server";
@@ -41,6 +42,5 @@ const protectedResource = (url: string, path: string) => ({
 export function addMetadata(app: FastifyInstance, { publicUrl }: House): void {
   const options = { config: { rateLimit: false as const } };
   app.get(AUTHORIZATION_SERVER_METADATA, options, async () => authorizationServer(publicUrl));
-  for (const path of ["", MCP, ...Object.keys(RPC)])
-    app.get(RESOURCE_METADATA + path, options, async () => protectedResource(publicUrl, path));
+  for (const path of RESOURCES) app.get(RESOURCE_METADATA + path, options, async () => protectedResource(publicUrl, path));
 }

@@ -8,10 +8,6 @@ import { unauthenticated } from "../refusal.ts";
 /** The OAuth client that the command line is. */
 export const COMMAND_LINE = "me";
 
-/** What the tokens of a program are for (RFC 8707): of the command line for all of a server, of any other for its door for programs. */
-export const resourceOf = (publicUrl: string, clientId: string | undefined): string =>
-  clientId === COMMAND_LINE ? publicUrl : publicUrl + MCP;
-
 /** What is kept of a token, and of an authorization code: its SHA-256, in hex. */
 export const hashLogin = (token: string): string => Buffer.from(hashKey(token)).toString("hex");
 

@@ -1,11 +1,12 @@
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
 import type { House } from "../house.ts";
+import { isResourceOf } from "../oauth/resource.ts";
 import { LOGIN_SCOPES } from "../oauth/scopes.ts";
 import { Refusal } from "../refusal.ts";
 import { type Question, signedIn } from "./hand-over.ts";
 import type { LimitName } from "./limits.ts";
-import { COMMAND_LINE, resourceOf } from "./login.ts";
+import { COMMAND_LINE } from "./login.ts";
 import { endSession, NewUser, Password } from "./users.ts";
 
 /** A route of better-auth that is open: what it takes, and what is counted. */
@@ -119,7 +120,7 @@ export const routes: readonly Route[] = [
     // Consent is asked for each time: any program on a machine can say that it is the command line (RFC 8252 §8.6).
     asks: (query, { publicUrl }) => {
       const { resource, ...rest } = query as Record<string, string>;
-      const known = resource === undefined || resource === resourceOf(publicUrl, rest.client_id);
+      const known = isResourceOf(publicUrl, rest.client_id, resource);
       return { query: new URLSearchParams({ ...rest, ...(!known && { resource }), prompt: "consent" }) };
     },
   },
