@@ -4,6 +4,7 @@ import { tools } from "@gatehouse/mcp";
 import { errors, MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_QUEUED_TURNS, MAX_WAIT_SECONDS, spaceApi } from "@gatehouse/protocol";
 import { KEY_PATTERN, Settings } from "@gatehouse/server";
 import { callers, policyTable, ruleTexts } from "@gatehouse/server/policy";
+import { type Limited, limits } from "../packages/server/src/people/limits.ts";
 import { routes } from "../packages/server/src/sessions/door.ts";
 
 /** The parts of the docs that are generated, by file and marker: each fact stands in the code once. */
@@ -12,6 +13,7 @@ const parts: Record<string, Record<string, () => string>> = {
   "docs/credentials.md": { "key-pattern": () => `\`\`\`regex\n${KEY_PATTERN}\n\`\`\`` },
   "docs/sessions.md": { routes: routeTable, "session limits": sessionLimits },
   "docs/mcp.md": { tools: toolTable },
+  "docs/operating.md": { limits: limitTable },
   "docs/settings.md": { settings },
   "docs/errors.md": { errors: errorTable },
 };
@@ -79,6 +81,19 @@ function toolTable(): string {
       does[effect],
       `\`${method}\``,
     ]),
+  );
+}
+
+function limitTable(): string {
+  const times: Record<number, string> = { 60: "a minute", 3600: "an hour" };
+  const told = (limit: Limited["account"]) =>
+    limit ? [limit.max, limit.of, times[limit.seconds] ?? `in ${limit.seconds / 60} minutes`].filter(Boolean).join(" ") : "";
+  return markdownTable(
+    ["what", "for each address", "for each account"],
+    [
+      ...Object.values<Limited>(limits).map(({ what, address, account }) => [what, told(address), told(account)]),
+      ["wrong credentials, at any door", "`FAILED_AUTH_LIMIT` a minute", ""],
+    ],
   );
 }
 

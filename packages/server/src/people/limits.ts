@@ -9,18 +9,29 @@ interface Limit {
   seconds: number;
 }
 
-/** What is limited: for each address, and for each account that an address tries to get at. */
-const limits = {
-  signIn: { address: { max: 10, seconds: 60 }, account: { max: 20, seconds: 3600 } },
-  mail: { address: { max: 10, seconds: 900 }, account: { max: 3, seconds: 900 } },
-  link: { address: { max: 20, seconds: 60 } },
-  userCode: { address: { max: 30, seconds: 60 }, account: { max: 30, seconds: 60 } },
-  deviceCode: { address: { max: 20, seconds: 60 } },
+/** A limit, in words: for each address, and for each account that an address tries to get at, of all or `of` some attempts. */
+export interface Limited {
+  what: string;
+  address: Limit;
+  account?: Limit & { of?: string };
+}
+
+/** What is limited. */
+export const limits = {
+  signIn: { what: "signing in with a password", address: { max: 10, seconds: 60 }, account: { max: 20, seconds: 3600 } },
+  mail: { what: "asking for a mail", address: { max: 10, seconds: 900 }, account: { max: 3, seconds: 900 } },
+  link: { what: "links, passkeys and providers", address: { max: 20, seconds: 60 } },
+  userCode: { what: "typing the code of a program", address: { max: 30, seconds: 60 }, account: { max: 30, seconds: 60 } },
+  deviceCode: { what: "asking for such a code", address: { max: 20, seconds: 60 } },
+  token: { what: "tokens of programs", address: { max: 120, seconds: 60 }, account: { max: 60, seconds: 60, of: "refreshes" } },
+  register: { what: "registering a program", address: { max: 20, seconds: 3600 } },
   /** By a credential that is good already: this is against floods, not guesses. */
-  exchange: { address: { max: 1200, seconds: 60 }, account: { max: 600, seconds: 60 } },
-  register: { address: { max: 20, seconds: 3600 } },
-  token: { address: { max: 120, seconds: 60 }, account: { max: 60, seconds: 60 } },
-} satisfies Record<string, { address: Limit; account?: Limit }>;
+  exchange: {
+    what: "exchanging, introspecting and revoking tokens",
+    address: { max: 1200, seconds: 60 },
+    account: { max: 600, seconds: 60, of: "exchanges of one credential" },
+  },
+} satisfies Record<string, Limited>;
 
 export type LimitName = keyof typeof limits;
 
@@ -36,12 +47,23 @@ export interface Attempt {
  * @returns seconds to wait where there were too many, else 0
  */
 export async function countAttempt(sql: Sql, name: LimitName, { address, account }: Attempt): Promise<number> {
-  const limit: { address: Limit; account?: Limit } = limits[name];
+  const limit: Limited = limits[name];
   const network = address && networkOf(address);
   const wait = network ? await count(sql, `${name} address ${network}`, limit.address) : 0;
   if (wait > 0 || account === undefined || limit.account === undefined) return wait;
   if (network && name === "signIn" && (await isKnown(sql, account, network))) return 0;
   return count(sql, accountKey(name, account), limit.account);
+}
+
+/** Forgets what was counted in times that are over. */
+export async function forgetAttempts(sql: Sql): Promise<void> {
+  const windows = Object.entries<Limited>(limits).flatMap(([name, { address, account }]) => [
+    { prefix: `${name} address `, seconds: address.seconds },
+    ...(account ? [{ prefix: `${name} account `, seconds: account.seconds }] : []),
+  ]);
+  await sql`
+    delete from auth.attempts a using jsonb_to_recordset(${sql.json(windows)}) as w (prefix text, seconds integer)
+    where starts_with(a.key, w.prefix) and a.since <= now() - make_interval(secs => w.seconds)`;
 }
 
 /** Takes an attempt back that has turned out to be the account's own. */

@@ -8,6 +8,7 @@ import type { Database, Sql } from "../db.ts";
 import { createSpace } from "../methods/space.ts";
 import { Refusal, toRefusal } from "../refusal.ts";
 import { type Auth, PASSWORD_LENGTH } from "./auth.ts";
+import { forgetAttempts } from "./limits.ts";
 
 /** The account that a server with an embedded database makes for the person who started it. */
 const LOCAL_OWNER = { email: "owner@gatehouse.localhost", name: "Local owner", space: "Home" };
@@ -108,5 +109,5 @@ export async function sweep(sql: Sql): Promise<void> {
   await sql`delete from auth.verification where "expiresAt" < now()`;
   await sql`delete from auth.known_addresses where last_at < now() - interval '90 days'`;
   await sql`delete from tokens where expires_at < now()`;
-  await sql`delete from auth.attempts where since < now() - interval '1 day'`;
+  await forgetAttempts(sql);
 }
