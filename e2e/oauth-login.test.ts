@@ -1,8 +1,9 @@
+import { ClientSecretBasic, ClientSecretPost } from "oauth4webapi";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { RPC } from "../packages/server/src/house.ts";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
 import { openJar } from "./jar.ts";
-import { exchange } from "./oauth.ts";
+import { bearer, exchange, revoke } from "./oauth.ts";
 import { answerConsent, logIn, type OAuthClient, REDIRECT, resourceBehind, SCOPE, standardClient } from "./oauth-client.ts";
 
 let server: TestServer;
@@ -163,7 +164,7 @@ test("the token endpoint answers in OAuth's own words", async () => {
   });
   expect(await twice.json()).toMatchObject({ error: "invalid_request" });
   const json = await jar.post("/api/v1/token", { grant_type: "refresh_token" });
-  expect([json.status, json.body.error]).toEqual([400, "invalid_request"]);
+  expect([json.status, json.body.error]).toEqual([415, "invalid_request"]);
 });
 
 test("a refresh token is good for one time; with a used one, the whole login ends, and no other", async () => {
@@ -203,11 +204,51 @@ test("either token ends the whole login; ending it again, or what was never ther
     await client.revoke(next[which] as string);
   }
   await client.revoke("me_login_nobody");
-  const mine = await logIn(server, client, alice);
-  const asOther = await openJar(server.url).form("/api/v1/revoke", { token: mine.access_token, client_id: "you" });
-  expect(asOther.status).toBe(200);
-  expect(await whoami(mine.access_token)).toBeDefined();
   expect((await openJar(server.url).form("/api/v1/revoke", { client_id: "me" })).body.error).toBe("invalid_request");
+});
+
+test("a client without a secret ends its own logins, and is told when one is another's", async () => {
+  await forgetAttempts();
+  const jar = openJar(server.url);
+  const revoke = async (params: Record<string, string>) => {
+    const { status, body } = await jar.form("/api/v1/revoke", params);
+    return [status, body.error];
+  };
+  const { body: other } = await jar.post("/api/v1/register", { redirect_uris: [REDIRECT], client_name: "Another" });
+  for (const which of ["access_token", "refresh_token"] as const) {
+    const mine = await logIn(server, client, alice);
+    const token = mine[which] as string;
+    expect(await revoke({ token, client_id: "you" })).toEqual([400, "invalid_client"]);
+    expect(await revoke({ token, client_id: other.client_id })).toEqual([400, "invalid_grant"]);
+    expect(await whoami(mine.access_token), which).toBeDefined();
+    // Who has the token needs no name.
+    expect(await revoke({ token })).toEqual([200, undefined]);
+    expect(await whoami(mine.access_token), which).toBeUndefined();
+    for (const client_id of ["me", other.client_id]) expect(await revoke({ token, client_id })).toEqual([200, undefined]);
+    expect(await revoke({ token, client_id: "you" })).toEqual([400, "invalid_client"]);
+  }
+});
+
+test.each(["access_token", "refresh_token"] as const)("a client with a secret of the person's ends a login by its %s", async (which) => {
+  await forgetAttempts();
+  const { id, key } = (await server.call(alice.session, "apiKey.create", { name: which })).result;
+  const bob = await server.user("Bob");
+  const theirs = (await server.call(bob.session, "apiKey.create", { name: which })).result.key;
+  for (const by of [ClientSecretBasic, ClientSecretPost, bearer]) {
+    const login = await logIn(server, client, alice);
+    const token = login[which] as string;
+    await revoke(server.url, token, by(theirs));
+    expect(await whoami(login.access_token)).toBeDefined();
+    await expect(revoke(server.url, token, by("me_pat_x"))).rejects.toThrow();
+    expect(await whoami(login.access_token)).toBeDefined();
+    await revoke(server.url, token, by(key));
+    expect(await whoami(login.access_token)).toBeUndefined();
+    expect(await refused(client.refresh(login.refresh_token as string))).toBe("invalid_grant");
+    await revoke(server.url, token, by(key));
+  }
+  const recorded = await server.sql`
+    select from audit where method = 'token.revoke' and actor_id = ${alice.id} and credential_id = ${id} and target is not null`;
+  expect(recorded).toHaveLength(3);
 });
 
 test.each([...Object.keys(RPC), "/api/v1/sessions", "/"])(

@@ -1,9 +1,12 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { makeSecret } from "../packages/server/src/key.ts";
+import { limits } from "../packages/server/src/people/limits.ts";
 import { startTestServer, type TestServer } from "./harness.ts";
 import { openJar } from "./jar.ts";
 import { openMailbox } from "./mailbox.ts";
+import { ACCESS_TOKEN, EXCHANGE } from "./oauth.ts";
 
-const FAILURES = 12;
+const FAILURES = 26;
 const WRONG = "a wrong password";
 
 let box: Awaited<ReturnType<typeof openMailbox>>;
@@ -17,6 +20,20 @@ afterAll(async () => {
   await server.close();
   await box.close();
 });
+
+/** Guesses at the endpoints of OAuth, and with what status they are answered. Their checksums are right. */
+function oauthGuesses(session: string): [number, string, Record<string, string>][] {
+  const asked = { grant_type: EXCHANGE, subject_token_type: ACCESS_TOKEN, space: "0".repeat(12), scope: "read" };
+  return [
+    [400, "/api/v1/token", { ...asked, subject_token: makeSecret("me_pat_") }],
+    [400, "/api/v1/token", { ...asked, subject_token: session, actor_token: makeSecret("me_agent_") }],
+    [401, "/api/v1/token", { ...asked, subject_token: session, client_id: "x", client_secret: makeSecret("me_pat_") }],
+    [200, "/api/v1/revoke", { token: makeSecret("me_pat_") }],
+    [200, "/api/v1/revoke", { token: makeSecret("me_login_"), client_id: "me" }],
+    [401, "/api/v1/introspect", { token: session, client_id: "x", client_secret: makeSecret("me_secret_") }],
+    [400, "/api/v1/token", { grant_type: "refresh_token", client_id: "me", refresh_token: makeSecret("me_refresh_") }],
+  ];
+}
 
 /** Addresses that nothing else comes from. */
 let last = 0;
@@ -130,15 +147,23 @@ test("user codes can't be guessed at, nor device codes and tokens asked for with
 test("wrong credentials, at whatever door, make an address wait: with 429 and never 401; others notice nothing", async () => {
   const ivan = await server.user("Ivan");
   const address = newAddress();
-  const doors: (() => Promise<{ status: number }>)[] = [
-    () => call(`me_pat_${"0".repeat(36)}`, address),
-    () => call(`me_login_${"0".repeat(36)}`, address),
-    () => call("nobody", address),
-    () => from(address).signIn("nobody@example.com", WRONG),
-    () => from(address).post("/access/v1/evaluation", {}),
-    () => from(address).post("/api/auth/device/approve", { userCode: "AAAAAAAA" }),
+  // What OAuth answers has a status of its own: what is wrong is a guess all the same.
+  const doors: [number, () => Promise<{ status: number }>][] = [
+    [401, () => call(`me_pat_${"0".repeat(36)}`, address)],
+    [401, () => call(`me_login_${"0".repeat(36)}`, address)],
+    [401, () => call("nobody", address)],
+    [401, () => from(address).signIn("nobody@example.com", WRONG)],
+    [401, () => from(address).post("/access/v1/evaluation", {})],
+    [401, () => from(address).post("/api/auth/device/approve", { userCode: "AAAAAAAA" })],
+    ...oauthGuesses(ivan.session).map(
+      ([status, path, form]) => [status, () => from(address).form(path, form)] as [number, () => Promise<{ status: number }>],
+    ),
   ];
-  for (let i = 0; i < FAILURES; i++) expect((await doors[i % doors.length]?.())?.status, `${i}`).toBe(401);
+  expect(FAILURES).toBeGreaterThanOrEqual(doors.length);
+  for (let i = 0; i < FAILURES; i++) {
+    const [status, knock] = doors[i % doors.length] as (typeof doors)[number];
+    expect((await knock()).status, `${i}`).toBe(status);
+  }
   for (const credential of ["nobody", ivan.session]) {
     const { status, headers, text } = await call(credential, address);
     expect([status, headers.get("www-authenticate"), JSON.parse(text).error.data.code]).toEqual([429, null, "RATE_LIMITED"]);
@@ -146,6 +171,47 @@ test("wrong credentials, at whatever door, make an address wait: with 429 and ne
   }
   expect((await call(ivan.session, newAddress())).status).toBe(200);
   for (const path of ["/healthz", "/.well-known/oauth-authorization-server"]) expect((await from(address).get(path)).status).toBe(200);
+});
+
+test("of guesses nothing is kept; an exchange is counted by its address and its credential, once that is known to be good", async () => {
+  const kim = await server.user("Kim");
+  const address = newAddress();
+  const kept = async () => (await server.sql<{ key: string }[]>`select key from auth.attempts order by key`).map(({ key }) => key);
+  for (const [, path, form] of oauthGuesses(kim.session))
+    if (form.grant_type === undefined || form.grant_type === EXCHANGE) await from(address).form(path, form);
+  expect(await kept()).toEqual([]);
+
+  const { slug: space } = (await server.call(kim.session, "space.create", { name: "Home" })).result;
+  const { key } = (await server.call(kim.session, "apiKey.create", { name: "laptop" })).result;
+  const exchange = (subject_token: string) =>
+    from(address).form("/api/v1/token", { grant_type: EXCHANGE, subject_token, subject_token_type: ACCESS_TOKEN, space, scope: "read" });
+  for (const _time of [1, 2]) expect((await exchange(key)).status).toBe(200);
+  expect(await kept()).toEqual([expect.stringMatching(/^exchange account /), `exchange address ${address}`]);
+  await server.sql`update auth.attempts set count = 600 where key like 'exchange account %'`;
+  const { status, headers, body } = await exchange(key);
+  expect([status, body.error, Number(headers.get("retry-after")) > 0]).toEqual([429, "slow_down", true]);
+  expect((await exchange(kim.session)).status).toBe(200);
+});
+
+test("what was counted is forgotten when its time is over, and not before", async () => {
+  const windows = Object.entries(limits).flatMap(([name, limited]) =>
+    (["address", "account"] as const).flatMap((of) => {
+      const seconds = of in limited ? limited[of as "address"].seconds : 0;
+      return seconds
+        ? [
+            { key: `${name} ${of} over`, age: seconds },
+            { key: `${name} ${of} going on`, age: seconds / 2 },
+          ]
+        : [];
+    }),
+  );
+  for (const { key, age } of windows)
+    await server.sql`insert into auth.attempts (key, count, since) values (${key}, 1, now() - make_interval(secs => ${age}))`;
+  // A server tidies up as it starts, and every hour.
+  const other = await startTestServer({ DATABASE_URL: server.databaseUrl });
+  await other.close();
+  const left = (await server.sql<{ key: string }[]>`select key from auth.attempts`).map(({ key }) => key);
+  expect(left.sort()).toEqual(windows.flatMap(({ key }) => (key.endsWith("going on") ? [key] : [])).sort());
 });
 
 test("a caller who does nothing wrong is never limited by it", async () => {

@@ -78,10 +78,12 @@ test("nobody acts but the agent that the token was made for, and only for who ma
   for (const alone of [{}, { actor_token: subject, actor_token_type: ACCESS_TOKEN }])
     expectRefusal(await post({ ...asking, ...alone }), "invalid_request", [subject]);
   const plain = (await mint(world, world.pat.key, "admin:tasks")).token;
-  for (const token of [world.pat.key, world.ada.session, world.bot.key, plain])
-    expectRefusal(await post({ ...asking, subject_token: token }, { authorization: `Bearer ${world.helper.key}` }), "invalid_request", [
-      token,
-    ]);
+  for (const token of [world.pat.key, world.ada.session, world.bot.key, plain]) {
+    const asActor = { actor_token: world.helper.key, actor_token_type: ACCESS_TOKEN };
+    expectRefusal(await post({ ...asking, subject_token: token, ...asActor }), "invalid_request", [token]);
+  }
+  for (const client of [world.bot.key, world.bobs.key, world.secret.key])
+    expectRefusal(await post(asking, { authorization: `Bearer ${client}` }), "invalid_request", [subject]);
   expect(await isGood(server, subject)).toBe(false);
   expect((await server.call(world.bot.key, "token.create", { space, scope: ["read"], mayAct: world.helper.id })).error?.data.reason).toBe(
     "user-only",

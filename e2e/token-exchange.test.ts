@@ -1,7 +1,8 @@
+import { ClientSecretBasic, ClientSecretPost } from "oauth4webapi";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { must } from "./changes.ts";
 import { startTestServer, type TestServer } from "./harness.ts";
-import { ACCESS_TOKEN, EXCHANGE, exchange, expectRefusal, postForm } from "./oauth.ts";
+import { ACCESS_TOKEN, bearer, EXCHANGE, exchange, expectRefusal, postForm } from "./oauth.ts";
 import { makeTokenWorld, mint, type TokenWorld } from "./token-world.ts";
 
 // POST /api/v1/token as RFC 8693 has it, by a client that knows nothing of Gatehouse.
@@ -111,11 +112,47 @@ test.each(["Basic", "Basic !", `Basic ${btoa("any")}`, `Basic ${btoa("any:%zz")}
   async (authorization) => {
     const { status, headers, body } = await post({}, { authorization });
     expect([status, body.error, body.code], JSON.stringify(body)).toEqual([401, "invalid_client", "UNAUTHENTICATED"]);
-    expect(headers.get("www-authenticate")).toMatch(/^Bearer /);
+    // By the scheme that was tried (RFC 6749 §5.2).
+    expect(headers.get("www-authenticate")).toMatch(authorization.startsWith("Basic") ? /^Basic realm=/ : /^Bearer /);
   },
 );
 
 test.each([`Basic ${btoa("any:\u00ff")}`, `Basic ${btoa("any:%E2%82%AC")}`, "Bearer me_agent_x", `Bearer ${"x".repeat(9000)}`])(
-  "an actor of %j is nobody",
-  async (authorization) => expectRefusal(await post({}, { authorization }), "invalid_request", [world.pat.key]),
+  "a client of %j is nobody, whatever the subject's token",
+  async (authorization) => {
+    const { status, text, body } = await post({}, { authorization });
+    expect([status, body.error]).toEqual([401, "invalid_client"]);
+    expect(text).not.toContain(world.pat.key);
+  },
 );
+
+const clients = { client_secret_basic: ClientSecretBasic, client_secret_post: ClientSecretPost, Bearer: bearer };
+
+test.each(Object.keys(clients) as (keyof typeof clients)[])("a client that proves itself by %s exchanges what it has", async (way) => {
+  const form = { space, scope: "read:tasks" };
+  const own = (await mint(world, world.pat.key, "read")).token;
+  // Its own token, its own key, and what somebody else has given it.
+  for (const [subject, by] of [
+    [own, world.pat.key],
+    [world.pat.key, world.pat.key],
+    [own, world.bobs.key],
+    [world.pat.key, world.helper.key],
+  ] as const) {
+    const made = await exchange(server.url, subject, form, clients[way](by));
+    expect(await must(server, made.access_token, "whoami")).toMatchObject({ id: world.ada.id, act: null });
+  }
+  await expect(exchange(server.url, own, form, clients[way]("me_pat_x"))).rejects.toThrow();
+});
+
+test("what a parameter is too large for, or lacks, is said by its name in the form", async () => {
+  for (const ttl of ["0", "999999"]) {
+    const { body } = await post({ ttl });
+    expect(body).toMatchObject({
+      error: "invalid_request",
+      error_description: expect.stringMatching(/: ttl: /),
+      issues: [{ path: "ttl" }],
+    });
+  }
+  const { body } = await post({ may_act: "nobody" });
+  expect(body).toMatchObject({ error_description: expect.stringMatching(/: may_act: /), issues: [{ path: "may_act" }] });
+});

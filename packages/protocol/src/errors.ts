@@ -23,7 +23,7 @@ export const errors = {
   LEASE_LOST: { number: 409, message: "This run is not yours any more: lease another (run.lease)." },
   LAST_ADMIN: { number: 409, message: "A space always keeps a user who is admin. Make somebody else admin first." },
   PAYLOAD_TOO_LARGE: { number: 413, message: "The request body is too large." },
-  UNSUPPORTED_MEDIA_TYPE: { number: 415, message: "Send the request as Content-Type: application/json." },
+  UNSUPPORTED_MEDIA_TYPE: { number: 415, message: "Send the request in the Content-Type that this address takes: the message names it." },
   RATE_LIMITED: { number: 429, message: "Too many requests. Wait for the seconds named in Retry-After." },
   UNAVAILABLE: { number: 503, message: "The server can't answer at the moment. Try again in a few seconds." },
 } as const satisfies Record<string, { number: number; message: string }>;

@@ -1,6 +1,7 @@
-import type { RpcResponse } from "@gatehouse/protocol";
-import type { FastifyReply, FastifyRequest } from "fastify";
+import type { ErrorCode, RpcResponse } from "@gatehouse/protocol";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Credentials } from "./authenticate.ts";
+import { unsupported } from "./body.ts";
 import type { Config } from "./config.ts";
 import { CHAT_SCOPES, MCP } from "./oauth/scopes.ts";
 import type { Auth } from "./people/auth.ts";
@@ -8,6 +9,13 @@ import { problemOf } from "./problem.ts";
 import { Refusal, toRefusal } from "./refusal.ts";
 import { answer, type Door, type DoorReply, refuseRequest, type Sender } from "./rpc.ts";
 import { traceRequest } from "./telemetry.ts";
+
+declare module "fastify" {
+  interface FastifyRequest {
+    /** It brought a credential that proves nobody, whatever the status of its answer is: that was a guess. */
+    wrongCredential: boolean;
+  }
+}
 
 /** What the doors open onto. */
 export interface House {
@@ -25,7 +33,34 @@ export interface House {
 
 /** The RPC doors, by address. */
 export const RPC: Record<string, keyof House["doors"]> = { "/api/v1/user/rpc": "user", "/api/v1/space/rpc": "space" };
+/** What all doors take but those of OAuth. */
+export const JSON_TYPE = "application/json";
 export const RESOURCE_METADATA = "/.well-known/oauth-protected-resource";
+
+const OTHER_METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE"] as const;
+/** Fastify's own errors, as ours. */
+const transportErrors: Record<string, ErrorCode> = { FST_ERR_CTP_BODY_TOO_LARGE: "PAYLOAD_TOO_LARGE", FST_ERR_BAD_URL: "NOT_FOUND" };
+
+/** What was wrong with a request before it came to a door. @param type that the door takes */
+export function fromTransport(error: unknown, type = JSON_TYPE): Refusal {
+  const { code = "" } = error as { code?: string };
+  if (code === "FST_ERR_CTP_INVALID_MEDIA_TYPE") return unsupported(type);
+  return transportErrors[code] ? new Refusal(transportErrors[code]) : toRefusal(error);
+}
+
+/** Refuses all other methods at an address that takes POST. */
+export function postOnly(app: FastifyInstance, url: string): void {
+  app.route({
+    method: [...OTHER_METHODS],
+    url,
+    // Before the body: there is none to read.
+    onRequest: async (_request, reply) => {
+      reply.header("allow", "POST");
+      throw new Refusal("METHOD_NOT_ALLOWED");
+    },
+    handler: async () => {},
+  });
+}
 
 /** The credentials of a request. With two Authorization headers it is anybody's guess which is meant: neither is. */
 export function presentedBy({ headers, raw }: FastifyRequest): Credentials {
@@ -67,9 +102,14 @@ export async function inDoor(house: House, request: FastifyRequest, reply: Fasti
   return reply;
 }
 
+/** Hangs up after an answer to what was not read to its end. */
+export function hangUpUnread(reply: FastifyReply, { code }: Refusal): void {
+  if (code === "REQUEST_TIMEOUT" || code === "PAYLOAD_TOO_LARGE") reply.header("connection", "close");
+}
+
 /** Answers a request that never became a call: in the shape of its door. */
 export async function refuse(house: House, request: FastifyRequest, reply: FastifyReply, refusal: Refusal): Promise<FastifyReply> {
-  if (refusal.code === "REQUEST_TIMEOUT" || refusal.code === "PAYLOAD_TOO_LARGE") reply.header("connection", "close");
+  hangUpUnread(reply, refusal);
   const answered = await refuseRequest(house.doors.user, refusal, request.id);
   return RPC[request.routeOptions.url ?? ""] ? send(house, reply, answered) : problem(house, reply, refusal, request.id);
 }

@@ -3,32 +3,25 @@ import { setTimeout as delay } from "node:timers/promises";
 import cors from "@fastify/cors";
 import helmet from "@fastify/helmet";
 import rateLimit from "@fastify/rate-limit";
-import { type ErrorCode, MAX_BODY_BYTES } from "@gatehouse/protocol";
+import { MAX_BODY_BYTES } from "@gatehouse/protocol";
 import Fastify, { type FastifyInstance, type FastifyRequest } from "fastify";
 import { uuidv7 } from "uuidv7";
 import { readBody } from "./body.ts";
-import { type House, RPC, refuse, send, senderOf } from "./house.ts";
+import { fromTransport, type House, JSON_TYPE, postOnly, RPC, refuse, send, senderOf } from "./house.ts";
 import { MCP } from "./oauth/scopes.ts";
 import { createFailures } from "./people/failures.ts";
 import { networkOf } from "./people/network.ts";
 import { refuseConnection } from "./problem.ts";
-import { Refusal, toRefusal } from "./refusal.ts";
+import { Refusal } from "./refusal.ts";
 import { answer } from "./rpc.ts";
 import { traceRequest } from "./telemetry.ts";
 
-const OTHER_METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE"] as const;
 const READY_TIMEOUT_MS = 2000;
 /** How often a server that stops looks for idle connections, and how long it waits for those that are not. */
 const IDLE_MS = 50;
 const GRACE_MS = 10_000;
 /** Characters of one part of an address. */
 const MAX_PARAM_LENGTH = 8192;
-/** Fastify's own errors, as ours. */
-const transportErrors: Record<string, ErrorCode> = {
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: "UNSUPPORTED_MEDIA_TYPE",
-  FST_ERR_CTP_BODY_TOO_LARGE: "PAYLOAD_TOO_LARGE",
-  FST_ERR_BAD_URL: "NOT_FOUND",
-};
 
 /** Opens one more door of the house. */
 type OpenDoor = (app: FastifyInstance, house: House) => void | Promise<void>;
@@ -53,8 +46,8 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
     clientErrorHandler: refuseConnection,
   });
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser("application/json", (request: FastifyRequest, payload: IncomingMessage) =>
-    readBody(request.headers, payload, MAX_BODY_BYTES, config.bodyTimeoutMs),
+  app.addContentTypeParser(JSON_TYPE, (request: FastifyRequest, payload: IncomingMessage) =>
+    readBody(request.headers, payload, { type: JSON_TYPE, limit: MAX_BODY_BYTES, timeoutMs: config.bodyTimeoutMs }),
   );
 
   app.addHook("onRequest", async (request, reply) => {
@@ -91,13 +84,7 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
       );
       return send(house, reply, answered);
     });
-    app.route({
-      method: [...OTHER_METHODS],
-      url,
-      // Before the body: there is none to read.
-      onRequest: (request, reply) => refuse(house, request, reply.header("allow", "POST"), new Refusal("METHOD_NOT_ALLOWED")),
-      handler: async () => {},
-    });
+    postOnly(app, url);
   }
   for (const open of more) await open(app, house);
 
@@ -143,6 +130,7 @@ async function limitRates(app: FastifyInstance, perMinute: number): Promise<void
 /** Lets whoever comes with wrong credentials wait, at every door. Others at the same door notice nothing. */
 function limitFailures(app: FastifyInstance, perMinute: number): void {
   const failures = createFailures(perMinute);
+  app.decorateRequest("wrongCredential", false);
   app.addHook("onRequest", async (request, reply) => {
     const wait = request.routeOptions.config.rateLimit === false ? 0 : failures.wait(networkOf(request.ip));
     if (wait === 0) return;
@@ -152,11 +140,6 @@ function limitFailures(app: FastifyInstance, perMinute: number): void {
   app.addHook("onResponse", async (request, { statusCode }) => {
     // An MCP client asks without a credential first, to be told where it gets one: that is no guess.
     const asks = request.routeOptions.url === MCP && request.headers.authorization === undefined;
-    if (statusCode === 401 && !asks) failures.count(networkOf(request.ip));
+    if ((statusCode === 401 && !asks) || request.wrongCredential) failures.count(networkOf(request.ip));
   });
-}
-
-function fromTransport(error: unknown): Refusal {
-  const code = transportErrors[(error as { code?: string }).code ?? ""];
-  return code ? new Refusal(code) : toRefusal(error);
 }

@@ -1,7 +1,9 @@
 import { formatPermission, type Inspection, type tokenMethods } from "@gatehouse/protocol";
 import { type Actor, isLimited } from "../actor.ts";
 import type { Sql } from "../db.ts";
+import { loginPrefixes, prefixOf } from "../key.ts";
 import { managedOwners } from "../needs.ts";
+import { endLogin, loginOf } from "../people/login.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import type { Jwt } from "../tokens/jwt.ts";
@@ -31,6 +33,7 @@ export const tokenHandlers = ({ jwt, identify }: Minting): Handlers<typeof token
   },
 
   async "token.revoke"({ token }, at) {
+    if (prefixOf(token) === loginPrefixes.refresh) return endRenewal(token, at);
     const found = await identified(identify, at.sql, token);
     if (!found || !(await concerns(found, at))) {
       at.audit.unchanged = true;
@@ -47,6 +50,16 @@ export const tokenHandlers = ({ jwt, identify }: Minting): Handlers<typeof token
     return {};
   },
 });
+
+/** Ends the login that a refresh token renews, which is no credential: to be the person who signed in is enough. */
+async function endRenewal(token: string, { actor, sql, audit }: At): Promise<Record<string, never>> {
+  const login = await loginOf(sql, token);
+  if (login?.person === actor.principal.id) {
+    await endLogin(sql, login.id);
+    audit.target = login.id;
+  } else audit.unchanged = true;
+  return {};
+}
 
 /** Only a user, themselves, lets an agent act for them: one that is on the roster of the space. @throws Refusal FORBIDDEN, NOT_FOUND */
 async function mustBeAbleToAct(sql: Sql, { principal, act }: Actor, agent: string, spaceId: string): Promise<void> {

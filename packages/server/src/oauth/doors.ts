@@ -2,18 +2,20 @@ import type { IncomingMessage } from "node:http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { readBody } from "../body.ts";
-import { challenge, type House } from "../house.ts";
+import { challenge, fromTransport, type House, hangUpUnread, JSON_TYPE, postOnly } from "../house.ts";
 import { AUTH } from "../people/hand-over.ts";
 import { countAttempt, type LimitName } from "../people/limits.ts";
 import { type Refusal, toRefusal } from "../refusal.ts";
 import { loggable, traceRequest } from "../telemetry.ts";
 import type { SigningKeys } from "../tokens/signing-keys.ts";
 import { fromRefusal, OAuthError } from "./error.ts";
-import { EXCHANGE_GRANT, exchange, introspect, revoke } from "./exchange.ts";
+import { EXCHANGE_GRANT, exchange } from "./exchange.ts";
 import { count, type Endpoint, type Form, need, readForm } from "./form.ts";
 import { beginDevice, byCode, byDevice, DEVICE_GRANT, refresh } from "./login.ts";
-import { readMetadata, register } from "./register.ts";
+import { introspect, revoke } from "./presented.ts";
+import { type Metadata, readMetadata, register } from "./register.ts";
 
+const FORM_TYPE = "application/x-www-form-urlencoded";
 const MAX_FORM_BYTES = 65_536;
 
 /** How each grant type becomes a token. */
@@ -24,7 +26,7 @@ const grants: Record<string, Endpoint> = {
   [EXCHANGE_GRANT]: exchange,
 };
 
-/** Opens the endpoints that programs call (RFC 6749, 7009, 7662, 8628, 8693): forms, and OAuth's own errors. */
+/** Opens the endpoints that programs call (RFC 6749, 7009, 7591, 7662, 8628, 8693): in OAuth's own errors, all but one take forms. */
 export const addOAuth =
   (keys: SigningKeys) =>
   async (app: FastifyInstance, house: House): Promise<void> => {
@@ -32,35 +34,22 @@ export const addOAuth =
       reply.header("cache-control", "public, max-age=300").send(await keys.publicSet()),
     );
     await app.register(async (scope) => {
-      scope.addContentTypeParser("application/x-www-form-urlencoded", (request: FastifyRequest, payload: IncomingMessage) =>
-        readBody(request.headers, payload, MAX_FORM_BYTES, house.config.bodyTimeoutMs),
+      speakOAuth(scope, house, JSON_TYPE);
+      const registering = (_house: House, _request: FastifyRequest, metadata: Metadata) => register(house.doors.user.sql, metadata);
+      open(scope, house, "/api/v1/register", { limitOf: () => "register", read: readMetadata, endpoint: registering, status: 201 });
+    });
+    await app.register(async (scope) => {
+      speakOAuth(scope, house, FORM_TYPE);
+      scope.removeAllContentTypeParsers();
+      scope.addContentTypeParser(FORM_TYPE, (request: FastifyRequest, payload: IncomingMessage) =>
+        readBody(request.headers, payload, { type: FORM_TYPE, limit: MAX_FORM_BYTES, timeoutMs: house.config.bodyTimeoutMs }),
       );
-      scope.post(
-        "/api/v1/token",
-        at(house, ({ grant_type }) => (grant_type === EXCHANGE_GRANT ? "exchange" : "token"), dispatch),
-      );
-      scope.post(
-        "/api/v1/revoke",
-        at(house, () => "exchange", revoke),
-      );
-      scope.post(
-        "/api/v1/introspect",
-        at(house, () => "exchange", introspect),
-      );
-      scope.post(
-        "/api/v1/register",
-        at(
-          house,
-          () => "register",
-          (_house, _request, metadata) => register(house.doors.user.sql, metadata),
-          readMetadata,
-          201,
-        ),
-      );
-      scope.post(
-        `${AUTH}/device/code`,
-        at(house, () => "deviceCode", beginDevice),
-      );
+      // Where a credential comes with the request, it is looked at before anything is counted.
+      const limitOf = ({ grant_type }: Form) => (grant_type === EXCHANGE_GRANT ? undefined : "token");
+      open(scope, house, "/api/v1/token", { limitOf, read: readForm, endpoint: dispatch });
+      open(scope, house, "/api/v1/revoke", { read: readForm, endpoint: revoke });
+      open(scope, house, "/api/v1/introspect", { read: readForm, endpoint: introspect });
+      open(scope, house, `${AUTH}/device/code`, { limitOf: () => "deviceCode", read: readForm, endpoint: beginDevice });
     });
   };
 
@@ -71,36 +60,67 @@ const dispatch: Endpoint = async (house, request, form) => {
   return grant(house, request, form);
 };
 
-/** A request to an endpoint, counted and traced; with one line in the log, whatever comes of it. */
-function at<Sent extends object = Form>(
-  house: House,
-  limitOf: (sent: Sent) => LimitName,
-  endpoint: (house: House, request: FastifyRequest, sent: Sent) => ReturnType<Endpoint>,
-  read: (request: FastifyRequest) => Sent = readForm as (request: FastifyRequest) => never,
-  status = 200,
-) {
-  return async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-    const { log, sql } = house.doors.user;
-    const line = { route: request.routeOptions.url, requestId: request.id, address: request.ip };
-    await traceRequest({ method: "POST", route: line.route ?? "", headers: request.headers }, async () => {
-      try {
-        const sent = read(request);
-        const { subject_token, token } = sent as Form;
-        await count(countAttempt(sql, limitOf(sent), { address: request.ip, account: subject_token ?? token }));
-        const answer = await endpoint(house, request, sent);
-        log.info({ ...line, outcome: "OK" }, "sign-in");
-        reply.code(status).send(answer);
-      } catch (thrown) {
-        const refusal = thrown instanceof OAuthError ? undefined : toRefusal(thrown);
-        const error = thrown instanceof OAuthError ? thrown : fromRefusal(refusal as Refusal);
-        if (refusal?.code === "INTERNAL_ERROR")
-          log.error({ ...line, outcome: error.error, cause: loggable(refusal.cause) }, "sign-in failed");
-        else log.info({ ...line, outcome: error.error }, "sign-in refused");
-        if (error.status === 401) challenge(house, reply, 401);
-        error.send(reply, request.id);
-      }
-      return { status: reply.statusCode };
-    });
-    return reply;
-  };
+/** What is open at an address: how what was sent is read, what is counted, and what answers. */
+interface Open<Sent> {
+  read: (request: FastifyRequest) => Sent;
+  limitOf?: (sent: Sent) => LimitName | undefined;
+  endpoint: (house: House, request: FastifyRequest, sent: Sent) => ReturnType<Endpoint>;
+  status?: number;
+}
+
+/** Opens an endpoint to POST. */
+function open<Sent>(scope: FastifyInstance, house: House, url: string, { read, limitOf, endpoint, status = 200 }: Open<Sent>): void {
+  scope.post(url, (request, reply) =>
+    answering(house, request, reply, async () => {
+      const { log, sql } = house.doors.user;
+      const sent = read(request);
+      const limit = limitOf?.(sent);
+      if (limit) await count(countAttempt(sql, limit, { address: request.ip }));
+      const answer = await endpoint(house, request, sent);
+      log.info({ ...lineOf(request), outcome: "OK" }, "sign-in");
+      reply.code(status).send(answer);
+    }),
+  );
+  postOnly(scope, url);
+}
+
+/** What never comes to an endpoint is refused in the words of OAuth too. @param type of what the endpoints take */
+function speakOAuth(scope: FastifyInstance, house: House, type: string): void {
+  scope.setErrorHandler((error, request, reply) =>
+    answering(house, request, reply, async () => {
+      const refusal = fromTransport(error, type);
+      hangUpUnread(reply, refusal);
+      throw refusal;
+    }),
+  );
+}
+
+const lineOf = ({ routeOptions, id, ip }: FastifyRequest) => ({ route: routeOptions.url, requestId: id, address: ip });
+
+/** Answers a request in its span; with one line in the log, whatever comes of it. */
+async function answering(house: House, request: FastifyRequest, reply: FastifyReply, run: () => Promise<void>): Promise<FastifyReply> {
+  const { log } = house.doors.user;
+  const line = lineOf(request);
+  await traceRequest({ method: request.method, route: line.route ?? "", headers: request.headers }, async () => {
+    try {
+      await run();
+    } catch (thrown) {
+      const refusal = thrown instanceof OAuthError ? undefined : toRefusal(thrown);
+      const error = thrown instanceof OAuthError ? thrown : fromRefusal(refusal as Refusal);
+      if (refusal?.code === "INTERNAL_ERROR")
+        log.error({ ...line, outcome: error.error, cause: loggable(refusal.cause) }, "sign-in failed");
+      else log.info({ ...line, outcome: error.error }, "sign-in refused");
+      if (error.error === "invalid_grant") request.wrongCredential = true;
+      if (error.status === 401) challengeClient(house, request, reply);
+      error.send(reply, request.id);
+    }
+    return { status: reply.statusCode };
+  });
+  return reply;
+}
+
+/** By the scheme that the client tried, if it tried one (RFC 6749 §5.2). */
+function challengeClient(house: House, request: FastifyRequest, reply: FastifyReply): void {
+  if (/^basic\b/i.test(request.headers.authorization ?? "")) reply.header("www-authenticate", 'Basic realm="Gatehouse", charset="UTF-8"');
+  else challenge(house, reply, 401);
 }

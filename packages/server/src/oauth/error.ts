@@ -1,4 +1,4 @@
-import type { ErrorCode } from "@gatehouse/protocol";
+import { type ErrorCode, errors as numbers } from "@gatehouse/protocol";
 import type { FastifyReply } from "fastify";
 import type { Refusal } from "../refusal.ts";
 
@@ -73,7 +73,10 @@ export class OAuthError extends Error {
 /** What an error description may hold (RFC 6749 §5.2). */
 const ascii = (text: string): string => text.replace(/[^\x20\x21\x23-\x5b\x5d-\x7e]/g, "'");
 
-/** What is refused on the path of a call, in the words of OAuth (RFC 6749 §5.2, RFC 8693 §2.2.2). */
+/** What HTTP has a status for. */
+const OF_HTTP: ReadonlySet<ErrorCode> = new Set(["METHOD_NOT_ALLOWED", "REQUEST_TIMEOUT", "PAYLOAD_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE"]);
+
+/** What is refused on the path of a call, or before it, in the words of OAuth (RFC 6749 §5.2, RFC 8693 §2.2.2). */
 export function fromRefusal({ code, message, details }: Refusal): OAuthError {
   const told = { says: message, details, code };
   if (code === "UNAUTHENTICATED") return new OAuthError("invalid_client", { ...told, status: 401 });
@@ -81,7 +84,8 @@ export function fromRefusal({ code, message, details }: Refusal): OAuthError {
   if (code === "NOT_FOUND") return new OAuthError("invalid_target", told);
   if (code === "UNAVAILABLE") return new OAuthError("temporarily_unavailable", told);
   if (code === "INTERNAL_ERROR") return new OAuthError("server_error", told);
-  return new OAuthError("invalid_request", told);
+  if (code === "RATE_LIMITED") return new OAuthError("slow_down", { ...told, status: 429 });
+  return new OAuthError("invalid_request", OF_HTTP.has(code) ? { ...told, status: numbers[code].number } : told);
 }
 
 /** Words of better-auth's for what has one here. */

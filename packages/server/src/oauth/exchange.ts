@@ -1,10 +1,8 @@
-import { type Inspection, type ResultOf, splitScope, type UserApi } from "@gatehouse/protocol";
-import type { FastifyRequest } from "fastify";
+import { splitScope } from "@gatehouse/protocol";
 import type { Credentials } from "../authenticate.ts";
-import { callMethod, type House, presentedBy } from "../house.ts";
-import { loginPrefixes, prefixOf } from "../key.ts";
-import { endLogin } from "../people/login.ts";
-import { Refusal, unauthenticated } from "../refusal.ts";
+import type { House } from "../house.ts";
+import { Refusal } from "../refusal.ts";
+import { bearer, call, countGood, credentialOf, required } from "./client.ts";
 import { OAuthError } from "./error.ts";
 import type { Endpoint, Form } from "./form.ts";
 import { isServer } from "./resource.ts";
@@ -16,32 +14,10 @@ const ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token";
 const TOKEN_TYPES = [ACCESS_TOKEN, "urn:ietf:params:oauth:token-type:jwt"];
 
 /**
- * The credential by which a client authenticates: a Bearer token, or a key as the client's secret (RFC 6749 §2.3.1). A
- * header that holds neither is a failed attempt, not none at all.
- * @throws Refusal UNAUTHENTICATED
- */
-function credentialOf(request: FastifyRequest, form: Form): string | undefined {
-  const { authorization } = presentedBy(request);
-  if (authorization === undefined) return form.client_secret;
-  const [, scheme, value] = /^(bearer|basic) +(\S+) *$/i.exec(authorization) ?? [];
-  if (!scheme || !value) throw unauthenticated("neither Bearer nor Basic");
-  return scheme.toLowerCase() === "bearer" ? value : secretOf(value);
-}
-
-/** The client's secret in Basic credentials: form-encoded, behind a colon. @throws Refusal UNAUTHENTICATED */
-function secretOf(basic: string): string {
-  const [, secret] = Buffer.from(basic, "base64").toString("utf8").split(":");
-  try {
-    if (secret) return decodeURIComponent(secret.replaceAll("+", " "));
-  } catch {}
-  throw unauthenticated("malformed Basic credentials");
-}
-
-/**
  * Exchanges a credential for a token that may do part of what it may (RFC 8693): `token.create`, by the credential in
- * `subject_token`. With an agent's own key besides, as `actor_token` or the client's secret, the subject's token must
- * be one that a user made for that agent, and the new token says that the agent acts for them.
- * @throws Refusal what token.create refuses
+ * `subject_token`. Where the subject's token is one that a user made for an agent, that agent's own key comes besides, and
+ * the new token says that the agent acts for them.
+ * @throws Refusal what token.create refuses; UNAUTHENTICATED where the client's own proof is not good
  */
 export const exchange: Endpoint = async (house, request, form) => {
   const subject = required(form, "subject_token");
@@ -49,26 +25,23 @@ export const exchange: Endpoint = async (house, request, form) => {
   for (const name of ["subject_token_type", "actor_token_type", "requested_token_type"])
     if (!TOKEN_TYPES.includes(form[name] ?? ACCESS_TOKEN))
       throw new OAuthError("invalid_request", { says: `${name} must be one of ${TOKEN_TYPES.join(", ")}.` });
-  const actor = form.actor_token ?? credentialOf(request, form);
   for (const name of ["audience", "resource"])
     if (!isServer(house.publicUrl, form[name] ?? house.publicUrl))
       throw new OAuthError("invalid_target", { says: `${name} must be ${house.publicUrl}: tokens are for this server alone.` });
-  const presented: Credentials = actor === undefined || actor === subject ? bearer(subject) : { ...bearer(actor), subject };
   const params = {
     space: required(form, "space"),
     scope: scopeOf(form),
     ...(form.ttl && { ttlSeconds: secondsOf(form.ttl) }),
     ...(form.may_act && { mayAct: form.may_act }),
   };
+  const client = credentialOf(request, form);
+  if (client !== undefined) await house.doors.user.authenticate(bearer(client));
+  const presented = await presentedIn(house, form, subject, client);
+  const used = await proves(house, presented);
+  if (!used) request.wrongCredential = true;
+  else await countGood(house, request, used.credential.id);
   const made = await call(house, request, "token.create", params, presented).catch((thrown: unknown) => {
-    // RFC 8693 §2.2.2: a token that is not accepted makes the request invalid.
-    if (thrown instanceof Refusal && thrown.code === "UNAUTHENTICATED")
-      throw new OAuthError("invalid_request", {
-        says: "subject_token or actor_token is invalid, expired, revoked, or not made for this agent.",
-      });
-    if (thrown instanceof Refusal && thrown.details.issues?.every(({ path }) => path.startsWith("scope")))
-      throw new OAuthError("invalid_scope", { says: thrown.message });
-    throw thrown;
+    throw inForm(thrown);
   });
   return {
     access_token: made.token,
@@ -86,81 +59,44 @@ function scopeOf(form: Form): string[] {
   return scope;
 }
 
-/** Tells whether a token or key is good, and for what (RFC 7662): `token.inspect`, by the credential of the client. */
-export const introspect: Endpoint = async (house, request, form) => {
-  const told = await call(house, request, "token.inspect", { token: required(form, "token") }, callerOf(request, form));
-  return told.active ? claimsOf(house, told) : { active: false };
-};
-
 /**
- * Ends what is presented (RFC 7009). A login ends with any of its tokens; all else is `token.revoke`, by the credential of
- * the client, or by the token itself, which is proof enough.
+ * What is exchanged: the subject's token, alone or with that of the agent which is to act. An agent comes as
+ * `actor_token`; or as the client, where the subject's token is good for nothing alone: it was made for an agent to act.
+ * Any other client is no party to the exchange (RFC 8693 §2.1).
  */
-export const revoke: Endpoint = async (house, request, form) => {
-  const token = required(form, "token");
-  if (([loginPrefixes.access, loginPrefixes.refresh] as (string | undefined)[]).includes(prefixOf(token))) {
-    if (!form.client_id) throw new OAuthError("invalid_client");
-    await endLogin(house.doors.user.sql, token, form.client_id).finally(() => house.doors.user.feed.doubt());
-    return undefined;
-  }
-  const credential = credentialOf(request, form);
-  try {
-    await call(
-      house,
-      request,
-      "token.revoke",
-      { token },
-      credential === undefined ? { ...bearer(token), toEnd: true } : bearer(credential),
-    );
-  } catch (thrown) {
-    // A token that is not good is revoked already (§2.2).
-    if (credential !== undefined || !(thrown instanceof Refusal) || thrown.code !== "UNAUTHENTICATED") throw thrown;
-  }
-  return undefined;
-};
+async function presentedIn(house: House, form: Form, subject: string, client: string | undefined): Promise<Credentials> {
+  const { actor_token: actor = subject } = form;
+  if (actor !== subject) return { ...bearer(actor), subject };
+  if (client === undefined || (await proves(house, bearer(subject)))) return bearer(subject);
+  return { ...bearer(client), subject };
+}
 
-const bearer = (credential: string): Credentials => ({ authorization: `Bearer ${credential}` });
+/** Whom credentials prove, if anybody. */
+const proves = ({ doors }: House, presented: Credentials) =>
+  doors.user.authenticate(presented).catch((thrown: unknown) => {
+    if (thrown instanceof Refusal && thrown.code === "UNAUTHENTICATED") return undefined;
+    throw thrown;
+  });
 
-const callerOf = (request: FastifyRequest, form: Form): Credentials => {
-  const credential = credentialOf(request, form);
-  return credential === undefined ? presentedBy(request) : bearer(credential);
-};
+/** What token.create refused with, in the words of the form that was sent. */
+function inForm(thrown: unknown): unknown {
+  if (!(thrown instanceof Refusal)) return thrown;
+  // RFC 8693 §2.2.2: a token that is not accepted makes the request invalid.
+  if (thrown.code === "UNAUTHENTICATED")
+    return new OAuthError("invalid_request", {
+      says: "subject_token or actor_token is invalid, expired, revoked, or not made for this agent.",
+    });
+  const { code, details } = thrown;
+  const message = renamed(thrown.message);
+  const issues = details.issues?.map((issue) => ({ ...issue, path: renamed(issue.path) }));
+  if (issues?.every(({ path }) => path.startsWith("scope"))) return new OAuthError("invalid_scope", { says: message });
+  return new Refusal(code, message, { ...details, ...(issues && { issues }) }, { cause: thrown.cause });
+}
+
+const names: Record<string, string> = { ttlSeconds: "ttl", mayAct: "may_act" };
+const renamed = (text: string): string => text.replace(/\b\w+\b/g, (word) => (Object.hasOwn(names, word) ? (names[word] as string) : word));
 
 function secondsOf(text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new OAuthError("invalid_request", { says: "ttl must be a whole number of seconds." });
   return Number(text);
-}
-
-function required(form: Form, name: string): string {
-  const value = form[name];
-  if (!value) throw new OAuthError("invalid_request", { says: `${name} is missing.` });
-  return value;
-}
-
-/** Calls a method of the user RPC by its one path. @throws Refusal what it was refused with */
-async function call<M extends keyof UserApi & string>(
-  house: House,
-  { id: requestId }: FastifyRequest,
-  method: M,
-  params: object,
-  presented: Credentials,
-): Promise<ResultOf<UserApi, M>> {
-  return (await callMethod(house.doors.user, { presented, requestId }, method, JSON.stringify(params))) as ResultOf<UserApi, M>;
-}
-
-function claimsOf(house: House, { id, principal, act, mayAct, space, scope, resource, expiresAt }: Inspection): object {
-  return {
-    active: true,
-    iss: house.publicUrl,
-    aud: house.publicUrl + (resource ?? ""),
-    token_type: "Bearer",
-    jti: id,
-    sub: principal?.id,
-    username: principal?.name,
-    ...(scope && { scope: scope.join(" ") }),
-    ...(space && { space }),
-    ...(expiresAt && { exp: Math.floor(Date.parse(expiresAt) / 1000) }),
-    ...(act && { act: { sub: act.id } }),
-    ...(mayAct && { may_act: { sub: mayAct } }),
-  };
 }

@@ -20,7 +20,7 @@ export async function count(counted: Promise<number>): Promise<void> {
 
 /** A parameter comes once, and one without a value did not come (RFC 6749 §3.2). @throws OAuthError, Refusal */
 export function readForm(request: FastifyRequest): Form {
-  if (!request.headers["content-type"]?.startsWith("application/x-www-form-urlencoded"))
+  if (!/^application\/x-www-form-urlencoded\b/i.test(request.headers["content-type"] ?? ""))
     throw new OAuthError("invalid_request", { says: "Send the parameters as application/x-www-form-urlencoded." });
   const params = [...new URLSearchParams(textOf(request))].filter(([, value]) => value);
   const form = Object.fromEntries(params);

@@ -22,14 +22,14 @@ export async function byCode(house: House, request: FastifyRequest, form: Form):
     redirect_uri: z.string(),
     code_verifier: z.string(),
   });
-  await mustBeClient(house, form, params.client_id);
+  await mustBeClient(house, params.client_id, form.resource);
   // Nothing is missing: whatever better-auth finds wrong now is wrong with the code.
   return exchange(house, request, params, { invalid_request: "invalid_grant" });
 }
 
 export async function byDevice(house: House, request: FastifyRequest, form: Form): Promise<Answer> {
   const params = need(form, { grant_type: z.string(), client_id: z.string(), device_code: z.string() });
-  await mustBeClient(house, form, params.client_id);
+  await mustBeClient(house, params.client_id, form.resource);
   return exchange(house, request, params);
 }
 
@@ -39,7 +39,7 @@ export async function byDevice(house: House, request: FastifyRequest, form: Form
  */
 export async function refresh(house: House, request: FastifyRequest, form: Form): Promise<Answer> {
   const params = need(form, { grant_type: z.string(), client_id: z.string(), refresh_token: z.string(), scope: z.string().optional() });
-  await mustBeClient(house, form, params.client_id);
+  await mustBeClient(house, params.client_id, form.resource);
   const { sql } = house.doors.user;
   const [login] = await sql<{ id: string; userId: string }[]>`
     select "authorizationCodeId" as id, "userId" from auth."oauthRefreshToken"
@@ -50,7 +50,7 @@ export async function refresh(house: House, request: FastifyRequest, form: Form)
     await tx`select from auth.logins where id = ${login.id} for no key update`;
     const [token] = await tx`select from auth."oauthRefreshToken" where token = ${hashLogin(params.refresh_token)} and revoked is null`;
     if (token) return exchange(house, request, params);
-    await endLogin(tx, params.refresh_token, params.client_id);
+    await endLogin(tx, login.id);
     return undefined; // and not an error, which would undo it
   });
   // A login that ended is not to be trusted from its memory.
@@ -61,12 +61,12 @@ export async function refresh(house: House, request: FastifyRequest, form: Form)
 
 export async function beginDevice(house: House, request: FastifyRequest, form: Form): Promise<Answer> {
   const { client_id, scope } = need(form, { client_id: z.string(), scope: z.string().default(DEFAULT_SCOPE) });
-  await mustBeClient(house, form, client_id);
+  await mustBeClient(house, client_id, form.resource);
   return ask(house, request, "/device/code", { client_id, scope });
 }
 
 /** @throws OAuthError invalid_client, invalid_target: before a code is used up */
-async function mustBeClient(house: House, { resource }: Form, clientId: string): Promise<void> {
+export async function mustBeClient(house: House, clientId: string, resource?: string): Promise<void> {
   const [client] = await house.doors.user.sql`select from auth."oauthClient" where "clientId" = ${clientId} and not disabled`;
   if (!client) throw new OAuthError("invalid_client");
   if (!isResourceOf(house.publicUrl, clientId, resource))

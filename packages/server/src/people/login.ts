@@ -1,5 +1,4 @@
 import type { Actor } from "../actor.ts";
-import { retried } from "../change.ts";
 import type { Sql } from "../db.ts";
 import { hashKey, loginPrefixes, prefixOf } from "../key.ts";
 import { MCP, permissionsOf } from "../oauth/scopes.ts";
@@ -51,13 +50,22 @@ export async function byLogin(sql: Sql, token: string): Promise<Actor> {
   return { principal, owner: null, credential: { ...credential, via: "jwt", scope: permissionsOf(scopes), space, resource: MCP } };
 }
 
-/** Ends the whole login that a token belongs to, the one presented and all others. */
-export async function endLogin(sql: Sql, token: string, client: string): Promise<void> {
-  const hash = hashLogin(token);
-  await retried(
-    () => sql`
-      delete from auth.logins where id in (
-        select "authorizationCodeId" from auth."oauthRefreshToken" where token = ${hash} and "clientId" = ${client}
-        union select "authorizationCodeId" from auth."oauthAccessToken" where token = ${hash} and "clientId" = ${client})`,
-  );
+/** What a token belongs to, spent or not. */
+interface LoginOf {
+  /** Of the login as a whole. */
+  id: string;
+  client: string;
+  person: string;
 }
+
+/** The login that any of its tokens belongs to; undefined when it is over. */
+export async function loginOf(sql: Sql, token: string): Promise<LoginOf | undefined> {
+  const hash = hashLogin(token);
+  const [login] = await sql<LoginOf[]>`
+    select "authorizationCodeId" as id, "clientId" as client, "userId" as person from auth."oauthRefreshToken" where token = ${hash}
+    union select "authorizationCodeId", "clientId", "userId" from auth."oauthAccessToken" where token = ${hash}`;
+  return login;
+}
+
+/** Ends a whole login, with all of its tokens. */
+export const endLogin = (sql: Sql, id: string) => sql`delete from auth.logins where id = ${id}`;
