@@ -56,6 +56,29 @@ test("a passkey: added, renamed, signed in with, also for a program, and removed
   expect(complaints).toEqual([]);
 });
 
+test("a passkey that the browser offers by itself: nobody presses anything, also where a program asks", async () => {
+  const ada = await server.user("Ada");
+  const { page, complaints } = await openWindow();
+  await giveAuthenticator(page, { offers: true });
+  await signInto(page, server.origin, ada);
+  await page.goto(`${server.origin}/account`);
+  await fill(page, "#passkey-name", "This laptop");
+  await follow(page, "form#add button");
+  await follow(page, "form#sign-out button");
+  await page.waitForSelector("form#sign-out");
+  expect(await shown(page)).toContain(ada.email);
+
+  const home = await makeHome();
+  const running = await beginLogin(home, server.origin);
+  await page.browserContext().deleteCookie(...(await page.browserContext().cookies()));
+  await page.goto(running.address);
+  await page.waitForSelector('button[value="yes"]');
+  await follow(page, 'button[value="yes"]');
+  expect((await running.finished).code).toBe(0);
+  expect((await meJson(home, ["whoami"])).email).toBe(ada.email);
+  expect(complaints).toEqual([]);
+});
+
 test("a sign-in of long ago makes no passkey", async () => {
   const ada = await server.user("Ada");
   await server.sql`update auth."session" set "createdAt" = now() - interval '2 days' where "userId" = ${ada.id}`;
@@ -87,7 +110,7 @@ test("another provider: to it and back, also in the middle of signing a program 
   await page.goto(`${gatehouse.url}/account`);
   await tabTo(page, 'button[data-provider="corp"]');
   await page.keyboard.press("Enter");
-  await page.waitForFunction(() => location.pathname === "/account");
+  await page.waitForSelector("form#sign-out");
   expect(await shown(page)).toContain("ada@corp.example");
 
   const home = await makeHome();

@@ -33,8 +33,15 @@ export const signInto = (page: Page, origin: string, { session }: TestUser): Pro
     sameSite: "Lax",
   });
 
-/** Gives a page an authenticator that is always at hand, with a person who always agrees (W3C WebAuthn §11). */
-export async function giveAuthenticator(page: Page): Promise<void> {
+/**
+ * Gives a page an authenticator that is always at hand, with a person who always agrees (W3C WebAuthn §11).
+ * @param options.offers whether the browser offers passkeys where an e-mail address is typed: then that person agrees at once
+ */
+export async function giveAuthenticator(page: Page, { offers = false } = {}): Promise<void> {
+  if (!offers)
+    await page.evaluateOnNewDocument(() => {
+      PublicKeyCredential.isConditionalMediationAvailable = async () => false;
+    });
   const session = await page.createCDPSession();
   await session.send("WebAuthn.enable");
   await session.send("WebAuthn.addVirtualAuthenticator", {
