@@ -4,6 +4,7 @@ import { tools } from "@gatehouse/mcp";
 import { errors, MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_QUEUED_TURNS, MAX_WAIT_SECONDS, spaceApi } from "@gatehouse/protocol";
 import { KEY_PATTERN, Settings } from "@gatehouse/server";
 import { callers, policyTable, ruleTexts } from "@gatehouse/server/policy";
+import { exitCodes } from "../packages/cli/src/exit.ts";
 import { type Limited, limits } from "../packages/server/src/people/limits.ts";
 import { routes } from "../packages/server/src/sessions/door.ts";
 
@@ -15,7 +16,7 @@ const parts: Record<string, Record<string, () => string>> = {
   "docs/mcp.md": { tools: toolTable },
   "docs/operating.md": { limits: limitTable },
   "docs/settings.md": { settings },
-  "docs/errors.md": { errors: errorTable },
+  "docs/errors.md": { errors: errorTable, "exit codes": exitCodeTable },
 };
 
 const ROOT = join(import.meta.dirname, "..");
@@ -110,6 +111,13 @@ function errorTable(): string {
   return markdownTable(
     ["`error.data.code`", "`error.code`", "HTTP", "says"],
     Object.entries(errors).map(([code, { number, message }]) => [`\`${code}\``, String(number), http(number), message]),
+  );
+}
+
+function exitCodeTable(): string {
+  return markdownTable(
+    ["exit code", "means"],
+    Object.entries(exitCodes).map(([ending, code]) => [String(code), ending]),
   );
 }
 

@@ -222,11 +222,15 @@ test("a place in the log is a whole number", { timeout: TIMEOUT }, async () => {
 test("what is said may be large, but not too large, and holds no text that can't be kept", { timeout: TIMEOUT }, async () => {
   const say = (message: unknown) => send("POST", "/sessions/talk/in", JSON.stringify({ message }));
   expect((await say("x".repeat(MAX_EVENT_BYTES - 200))).status).toBe(200);
-  expect(codeOf(await say("x".repeat(MAX_EVENT_BYTES)), "too large")).toBe("INVALID_PARAMS");
+  const asAWhole = ({ detail, issues }: { detail: string; issues?: unknown }) => expect(issues).toEqual([{ path: "", message: detail }]);
+  const large = await say("x".repeat(MAX_EVENT_BYTES));
+  expect(codeOf(large, "too large")).toBe("INVALID_PARAMS");
+  asAWhole(large.body);
   for (const text of ["a\u0000b", "half \ud83d", "\udca9 half"]) {
     const answer = await say(text);
     expect(codeOf(answer, text)).toBe("INVALID_PARAMS");
     expect(answer.body.detail).toContain("surrogate");
+    asAWhole(answer.body);
   }
   const action = await send("POST", "/sessions/talk/in", JSON.stringify({ action: { name: "x", data: { a: "\u0000" } } }));
   expect(codeOf(action, "action")).toBe("INVALID_PARAMS");

@@ -21,7 +21,8 @@ export class Refusal extends Error {
   ) {
     super(message, options);
     this.code = code;
-    this.details = details;
+    // Where nothing in the params is named, they are wrong as a whole.
+    this.details = code === "INVALID_PARAMS" ? { issues: [{ path: "", message }], ...details } : details;
     this.spaceId = spaceId;
   }
 
