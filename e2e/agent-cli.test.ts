@@ -78,6 +78,22 @@ test("me agent run tells what is wrong: no file, no agent in it, a task that may
   expect((await run({ ME_API_KEY: "" })).code).toBe(exitCodes["not signed in"]);
 });
 
+test.each([
+  ["an error of syntax", "const a = ;", /agents\.ts can't be loaded:[\s\S]*Unexpected ;[\s\S]*agents\.ts:1:11/],
+  ["several", "const a = 1;; this is no program", /Expected ";" but found "is"[\s\S]*agents\.ts:1:20[\s\S]*agents\.ts:1:26/],
+  ["one in what it imports", 'import { text } from "./text.ts";\nexport const a = text;', /Unexpected ;[\s\S]*text\.ts:1:21/],
+  ["an error as it runs", '\n  throw new Error("boom");', /boom[\s\S]*agents\.ts:2:13/],
+  ["a thrown nothing", "throw null;", /agents\.ts can't be loaded:\nnull\n/],
+])("me agent run tells of a file that can't be loaded what is wrong, and where: %s", async (_what, code, told) => {
+  const home = await makeHome(at.env);
+  const folder = await makeFolder(home);
+  await writeFile(join(folder, "text.ts"), "export const text = ;");
+  await writeFile(join(folder, "agents.ts"), code);
+  const { code: ended, stderr } = await me(home, ["agent", "run", join(folder, "agents.ts"), "--no-watch"]);
+  expect(ended).toBe(exitCodes.error);
+  expect(stderr).toMatch(told);
+});
+
 test("on the embedded database echo answers at once; there is one of it, with one key, which ends with the server", async () => {
   const home = await makeHome();
   let server = await startUp(home);

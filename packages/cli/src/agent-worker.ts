@@ -1,5 +1,7 @@
 import { pathToFileURL } from "node:url";
+import { inspect } from "node:util";
 import { type ChatAgent, isChatAgent, type Leave, serve } from "@gatehouse/agent";
+import { whenUnread } from "./exit.ts";
 import { createMe } from "./me.ts";
 import { note } from "./output.ts";
 import { startTracing } from "./tracing.ts";
@@ -12,6 +14,7 @@ let stopTracing = async () => {};
 let leave: (how: Leave) => void = () => process.exit(0);
 process.on("message", (how: Leave) => leave(how));
 process.on("disconnect", () => leave({}));
+whenUnread(() => leave({}));
 
 try {
   const agents = await agentsOf(file);
@@ -32,10 +35,15 @@ try {
   process.exit(1);
 }
 
+/** What a file fails with, and where: Bun tells its own inspect alone of the place of an error of syntax, and of each where there are more. */
+function shown(thrown: unknown): string {
+  return (process.versions.bun ? Bun.inspect(thrown) : inspect(thrown)).trimEnd();
+}
+
 /** The agents that a file exports, one by one or in lists. */
 async function agentsOf(file: string): Promise<ChatAgent[]> {
-  const exported: Record<string, unknown> = await import(pathToFileURL(file).href).catch((error: Error) => {
-    throw new Error(error.stack ?? String(error)); // where in the file it fails
+  const exported: Record<string, unknown> = await import(pathToFileURL(file).href).catch((thrown: unknown) => {
+    throw new Error(`${file} can't be loaded:\n${shown(thrown)}`);
   });
   const agents = [...new Set(Object.values(exported).flat().filter(isChatAgent))];
   if (agents.length === 0) throw new Error(`${file} exports no agent. Let it: export const support = chatAgent({ … })`);

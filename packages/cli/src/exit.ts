@@ -15,6 +15,23 @@ export const exitCodes = {
 } as const;
 export type Ending = keyof typeof exitCodes;
 
+/** How it ends when nobody reads what it says any more: as a shell's own commands do then, by SIGPIPE (128 + 13). */
+const UNREAD = 141;
+
+/**
+ * Hears once that whoever read what this process says has stopped, as `| head` does: nothing failed, nobody is to be told.
+ * Default: what stops in good order when its terminal is closed does so; all else ends at once.
+ */
+export function whenUnread(then: () => unknown = () => process.emit("SIGHUP", "SIGHUP") || process.exit(UNREAD)): void {
+  let heard = false;
+  const unread = (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    if (!heard) then();
+    heard = true;
+  };
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", unread);
+}
+
 /** A failure of the command line's own, with what to do next. */
 export class CliError extends Error {
   override readonly name = "CliError";

@@ -1,7 +1,7 @@
 #!/usr/bin/env bun
 import { Command } from "commander";
 import packageJson from "../package.json" with { type: "json" };
-import { describe, exitCodes } from "./exit.ts";
+import { describe, exitCodes, whenUnread } from "./exit.ts";
 import { json, note } from "./output.ts";
 
 const program = new Command("me")
@@ -32,6 +32,7 @@ Examples:
 if (process.argv[2] === "mcp") (await import("./mcp.ts")).addMcp(program);
 else (await import("./commands.ts")).addCommands(program);
 
+whenUnread();
 try {
   await program.parseAsync();
 } catch (error) {
