@@ -64,7 +64,7 @@ test("a session is made, found, read, stopped and closed", { timeout: TIMEOUT },
   expect(shown.stdout).toMatch(/^1 +\S+ \S+ +message +1 +hello$/m);
   expect(shown.stdout).not.toContain("\u001b[31m");
 
-  expect((await me(home, ["session", "stop", "order-1"])).stdout).toBe("Nothing was being answered.\n");
+  expect((await me(home, ["session", "stop", "order-1"])).stdout).toBe("There was nothing to stop.\n");
   const following = start(process.execPath, [ME, "session", "events", "order-1", "--follow", "--json"], home.env, null);
   await until("it follows", () => following.stdout().includes('"turn-end"'));
   expect((await me(home, ["session", "close", "order-1"])).stdout).toBe(`Session ${made.session.id} is closed.\n`);
@@ -128,7 +128,41 @@ test("an answer that fails, one that is stopped, and one that does not come are 
   expect(waited).toMatchObject({ code: exitCodes["still running"], stdout: "" });
   const { error } = JSON.parse(waited.stderr);
   expect(error.code).toBe("STILL_RUNNING");
+  expect(error.message).toContain("still waits for a worker");
   expect(error.message).toContain(`me session events ${silent.session.id} --after 1 --follow`);
+  expect(error.message).toContain(`me session stop ${silent.session.id} --turn 1`);
+
+  const slow = await me(home, ["chat", "helper", "--message", "wait", "--timeout", "5s", "--json"]);
+  expect(slow.code).toBe(exitCodes["still running"]);
+  const { message } = JSON.parse(slow.stderr).error;
+  expect(message).toContain("still being answered");
+  const [, way = ""] = /Give it up: me (.*)/.exec(message) ?? [];
+  expect(await me(home, way.split(" "))).toMatchObject({ code: 0, stdout: "Stopping turn 1.\n" });
+  const [, , talk = ""] = way.split(" ");
+  expect(await at.answered({ session: talk, turn: 1 })).toMatchObject({ outcome: "stopped" });
+  expect((await me(home, way.split(" "))).stdout).toBe("There was nothing to stop.\n");
+});
+
+test("that no worker serves a task is said where somebody would wait for one, if they may know it", { timeout: TIMEOUT }, async () => {
+  const never = /^No worker ever offered the task typo: .*me task list.*me agent run FILE$/m;
+  const made = await me(home, ["session", "create", "typo", "--external-id", "typo-1"]);
+  expect(made).toMatchObject({ code: 0, stderr: expect.stringMatching(never) });
+  const asked = ["session send typo-1 hello --wait --timeout 1s", "chat typo --message hello --timeout 1s"];
+  for (const typed of asked) expect((await me(home, typed.split(" "))).stderr).toMatch(never);
+  const terminal = atTerminal(home, ["chat", "typo"]);
+  await terminal.answer(/No worker ever offered the task typo[\s\S]*> /, "/quit\r");
+  await terminal.over();
+
+  await at.must("task.register", { task: "gone" });
+  expect((await me(home, ["session", "create", "gone"])).stderr).not.toContain("No worker");
+  await at.server.sql`update tasks set seen_at = now() - interval '2 minutes' where path = 'gone'`;
+  expect((await me(home, ["session", "create", "gone"])).stderr).toMatch(/^No worker of gone is online, last seen 2/m);
+
+  // Who may not read the task is told nothing of it, nor is a script, which reads errors there.
+  const { key } = await at.must("apiKey.create", { name: "sessions", ceiling: ["write:sessions"] }, null);
+  const blind = await me(home, ["session", "create", "typo"], { env: { ME_API_KEY: key } });
+  expect(blind).toMatchObject({ code: 0, stderr: expect.not.stringContaining("No worker") });
+  expect(await me(home, ["session", "create", "typo", "--json"])).toMatchObject({ code: 0, stderr: "" });
 });
 
 test.each([
@@ -136,6 +170,7 @@ test.each([
   "session create helper --idle soon",
   "session events x --after first",
   "session send x y --wait --timeout 1",
+  "session stop x --turn last",
   "chat",
   "chat helper",
 ])("me %s: what is typed wrong is a usage error", { timeout: TIMEOUT }, async (typed) => {
@@ -163,6 +198,17 @@ test("Ctrl-C during the answer to --message stops the turn", { timeout: TIMEOUT 
   await until("it answers", () => asking.stdout().includes("wait"));
   asking.child.kill("SIGINT");
   expect(await asking.finished).toMatchObject({ code: exitCodes.error, stderr: expect.stringContaining("Turn 1 was stopped") });
+});
+
+test("what is pasted into me chat is said in its order, and /close does not overtake it", { timeout: TIMEOUT }, async () => {
+  const { session } = await at.must("session.create", { task: "helper" });
+  const terminal = atTerminal(home, ["chat", "--session", session.id]);
+  const typed = Array.from({ length: 12 }, (_, i) => `line ${i + 1}`);
+  await terminal.answer("> ", [...typed, "/close", ""].join("\r"));
+  expect(await terminal.over()).toMatchObject({ code: 0, shown: expect.stringContaining("The conversation is over.") });
+  const log = await at.events(session.id);
+  const said = log.filter(({ kind }) => kind === "message").map(({ data }) => textOf(data as Parameters<typeof textOf>[0]));
+  expect([said, log.at(-1)?.kind]).toEqual([typed, "close"]);
 });
 
 test("me chat at a terminal: answers as they come, /stop, Ctrl-C that stops and then leaves, and the same again", {

@@ -25,9 +25,12 @@ export interface Awaited {
 export async function answerTo(target: Target, { session, turn, seq }: Awaited, ms: number, said = (_text: string) => {}): Promise<Answer> {
   const late = AbortSignal.timeout(ms);
   let text = "";
+  let begun = false;
   for await (const event of followSession(target, session, { after: seq, signal: late })) {
     if (event.turn !== turn) continue;
+    if (event.kind === "turn-start") begun = true;
     if (event.kind === "turn-lost") {
+      begun = false;
       if (text) said("\n");
       text = "";
       note("The worker was lost over it: another one answers anew.");
@@ -45,7 +48,7 @@ export async function answerTo(target: Target, { session, turn, seq }: Awaited, 
   if (!late.aborted) throw new CliError("error", "The conversation was over before the answer.");
   throw new CliError(
     "still running",
-    `No answer to turn ${turn} within ${ms / 1000} s; it is still running. Go on: me session events ${session} --after ${seq} --follow. ` +
-      `Give it up: me session stop ${session}`,
+    `No answer to turn ${turn} within ${ms / 1000} s; it ${begun ? "is still being answered" : "still waits for a worker to begin it"}. ` +
+      `Go on: me session events ${session} --after ${seq} --follow. Give it up: me session stop ${session} --turn ${turn}`,
   );
 }

@@ -7,6 +7,7 @@ import { readSeconds } from "./duration.ts";
 import { CliError } from "./exit.ts";
 import type { Me } from "./me.ts";
 import { note, safeLines } from "./output.ts";
+import { noteUnserved } from "./task.ts";
 
 interface Options {
   session?: string;
@@ -30,6 +31,7 @@ export function addChat(program: Command): void {
       if (message === undefined && !me.interactive)
         throw new CliError("usage", "Nobody is at a terminal to talk. Say it with --message TEXT.");
       const talk = await begin(me, task, session);
+      if (!json) await noteUnserved(talk.client, talk.session.task);
       if (message === undefined) {
         await converse(talk);
         return undefined;
@@ -52,17 +54,21 @@ async function begin(me: Me, task: string | undefined, ref: string | undefined):
   return { client, target: { ...(await me.target()), space: await me.space() }, session };
 }
 
-/** One question, one answer. Ctrl-C stops the answer first, and leaves the second time. */
+/** One question, one answer. Ctrl-C stops the answer first, or gives the question up where it waits, and leaves the second time. */
 async function ask({ client, target, session }: Talk, message: string, ms: number, asJson: boolean) {
   const { id } = session;
-  const sent = await client.session.send({ session: id, message });
+  const sending = client.session.send({ session: id, message });
+  const stopTurn = async ({ turn }: { turn: number }) => {
+    await client.session.stop({ session: id, turn }).catch((error: GatehouseError) => note(error.message));
+  };
   const stop = () => {
     process.once("SIGINT", () => process.exit(130));
     note("Stopping. Ctrl-C once more leaves.");
-    client.session.stop({ session: id }).catch((error: GatehouseError) => note(error.message));
+    sending.then(stopTurn, () => {}); // that it can't be sent is told below
   };
   process.once("SIGINT", stop);
   try {
+    const sent = await sending;
     const print = asJson ? undefined : (text: string) => void process.stdout.write(safeLines(text));
     const answer = await answerTo(target, { session: id, ...sent }, ms, print);
     if (asJson) return { session: { id }, ...answer };

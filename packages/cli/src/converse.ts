@@ -15,43 +15,58 @@ export interface Talk {
 
 /**
  * Leads a conversation at a terminal until the person leaves, or it is over: answers go to stdout as they come, all else
- * to stderr. What was said before is shown first; what is typed while an answer comes waits for its turn.
+ * to stderr. What was said before is shown first; what is typed while an answer comes waits for its turn. What is typed
+ * is done in its order, however fast it comes; what stops or leaves does not wait.
  */
 export async function converse({ client, target, session: { id, task, externalId, lastSeq } }: Talk): Promise<void> {
   const leaving = new AbortController();
   /** Inputs that were typed here: they are on the screen already. */
   const mine = new Set<string>();
-  let sending = 0;
+  /** What was typed so far, done one by one. */
+  let queue = Promise.resolve();
+  let undone = 0;
   let lastSent = 0;
   let lastEnded = 0;
   let place = 0;
   let stopping = false;
-  const busy = () => sending > 0 || lastSent > lastEnded;
+  let closed = false;
+  const busy = () => undone > 0 || lastSent > lastEnded;
   const prompt = () => {
-    if (place >= lastSeq && !busy() && !leaving.signal.aborted) process.stderr.write(PROMPT);
+    if (place >= lastSeq && !busy() && !closed && !leaving.signal.aborted) process.stderr.write(PROMPT);
   };
   const tell = (error: GatehouseError) => note(`Error: ${error.message}`);
 
+  const stop = async () => {
+    const { turn } = await client.session.stop({ session: id });
+    if (turn === null) note("Nothing is being answered.");
+  };
   const commands: Record<string, () => Promise<void>> = {
-    "/stop": async () => {
-      const { turn } = await client.session.stop({ session: id });
-      if (turn === null) note("Nothing is being answered.");
-    },
-    "/close": async () => {
-      await client.session.close({ session: id });
-    },
+    "/stop": stop,
+    "/close": () =>
+      inTurn(async () => {
+        await client.session.close({ session: id });
+        closed = true;
+      }),
     "/quit": async () => leaving.abort(),
   };
+
+  /** Does what was typed when all before it is done, or has failed. */
+  function inTurn(act: () => Promise<void>): Promise<void> {
+    undone++;
+    queue = queue
+      .then(act)
+      .catch(tell)
+      .finally(() => {
+        undone--;
+      });
+    return queue;
+  }
 
   async function say(message: string): Promise<void> {
     const inputId = randomUUID();
     mine.add(inputId);
-    sending++;
-    try {
-      lastSent = Math.max(lastSent, (await client.session.send({ session: id, message, inputId })).turn);
-    } finally {
-      sending--;
-    }
+    const { turn } = await client.session.send({ session: id, message, inputId });
+    lastSent = Math.max(lastSent, turn);
   }
 
   async function typed(line: string): Promise<void> {
@@ -59,7 +74,7 @@ export async function converse({ client, target, session: { id, task, externalId
     const command = Object.hasOwn(commands, text) ? commands[text] : undefined;
     if (command) await command().catch(tell);
     else if (text.startsWith("/")) note(`There are ${Object.keys(commands).join(", ")}.`);
-    else if (text) await say(text).catch(tell);
+    else if (text) await inTurn(() => say(text));
     prompt();
   }
 
@@ -88,7 +103,7 @@ export async function converse({ client, target, session: { id, task, externalId
     }
     stopping = true;
     note("\nStopping. Ctrl-C once more leaves.");
-    commands["/stop"]?.().catch(tell);
+    stop().catch(tell);
   }
 
   note(`Talking with ${task}. /stop stops its answer, /close ends the conversation, /quit leaves it.`);
@@ -99,6 +114,8 @@ export async function converse({ client, target, session: { id, task, externalId
   try {
     prompt();
     for await (const event of followSession(target, id, { signal: leaving.signal })) hear(event);
+    process.off("SIGINT", interrupted); // what was typed is said still; Ctrl-C now ends that too
+    await queue;
     note(leaving.signal.aborted ? `\nGo on: me chat --session ${externalId ?? id}` : "The conversation is over.");
   } finally {
     process.off("SIGINT", interrupted);

@@ -3,6 +3,7 @@ import { answerTo } from "./answer.ts";
 import { addCommand } from "./command.ts";
 import { readSeconds } from "./duration.ts";
 import { note, safeLines } from "./output.ts";
+import { noteUnserved } from "./task.ts";
 
 interface Options {
   wait?: boolean;
@@ -29,6 +30,7 @@ export function addSend(session: Command): void {
         if (!json) note(`See what comes: me session events ${ref} --after ${sent.seq} --follow`);
         return sent;
       }
+      if (!json) await noteUnserved(client, (await client.session.get({ session: ref as string })).task);
       const target = { ...(await me.target()), space: await me.space() };
       const print = json ? undefined : (more: string) => void process.stdout.write(safeLines(more));
       const answer = await answerTo(target, { session: ref as string, ...sent }, ms, print);

@@ -4,10 +4,12 @@ import { collect } from "./apikey.ts";
 import { addCommand, addNoun } from "./command.ts";
 import { readSeconds } from "./duration.ts";
 import { CliError } from "./exit.ts";
+import type { Me } from "./me.ts";
 import { facts, moment, note, table } from "./output.ts";
 import { everyPage } from "./pages.ts";
 import { addEvents } from "./session-events.ts";
 import { addSend } from "./session-send.ts";
+import { noteUnserved } from "./task.ts";
 
 interface Starting {
   externalId?: string;
@@ -99,10 +101,14 @@ export function addSession(program: Command): void {
 
   addCommand(session, {
     usage: "stop <session>",
-    summary: "Stop the answer that is under way. What waits is answered still.",
-    examples: ["session stop order-42"],
-    run: async (me, _options, ref) => (await me.inSpace()).session.stop({ session: ref as string }),
-    show: ({ turn }) => (turn === null ? "Nothing was being answered." : `Stopping turn ${turn}.`),
+    summary: "Stop the answer that is under way, or give up one turn. What else waits is answered still.",
+    examples: ["session stop order-42", "session stop order-42 --turn 3"],
+    options: (command) => command.option("--turn <number>", "this turn and no other, also where it still waits"),
+    async run(me, { turn }: { turn?: string }, ref) {
+      if (turn !== undefined && !/^\d{1,9}$/.test(turn)) throw new CliError("usage", "--turn must be a whole number: that of a turn.");
+      return (await me.inSpace()).session.stop({ session: ref as string, turn: turn === undefined ? undefined : Number(turn) });
+    },
+    show: ({ turn }) => (turn === null ? "There was nothing to stop." : `Stopping turn ${turn}.`),
   });
 
   addCommand(session, {
@@ -149,7 +155,8 @@ const showSession = ({
     Events: String(lastSeq),
   });
 
-function showStarted({ session, run, existing }: ResultOf<SpaceApi, "session.create">): string {
+async function showStarted({ session, run, existing }: ResultOf<SpaceApi, "session.create">, me: Me): Promise<string> {
   note(existing ? "It was there already." : `Next, say something: me session send ${session.externalId ?? session.id} "Hello" --wait`);
+  await noteUnserved(await me.inSpace(), session.task);
   return `${showSession(session)}${run ? `\n${facts({ Run: run.id })}` : ""}`;
 }

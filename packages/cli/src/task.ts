@@ -1,9 +1,21 @@
-import type { Task } from "@gatehouse/protocol";
+import type { Client, GatehouseError } from "@gatehouse/client";
+import type { SpaceApi, Task } from "@gatehouse/protocol";
 import type { Command } from "commander";
 import { addCommand, addNoun } from "./command.ts";
-import { facts, moment, table } from "./output.ts";
+import { facts, moment, note, safe, table } from "./output.ts";
 
 const state = ({ online, seenAt }: Task): string => (online ? "online" : `last seen ${moment(seenAt)}`);
+
+/** Says so where nobody answers a task, as far as the caller may read that: of a name typed wrong nothing else would tell. */
+export async function noteUnserved(client: Client<SpaceApi>, path: string): Promise<void> {
+  const found = await client.task.get({ task: path }).catch(({ code }: GatehouseError) => code);
+  if (found === "NOT_FOUND")
+    note(
+      `No worker ever offered the task ${safe(path)}: what is said waits for one. Is the name right? me task list. Serve it: me agent run FILE`,
+    );
+  else if (typeof found === "object" && !found.online)
+    note(`No worker of ${safe(path)} is online, ${state(found)}: what is said waits for one. Serve it: me agent run FILE`);
+}
 
 export function addTask(program: Command): void {
   const task = addNoun(program, "task", "What agents of the space answer: list, get.");
