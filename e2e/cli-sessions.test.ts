@@ -200,6 +200,17 @@ test("Ctrl-C during the answer to --message stops the turn", { timeout: TIMEOUT 
   expect(await asking.finished).toMatchObject({ code: exitCodes.error, stderr: expect.stringContaining("Turn 1 was stopped") });
 });
 
+test("Ctrl-C gives up one's own question alone, which waits behind somebody else's", { timeout: TIMEOUT }, async () => {
+  const other = await at.start("helper", "wait");
+  const asking = start(process.execPath, [ME, "chat", "--session", other.session, "--message", "mine"], home.env);
+  await until("it is asked", async () => (await at.events(other.session)).some(({ kind, turn }) => kind === "message" && turn === 2));
+  asking.child.kill("SIGINT");
+  expect(await asking.finished).toMatchObject({ code: exitCodes.error, stderr: expect.stringContaining("Turn 2 was stopped") });
+  expect((await at.events(other.session)).filter(({ kind, turn }) => kind === "stop" && turn === 1)).toEqual([]);
+  await at.must("session.stop", { session: other.session });
+  expect(await at.answered(other)).toMatchObject({ outcome: "stopped" });
+});
+
 test("what is pasted into me chat is said in its order, and /close does not overtake it", { timeout: TIMEOUT }, async () => {
   const { session } = await at.must("session.create", { task: "helper" });
   const terminal = atTerminal(home, ["chat", "--session", session.id]);
