@@ -140,7 +140,10 @@ describe("what is no question", () => {
       expect(answer.status, what).toBe(400);
       expect(answer.headers.get("content-type"), what).toMatch(/^application\/problem\+json/);
       const requestId = answer.headers.get("x-request-id");
-      expect(answer.body, what).toEqual({ type: "about:blank", title: code, status: 400, detail: expect.any(String), code, requestId });
+      const { detail } = answer.body;
+      const told = { type: "about:blank", title: code, status: 400, detail: expect.any(String), code, requestId };
+      const issues = code === "INVALID_PARAMS" ? [{ path: "", message: detail }] : undefined;
+      expect(answer.body, what).toEqual({ ...told, issues });
     }
   });
 
