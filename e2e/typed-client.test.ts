@@ -157,7 +157,7 @@ describe("errors", () => {
 
   test.each([
     ["a web page", 200, "<!doctype html><title>Hello</title>"],
-    ["a web page of an error", 502, "<h1>Bad gateway</h1>"],
+    ["a web page that knows no such address", 404, "<h1>Not found</h1>"],
     ["JSON of another kind", 200, '{"ok":true}'],
     ["null", 200, "null"],
     ["the error of another JSON-RPC server", 200, '{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"no"}}'],
@@ -167,6 +167,18 @@ describe("errors", () => {
   ])("BAD_ANSWER: %s", async (_what, status, body) => {
     const url = await startOther((_request, response) => response.writeHead(status).end(body));
     expect((await failure(clientOf(alice.session, url).whoami())).code).toBe("BAD_ANSWER");
+  });
+
+  test.each([502, 503, 504])("UNREACHABLE where a proxy answers %i for it: a read is tried again, a write is not", async (status) => {
+    let asked = 0;
+    const url = await startOther((_request, response) => {
+      asked++;
+      response.writeHead(status, { "content-type": "text/html" }).end("<h1>Bad gateway</h1>");
+    });
+    expect((await failure(clientOf(alice.session, url).whoami())).code).toBe("UNREACHABLE");
+    expect(asked).toBe(3);
+    expect((await failure(clientOf(alice.session, url).agent.create({ name: `behind ${status}` }))).code).toBe("UNREACHABLE");
+    expect(asked).toBe(4);
   });
 
   test.each([301, 302, 303, 307, 308])("a server that redirects (%i) sends the credential nowhere", async (status) => {

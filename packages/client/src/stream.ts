@@ -86,7 +86,7 @@ class Line {
       cache: "no-store",
       signal: this.#signal,
     }));
-    if (!answer.ok) throw await this.#refusal(target, answer);
+    if (!answer.ok) throw await refusalOf(target, answer);
     if (!answer.body || !answer.headers.get("content-type")?.startsWith("text/event-stream")) throw strange(target, answer);
     yield undefined;
     const messages: EventSourceMessage[] = [];
@@ -115,12 +115,6 @@ class Line {
   #heard(): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#cut.abort(), this.#silenceMs);
-  }
-
-  /** Something between us and the server that is in trouble, such as a proxy, says so in words of its own. */
-  async #refusal(target: Target, answer: Response): Promise<GatehouseError> {
-    const refusal = await refusalOf(target, answer);
-    return refusal.code === "BAD_ANSWER" && answer.status >= 500 ? unreachable(target, refusal) : refusal;
   }
 }
 

@@ -80,9 +80,17 @@ export async function refusalOf(target: Target, answer: Response): Promise<Gateh
   return problem.code ? new GatehouseError(problem.code, problem.detail ?? problem.code, problem as object) : strange(target, answer);
 }
 
-/** What is said of an answer that no Gatehouse gives. */
+/**
+ * What is said of an answer that no Gatehouse gives. Something between us and the server that is in trouble, such as a
+ * proxy, says so in words of its own: then nobody knows whether the server was reached, as where nothing answers.
+ */
 export const strange = ({ server }: Target, { status }: Response) =>
-  new GatehouseError("BAD_ANSWER", `${server} answered with status ${status}, but not as a Gatehouse does. Check the address.`);
+  status >= 500
+    ? new GatehouseError(
+        "UNREACHABLE",
+        `${server} answered with status ${status}, and not as a Gatehouse does. Is the server running behind it?`,
+      )
+    : new GatehouseError("BAD_ANSWER", `${server} answered with status ${status}, but not as a Gatehouse does. Check the address.`);
 
 /**
  * Posts one call, or one batch, and returns the answers in no promised order.
