@@ -4,8 +4,11 @@ import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 
-/** A proxy that loses every second answer to some methods: the server did what it was asked, and nobody hears of it. Streams pass. */
-export async function startFlaky(target: string, methods: readonly string[]) {
+/**
+ * A proxy that loses every second answer to some methods: the server did what it was asked, and nobody hears of it. Streams pass.
+ * @param status of the page of its own that it answers with then; left out, it cuts the line
+ */
+export async function startFlaky(target: string, methods: readonly string[], status?: number) {
   const seen = new Map<string, number>();
   const lost = new Map<string, number>();
   const proxy = createServer(async (request, response) => {
@@ -23,7 +26,8 @@ export async function startFlaky(target: string, methods: readonly string[]) {
     seen.set(method, count);
     if (!answer || (methods.includes(method) && count % 2 === 1)) {
       lost.set(method, (lost.get(method) ?? 0) + 1);
-      return request.socket.destroy();
+      if (status === undefined) return request.socket.destroy();
+      return response.writeHead(status, { "content-type": "text/html" }).end("<h1>Bad gateway</h1>");
     }
     response.writeHead(answer.status, { "content-type": "application/json" }).end(text);
   });

@@ -3,35 +3,15 @@ import { echo } from "@gatehouse/agent/echo";
 import { createGatehouseMcp } from "@gatehouse/mcp";
 import { Client, InMemoryTransport } from "@modelcontextprotocol/client";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { makeHolding } from "./agent-holding.ts";
 import { makeWorkplace, type Workplace } from "./agents.ts";
 import { startFlaky } from "./flaky.ts";
 import { connectMcp, homeWithKey, revisions } from "./mcp.ts";
-import { moment } from "./moment.ts";
 import { type Home, until } from "./run.ts";
-import { textOf } from "./said.ts";
 
 let at: Workplace;
 let home: Home;
-/** By what a held answer is let go, for each turn. */
-const gates = new Map<string, ReturnType<typeof moment<void>>>();
-const gateOf = (session: string, turn: number) => {
-  const gate = gates.get(`${session} ${turn}`) ?? moment<void>();
-  gates.set(`${session} ${turn}`, gate);
-  return gate;
-};
-
-/** Says half of its answer, and the rest when it is let go. */
-const holding = chatAgent({
-  id: "holding",
-  async *run({ session, turn, signal, uiMessages }) {
-    yield { type: "text-start", id: "1" };
-    yield { type: "text-delta", id: "1", delta: "half" };
-    if (textOf(uiMessages.at(-1)) === "hold")
-      await Promise.race([gateOf(session.id, turn).happened, new Promise((resolve) => signal.addEventListener("abort", resolve))]);
-    yield { type: "text-delta", id: "1", delta: ", whole" };
-    yield { type: "text-end", id: "1" };
-  },
-});
+const { agent: holding, gateOf } = makeHolding();
 const silent = chatAgent({
   id: "silent",
   async *run({ session, turn, signal }) {
@@ -190,8 +170,12 @@ test("the same message by the same name counts once; what a tool does not take i
   ).rejects.toThrow("That is a conversation with echo.");
 });
 
-test("answers that are lost on the line double nothing, and lose nothing", async () => {
-  const flaky = await startFlaky(at.server.url, ["session.create", "session.send", "session.close"]);
+test.each([
+  ["a line that breaks", undefined],
+  ["the page of a proxy, 502", 502],
+  ["the page of a proxy, 504", 504],
+])("answers that are lost to %s double nothing, and lose nothing", async (_what, status) => {
+  const flaky = await startFlaky(at.server.url, ["session.create", "session.send", "session.close"], status);
   const mcp = await connectMcp({ ...home.env, ME_SERVER: flaky.url });
   const { chatId } = await mcp.call("start_agent_chat", { task: "echo" });
   for (const message of ["one", "two", "three"])

@@ -53,9 +53,15 @@ afterAll(async () => {
 const words = (text: string) => text.split(/(?<= )/).map((content) => ({ content }));
 
 const authorized = (credential: string) => ({ requestInit: { headers: { authorization: `Bearer ${credential}` } } });
-async function connect(credential = pat) {
+async function connect(credential = pat, at = address) {
   const client = new Client({ name: "test", version: "1" }, { versionNegotiation: { mode: "auto" } });
-  await client.connect(new StreamableHTTPClientTransport(address, authorized(credential)));
+  await client.connect(new StreamableHTTPClientTransport(at, authorized(credential)));
+  return client;
+}
+async function connectOld() {
+  const client = new OldClient({ name: "old", version: "1" });
+  // biome-ignore lint/suspicious/noExplicitAny: its types are not exact about what may be left out
+  await client.connect(new OldTransport(address, authorized(pat)) as any);
   return client;
 }
 const LIST = { jsonrpc: "2.0", id: 1, method: "tools/call", params: { name: "whoami", arguments: {} } };
@@ -83,15 +89,7 @@ async function post(headers: Record<string, string>, body: unknown = WHOAMI) {
 describe("a chat", () => {
   test.each([
     ["this revision", () => connect()],
-    [
-      "the one before",
-      async () => {
-        const client = new OldClient({ name: "old", version: "1" });
-        // biome-ignore lint/suspicious/noExplicitAny: its types are not exact about what may be left out
-        await client.connect(new OldTransport(address, authorized(pat)) as any);
-        return client as unknown as Client;
-      },
-    ],
+    ["the one before", async () => (await connectOld()) as unknown as Client],
   ])("by a client of %s: both turns in one run, and closed", async (_name, open) => {
     const client = await open();
     // biome-ignore lint/suspicious/noExplicitAny: tests reach into results
@@ -176,9 +174,35 @@ describe("a chat", () => {
     await stuck.happened;
     stop.abort();
     await expect(asked).rejects.toThrow();
-    await until("the turn is stopped", async () =>
-      (await place.events("to-hang")).some(({ kind, data }) => kind === "turn-end" && (data as { outcome: string }).outcome === "stopped"),
-    );
+    expect(await place.answered({ session: "to-hang", turn: 1 })).toMatchObject({ outcome: "stopped" });
+    await client.close();
+  });
+
+  test("a client of the revision before can't cancel: the turn goes on until stop_agent_message stops it", async () => {
+    const client = await connectOld();
+    const chat = { chatId: "not-cancelled" };
+    await client.callTool({ name: "start_agent_chat", arguments: { task: "echo", ...chat } });
+    const stop = new AbortController();
+    const said = { name: "send_agent_message", arguments: { message: "hang", ...chat } };
+    const asked = client.callTool(said, undefined, { signal: stop.signal });
+    asked.catch(() => {});
+    await until("half of it has come", async () => (await place.events(chat.chatId)).some(({ kind }) => kind === "chunks"));
+    stop.abort();
+    await expect(asked).rejects.toThrow();
+    // What was sent after the cancel is answered after it.
+    const stopped = await client.callTool({ name: "stop_agent_message", arguments: { turn: 2, ...chat } });
+    expect(stopped.structuredContent).toEqual({ turn: null, ...chat });
+    expect((await place.events(chat.chatId)).filter(({ kind }) => ["stop", "turn-end"].includes(kind))).toEqual([]);
+    await client.callTool({ name: "stop_agent_message", arguments: chat });
+    expect(await place.answered({ session: chat.chatId, turn: 1 })).toMatchObject({ outcome: "stopped" });
+    await client.close();
+  });
+
+  test("a client that names no space is told where it is named", async () => {
+    const client = await connect(pat, new URL("/mcp", address));
+    const { isError, content } = await client.callTool({ name: "list_agents" });
+    expect([isError, JSON.stringify(content)]).toEqual([true, expect.stringMatching(/list_spaces.*\/mcp\?space=<slug>/)]);
+    expect((await client.callTool({ name: "list_spaces" })).structuredContent).toMatchObject({ spaces: [{ slug: place.slug }] });
     await client.close();
   });
 });

@@ -1,6 +1,6 @@
 import { failureOf, followSession, GatehouseError, textOf } from "@gatehouse/client";
 import { SdkError, SdkErrorCode } from "@modelcontextprotocol/server";
-import { ToolError } from "./failure.ts";
+import { ToolError, telling } from "./failure.ts";
 import { WAIT_MS } from "./house.ts";
 import type { At } from "./tool.ts";
 
@@ -23,8 +23,13 @@ interface Awaited {
   by?: number;
 }
 
-const PASSING = new Set<GatehouseError["code"]>(["UNREACHABLE", "UNAVAILABLE"]);
-const passes = (error: unknown): boolean => error instanceof GatehouseError && PASSING.has(error.code);
+const isOneOf =
+  (...codes: GatehouseError["code"][]) =>
+  (error: unknown): boolean =>
+    error instanceof GatehouseError && codes.includes(error.code);
+const passes = isOneOf("UNREACHABLE", "UNAVAILABLE");
+/** After these nobody knows whether it was done. */
+const isDoubtful = isOneOf("UNREACHABLE", "UNAVAILABLE", "BAD_ANSWER", "INTERNAL_ERROR");
 const PAUSE_MS = 300;
 /** How long a turn that was cancelled before it began is waited for. */
 const CANCEL_MS = 15 * 60_000;
@@ -32,9 +37,14 @@ const CANCEL_MS = 15 * 60_000;
 const pause = () => new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
 const patienceOf = ({ house }: At): number => house.waitMs ?? WAIT_MS;
 
-/** Does what may be done twice until the server has answered. @throws GatehouseError also where it is away for as long as an answer is waited for */
+/**
+ * Does what may be done twice until the server has answered.
+ * @throws GatehouseError also where it is away for as long as an answer is waited for
+ * @throws ToolError where the call was cancelled before it was done
+ */
 export async function insist<T>(at: At, run: () => Promise<T>): Promise<T> {
   for (const end = Date.now() + patienceOf(at); ; await pause()) {
+    if (isCancelled(at)) throw new ToolError("The call was cancelled.");
     try {
       return await run();
     } catch (error) {
@@ -48,37 +58,55 @@ export async function say(
   at: At,
   { chatId, message, inputId = crypto.randomUUID() }: { chatId: string; message: string; inputId?: string | undefined },
 ): Promise<Answer & { run: { id: string } }> {
+  let doubtful = false;
   // By its name it counts once, however often it is said.
-  const sent = await insist(at, () => at.space.session.send({ session: chatId, message, inputId })).catch((error: unknown) => {
-    if (!passes(error)) throw error;
+  const send = () =>
+    at.space.session.send({ session: chatId, message, inputId }).catch((error: unknown) => {
+      doubtful ||= isDoubtful(error);
+      throw error;
+    });
+  const sent = await insist(at, send).catch(async (error: Error) => {
+    if (!doubtful) throw error;
+    if (isCancelled(at)) await stopSaid(uncancelled(at), chatId, inputId);
     throw new ToolError(
-      `${(error as Error).message} Whether the message was kept is not known. Next: say the same again with "inputId": "${inputId}"; so it counts once.`,
+      `${error.message} Whether the message was kept is not known. Next: say the same again with "inputId": "${inputId}"; so it counts once.`,
+      { cause: error },
     );
   });
+  const awaited = { chatId, turn: sent.turn, after: sent.seq };
   try {
-    const { run, ...answer } = await answerTo(at, { chatId, turn: sent.turn, after: sent.seq });
+    const { run, ...answer } = await answerTo(at, awaited);
     return { ...answer, run: run ?? sent.run };
   } finally {
-    if (isCancelled(at)) await stopTurn(at, { chatId, turn: sent.turn, after: sent.seq });
+    if (isCancelled(at)) await stopTurn(uncancelled(at), awaited);
   }
 }
 
 /**
  * Waits until a turn is over, over as many lines as it takes, and gathers its answer: of a worker that was lost over it,
- * nothing stays. @throws ToolError where the agent failed, or the turn was stopped
+ * nothing stays. @throws ToolError where the agent failed, the turn was stopped, or the answer can't be read any more
  */
-export async function answerTo(at: At, { chatId, turn, after, by = 0 }: Awaited): Promise<Answer & { run: { id: string } | null }> {
+export async function answerTo(
+  at: At,
+  { chatId, turn, after, by = Number.POSITIVE_INFINITY }: Awaited,
+): Promise<Answer & { run: { id: string } | null }> {
   const late = AbortSignal.timeout(patienceOf(at));
   const signal = AbortSignal.any([late, at.signal]);
   const answer = { status: "running" as "complete" | "running", text: "", turn, run: null as { id: string } | null };
   let place = after;
-  let named = by === 0;
+  let named = false;
+  const mustBeNamed = () => {
+    if (!named && place >= by) throw new ToolError(`This chat has no turn ${turn}.`);
+  };
+  const untilThen = (words: string) => (answer.text ? `${words} Until then it said: ${answer.text}` : words);
+  const next = `wait_agent_message ${JSON.stringify({ chatId, turn })}`;
+  mustBeNamed();
   while (!signal.aborted) {
     try {
       for await (const event of followSession(at.house.target, chatId, { after: place, signal })) {
         place = event.seq;
         named ||= event.turn === turn;
-        if (!named && place >= by) throw new ToolError(`This chat has no turn ${turn}.`);
+        mustBeNamed();
         if (event.turn !== turn) continue;
         if (event.run !== null) answer.run = { id: event.run };
         if (event.kind === "turn-lost") {
@@ -92,16 +120,18 @@ export async function answerTo(at: At, { chatId, turn, after, by = 0 }: Awaited)
         }
         if (event.kind !== "turn-end") continue;
         const failed = failureOf(event);
-        if (failed) throw new ToolError(answer.text ? `${failed} Until then it said: ${answer.text}` : failed);
+        if (failed) throw new ToolError(untilThen(failed));
         return { ...answer, status: "complete" };
       }
-      if (!signal.aborted) throw new ToolError("The conversation was over before the answer.");
+      if (!signal.aborted) throw new ToolError(untilThen("The conversation was over before the answer."));
     } catch (error) {
-      if (!passes(error)) throw error;
+      if (error instanceof ToolError) throw error;
+      // What was said stays: who does not know so says it again.
+      if (!passes(error)) throw telling(error, untilThen(`The message was kept, as turn ${turn}. Next: ${next}.`));
       await pause();
     }
   }
-  return { ...answer, next: `wait_agent_message ${JSON.stringify({ chatId, turn })}` };
+  return { ...answer, next };
 }
 
 /** Whether the client wants no answer any more; one that has only gone may come back for it. */
@@ -109,6 +139,19 @@ const isCancelled = ({ signal, house }: At): boolean =>
   signal.aborted &&
   !house.stops?.aborted &&
   (house.hangUpCancels === true || !(signal.reason instanceof SdkError && signal.reason.code === SdkErrorCode.ConnectionClosed));
+
+/** What is done about a cancel is not cancelled by it. */
+const uncancelled = (at: At): At => ({ ...at, signal: new AbortController().signal });
+
+/** Stops the turn of what was said, where it was kept though nobody heard so. */
+async function stopSaid(at: At, chatId: string, inputId: string): Promise<void> {
+  const { lastSeq } = await insist(at, () => at.space.session.get({ session: chatId }));
+  if (lastSeq === 0) return;
+  for await (const { kind, data, turn, seq } of followSession(at.house.target, chatId, { signal: AbortSignal.timeout(patienceOf(at)) })) {
+    if (kind === "message" && turn !== null && (data as { id: string }).id === inputId) return stopTurn(at, { chatId, turn, after: seq });
+    if (seq >= lastSeq) return;
+  }
+}
 
 /** Stops one turn and no other: at once, or as soon as it begins. */
 async function stopTurn(at: At, { chatId, turn, after }: Awaited): Promise<void> {

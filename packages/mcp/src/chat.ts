@@ -1,7 +1,8 @@
-import { ExternalId, Id, Next, page, type Session, SessionRef, TaskPath, Timestamp } from "@gatehouse/protocol";
+import { GatehouseError } from "@gatehouse/client";
+import { ExternalId, errors, Id, Next, page, type Session, SessionRef, TaskPath, Timestamp } from "@gatehouse/protocol";
 import { z } from "zod";
 import { answerTo, insist, say } from "./answer.ts";
-import { ToolError } from "./failure.ts";
+import { ToolError, telling } from "./failure.ts";
 import { type At, tool } from "./tool.ts";
 
 const chatId = SessionRef.describe("the chat, as start_agent_chat or list_agent_chats names it");
@@ -85,13 +86,13 @@ export const chatTools = [
   }),
   tool({
     name: "stop_agent_message",
-    summary: "Stops the answer that an agent is giving. What waits behind it is answered still.",
+    summary: "Stops the answer that an agent is giving, or the one to the turn that is named. What else waits is answered still.",
     effect: "append",
     door: "space",
     method: "session.stop",
-    params: z.strictObject({ chatId }),
-    result: z.strictObject({ chatId: z.string(), turn: z.number().int().nullable().describe("null: nothing was being answered") }),
-    run: async ({ chatId }, at) => ({ chatId, turn: (await at.space.session.stop({ session: chatId })).turn }),
+    params: z.strictObject({ chatId, turn: z.number().int().min(1).optional().describe("only if it is this one") }),
+    result: z.strictObject({ chatId: z.string(), turn: z.number().int().nullable().describe("null: there was nothing to stop") }),
+    run: async ({ chatId, turn }, at) => ({ chatId, turn: (await at.space.session.stop({ session: chatId, turn })).turn }),
   }),
   tool({
     name: "close_agent_chat",
@@ -138,12 +139,15 @@ async function begin(at: At, task: string, chatId = `mcp-${crypto.randomUUID()}`
   if (ExternalId.safeParse(chatId).success) return insist(at, () => at.space.session.create({ task, externalId: chatId }));
   const session = await at.space.session.get({ session: chatId });
   if (session.task !== task) throw new ToolError(`That is a conversation with ${session.task}. Name that task, or leave out the chatId.`);
+  // As the server answers for one that is named by an external id.
+  const over = ({ open: undefined, closed: "SESSION_CLOSED", expired: "SESSION_EXPIRED" } as const)[session.status];
+  if (over) throw new GatehouseError(over, errors[over].message);
   return { session, existing: true };
 }
 
 /** What went wrong in a conversation that has just begun tells its name: it goes on by that. */
 const naming = (chatId: string) => (error: unknown) => {
-  throw error instanceof ToolError ? new ToolError(`${error.message}\nThe chat is ${chatId}.`) : error;
+  throw telling(error, `The chat is ${chatId}.`);
 };
 
 async function latestRun(at: At, session: string): Promise<{ id: string } | null> {

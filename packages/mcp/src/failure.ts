@@ -1,21 +1,47 @@
 import { GatehouseError } from "@gatehouse/client";
 import type { CallToolResult } from "@modelcontextprotocol/server";
+import type { Tool } from "./tool.ts";
 
-/** What a tool could not do, with what to do next. */
+/** What a tool could not do, with what to do next. Where the server refused something, that is its cause. */
 export class ToolError extends Error {
   override readonly name = "ToolError";
 }
 
+/** An error that says more besides; as what the server said it stays. */
+export const telling = (error: unknown, more: string): ToolError =>
+  new ToolError(`${wordsOf(error)}\n${more}`, { cause: refusalIn(error) });
+
 /** An error as a tool's answer: in words for the model, and under `_meta` as the server said it. */
-export function failure(error: unknown): CallToolResult {
-  const { message } = error instanceof Error ? error : new Error(String(error));
-  const said = error instanceof GatehouseError ? { code: error.code, ...error.data } : undefined;
+export function failure(error: unknown, tools: readonly Tool[]): CallToolResult {
+  const refusal = refusalIn(error);
   return {
     isError: true,
-    content: [{ type: "text", text: [message, ...(error instanceof GatehouseError ? next(error) : [])].join("\n") }],
-    ...(said && { _meta: { "gatehouse/error": said } }),
+    content: [{ type: "text", text: inTools(wordsOf(error), tools) }],
+    ...(refusal && { _meta: { "gatehouse/error": { code: refusal.code, ...refusal.data } } }),
   };
 }
+
+const refusalIn = (error: unknown): GatehouseError | undefined =>
+  [error, error instanceof ToolError && error.cause].find((each) => each instanceof GatehouseError);
+
+const wordsOf = (error: unknown): string =>
+  error instanceof GatehouseError
+    ? [instead[error.code] ?? error.message, ...next(error)].join("\n")
+    : error instanceof Error
+      ? error.message
+      : String(error);
+
+/** In place of the server's own words, where those name what no tool has. */
+const instead: { readonly [code in GatehouseError["code"]]?: string } = {
+  INVALID_REQUEST:
+    "This client names no space. Next: list_spaces shows yours; whoever set the client up puts one of them into its address (/mcp?space=<slug>), or into its command (me mcp --space <slug>).",
+  SESSION_CLOSED: "This chat is closed. Next: start_agent_chat without this chatId.",
+  SESSION_EXPIRED: "This chat has expired. Next: start_agent_chat without this chatId.",
+};
+
+/** The server names commands of `me`: by the method that one calls, it is a tool. */
+const inTools = (text: string, tools: readonly Tool[]): string =>
+  text.replace(/`me (\w+) (\w+)`/g, (command, noun, verb) => tools.find(({ method }) => method === `${noun}.${verb}`)?.name ?? command);
 
 /** What to do about it, where the server's own words do not say so: it knows nothing of tools. */
 function next({ code, data: { missing, layer, reason, issues } }: GatehouseError): string[] {
@@ -28,7 +54,6 @@ function next({ code, data: { missing, layer, reason, issues } }: GatehouseError
     ];
   if (code === "FORBIDDEN" && reason) return [`Reason: ${reason}.`];
   if (code === "INVALID_PARAMS" && issues) return issues.map(({ path, message }) => `${path || "arguments"}: ${message}`);
-  if (code === "SESSION_CLOSED" || code === "SESSION_EXPIRED") return ["Next: start_agent_chat without this chatId."];
   if (code === "UNREACHABLE" || code === "UNAVAILABLE")
     return ["Next: try again in a moment. What a tool only reads may be asked again at any time."];
   return [];

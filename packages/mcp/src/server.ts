@@ -71,7 +71,7 @@ async function answer(
   try {
     return await (rest.house.attempt ? rest.house.attempt(ctx, run) : run());
   } catch (error) {
-    return failure(error);
+    return failure(error, tools);
   }
 }
 

@@ -39,7 +39,11 @@ const question = z
   .strictObject({
     principal,
     permission: PermissionText.optional(),
-    method: z.string().max(64).optional().describe("a method of the space RPC, in place of a permission"),
+    method: z
+      .string()
+      .max(64)
+      .optional()
+      .describe("a method of the space RPC, in place of a permission; those of the user RPC, such as whoami, can't be asked about"),
     params: z.record(z.string(), z.unknown()).optional().describe("the params of the method"),
   })
   .refine(
@@ -86,7 +90,7 @@ export const accessMethods = {
     errors: ["NOT_FOUND"],
   }),
   "access.check": method({
-    summary: "Tells whether you, or a principal, may: a permission, or a method with params.",
+    summary: "Tells whether you, or a principal, may: a permission, or a method of the space with its params.",
     effect: "read",
     tool: "check_access",
     params: question,
@@ -94,7 +98,7 @@ export const accessMethods = {
     errors: ["NOT_FOUND"],
   }),
   "access.explain": method({
-    summary: "Tells whether, and why: layer by layer, and who could change it.",
+    summary: "Tells whether, and why, layer by layer, and who could change it: a permission, or a method of the space with its params.",
     effect: "read",
     tool: "explain_access",
     params: question,

@@ -53,7 +53,11 @@ export async function answerQuestion({ permission, method, params }: Question, a
 
 async function aboutMethod(name: string, params: unknown, at: Judging): Promise<Answer> {
   const contract = Object.hasOwn(spaceApi, name) ? spaceApi[name as keyof SpaceApi] : undefined;
-  if (!contract) throw new Refusal("METHOD_NOT_FOUND", "The space RPC has no such method.");
+  if (!contract)
+    throw new Refusal(
+      "METHOD_NOT_FOUND",
+      `The space RPC has no such method. Ask about one of its own: ${Object.keys(spaceApi).join(", ")}.`,
+    );
   const [who, need] = spacePolicy[name as keyof SpaceApi] as unknown as Rule<unknown>;
   const refused = who.refuses(at.actor);
   if (refused) return { allowed: false, layers: [], needed: [], reason: `${refused.reason}: ${refused.why}` };
