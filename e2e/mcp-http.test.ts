@@ -2,7 +2,7 @@ import { request } from "node:http";
 import { createMCPClient } from "@ai-sdk/mcp";
 import { chatAgent } from "@gatehouse/agent";
 import { openDatabase } from "@gatehouse/server";
-import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+import type { Client } from "@modelcontextprotocol/client";
 import { Client as OldClient } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport as OldTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { streamText } from "ai";
@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { makeWorkplace, type Workplace } from "./agents.ts";
 import { expectClean } from "./clean.ts";
 import { makeCredentials } from "./credentials.ts";
-import { connectMcp, homeWithKey } from "./mcp.ts";
+import { connectHttp, connectMcp, homeWithKey } from "./mcp.ts";
 import { startModel } from "./model.ts";
 import { moment } from "./moment.ts";
 import { until } from "./run.ts";
@@ -52,16 +52,11 @@ afterAll(async () => {
 });
 const words = (text: string) => text.split(/(?<= )/).map((content) => ({ content }));
 
-const authorized = (credential: string) => ({ requestInit: { headers: { authorization: `Bearer ${credential}` } } });
-async function connect(credential = pat, at = address) {
-  const client = new Client({ name: "test", version: "1" }, { versionNegotiation: { mode: "auto" } });
-  await client.connect(new StreamableHTTPClientTransport(at, authorized(credential)));
-  return client;
-}
+const connect = (at = address) => connectHttp(at, pat);
 async function connectOld() {
   const client = new OldClient({ name: "old", version: "1" });
   // biome-ignore lint/suspicious/noExplicitAny: its types are not exact about what may be left out
-  await client.connect(new OldTransport(address, authorized(pat)) as any);
+  await client.connect(new OldTransport(address, { requestInit: { headers: { authorization: `Bearer ${pat}` } } }) as any);
   return client;
 }
 const LIST = { jsonrpc: "2.0", id: 1, method: "tools/call", params: { name: "whoami", arguments: {} } };
@@ -199,7 +194,7 @@ describe("a chat", () => {
   });
 
   test("a client that names no space is told where it is named", async () => {
-    const client = await connect(pat, new URL("/mcp", address));
+    const client = await connect(new URL("/mcp", address));
     const { isError, content } = await client.callTool({ name: "list_agents" });
     expect([isError, JSON.stringify(content)]).toEqual([true, expect.stringMatching(/list_spaces.*\/mcp\?space=<slug>/)]);
     expect((await client.callTool({ name: "list_spaces" })).structuredContent).toMatchObject({ spaces: [{ slug: place.slug }] });

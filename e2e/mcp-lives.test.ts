@@ -1,10 +1,11 @@
 import { join } from "node:path";
 import type { SessionEvent } from "@gatehouse/protocol";
-import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import { beforeAll, expect, test } from "vitest";
 import { makeDatabase, onDatabase } from "./harness.ts";
-import { connectMcp } from "./mcp.ts";
-import { type Home, makeHome, me, meJson, type Running, type RunningServer, start, startUp, until } from "./run.ts";
+import { connectHttp, connectMcp } from "./mcp.ts";
+import { moment } from "./moment.ts";
+import { startRelay } from "./relay.ts";
+import { type Home, ME, makeHome, me, meJson, type Running, type RunningServer, start, startUp, until } from "./run.ts";
 
 const PERSON = { email: "ada@example.com", name: "Ada", password: "correct horse battery" };
 let settings: Record<string, string>;
@@ -108,17 +109,9 @@ test("the server is away when something is said: it is kept once, when it is bac
   expect(await tally(chatId)).toEqual({ asked: [1, 2], ended: [1, 2] });
 });
 
-/** A client of the server's own door, over HTTP. */
-async function connectHttp() {
-  const client = new Client({ name: "tests", version: "1" }, { versionNegotiation: { mode: "auto" } });
-  const headers = { authorization: `Bearer ${pat}`, "x-me-space": slug };
-  await client.connect(new StreamableHTTPClientTransport(new URL("/mcp", server.url), { requestInit: { headers } }));
-  return client;
-}
-
 test("over HTTP, the server is killed between two messages, and while an answer comes: said again by its name, it counts once", async () => {
   const worker = await hire("one");
-  const client = await connectHttp();
+  const client = await connectHttp(new URL(`/mcp?space=${slug}`, server.url), pat);
   const chat = { chatId: "over-http" };
   const first = await client.callTool({ name: "start_agent_chat", arguments: { task: "remote", message: "hello", ...chat } });
   await restart();
@@ -165,3 +158,44 @@ test("the MCP server is killed while an answer comes: said again by its name, th
   expect(await answer).toMatchObject({ status: "complete", turn: 1, text: "one begins. one ends after 1." });
   expect(await tally(chatId)).toEqual({ asked: [1], ended: [1] });
 });
+
+test.each(["before", "after"] as const)(
+  "the client is killed while it says something, %s the server has it: it counts once",
+  async (when) => {
+    await hire("one");
+    const relay = await startRelay();
+    relay.target = server.url;
+    const [held, letGo, over] = [moment(), moment(), moment()];
+    relay[when] = async ({ body }) => {
+      if (!body.includes("session.send")) return true;
+      held.happen();
+      await letGo.happened;
+      return true;
+    };
+    const { after } = relay;
+    relay.after = async (passed) => {
+      const goes = await after(passed);
+      if (passed.body.includes("session.send")) over.happen();
+      return goes;
+    };
+    const env = { ...home.env, ME_SERVER: relay.url, ME_SPACE: slug, ME_API_KEY: pat };
+    const other = await connectMcp(home.env);
+    const { chatId } = await other.call("start_agent_chat", { task: "remote" });
+    const said = { chatId, message: "hello", inputId: "one" };
+    const client = start(process.execPath, [join(import.meta.dirname, "mcp-speaker.ts"), ME, chatId, said.message, said.inputId], env);
+    await held.happened;
+    client.child.kill("SIGKILL");
+    await client.finished;
+
+    const answer = { status: "complete", turn: 1, text: "one begins. one ends after 1." };
+    const waited = other.call("wait_agent_message", { chatId, turn: 1 });
+    if (when === "after") expect(await waited).toMatchObject(answer);
+    else await expect(waited).rejects.toThrow("This chat has no turn 1.");
+    expect(await other.call("send_agent_message", said)).toMatchObject(answer);
+    letGo.happen();
+    await over.happened;
+    expect(await other.call("wait_agent_message", { chatId, turn: 1 })).toMatchObject(answer);
+    expect(await tally(chatId)).toEqual({ asked: [1], ended: [1] });
+    await relay.close();
+  },
+);

@@ -1,4 +1,4 @@
-import { Client, type ClientOptions } from "@modelcontextprotocol/client";
+import { Client, type ClientOptions, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { afterAll } from "vitest";
 import type { Workplace } from "./agents.ts";
@@ -46,6 +46,15 @@ export async function connectMcp(env: Record<string, string>, args: readonly str
       return client.close();
     },
   };
+}
+
+/** The same client, of today, at the server's own door: `/mcp`. */
+export async function connectHttp(address: URL, credential: string): Promise<Client> {
+  const client = new Client({ name: "tests", version: "1" }, { versionNegotiation: { mode: "auto" } });
+  const headers = { authorization: `Bearer ${credential}` };
+  await client.connect(new StreamableHTTPClientTransport(address, { requestInit: { headers } }));
+  open.add(client);
+  return client;
 }
 
 /** A home on another machine, with a personal access token of the workplace's person, or one with a ceiling. */

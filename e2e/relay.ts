@@ -7,6 +7,7 @@ import { text } from "node:stream/consumers";
 export interface Passed {
   method: string;
   path: string;
+  body: string;
   form: URLSearchParams;
   headers: Headers;
 }
@@ -40,7 +41,7 @@ export async function startRelay() {
     const headers = new Headers();
     for (const [name, value] of Object.entries(incoming.headers))
       if (!["host", "connection", "content-length", "transfer-encoding"].includes(name)) headers.set(name, String(value));
-    const request = { method: incoming.method ?? "", path: incoming.url ?? "", form: new URLSearchParams(body), headers };
+    const request = { method: incoming.method ?? "", path: incoming.url ?? "", body, form: new URLSearchParams(body), headers };
     passed.push(request);
     if ((await relay.before(request)) === false) return void incoming.socket.destroy();
     const hasBody = body !== "" && request.method !== "GET";
