@@ -65,12 +65,12 @@ export async function say(
       doubtful ||= isDoubtful(error);
       throw error;
     });
-  const sent = await insist(at, send).catch(async (error: Error) => {
+  const sent = await insist(at, send).catch(async (error: unknown) => {
     if (!doubtful) throw error;
     if (isCancelled(at)) await stopSaid(uncancelled(at), chatId, inputId);
-    throw new ToolError(
-      `${error.message} Whether the message was kept is not known. Next: say the same again with "inputId": "${inputId}"; so it counts once.`,
-      { cause: error },
+    throw telling(
+      error,
+      `Whether the message was kept is not known. Next: say the same again with "inputId": "${inputId}"; so it counts once.`,
     );
   });
   const awaited = { chatId, turn: sent.turn, after: sent.seq };
