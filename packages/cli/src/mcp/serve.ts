@@ -1,12 +1,13 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { createGatehouseMcp } from "@gatehouse/mcp";
-import type { McpServer } from "@modelcontextprotocol/server";
+import type { McpServer, Transport } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import type { Me } from "../me.ts";
 import { note } from "../output.ts";
 import { passTraces, startTracing } from "../tracing.ts";
 import { signInWithin } from "./sign-in.ts";
 import { type Limits, mustNotBeSecret, targetFor } from "./token.ts";
+import { openWire } from "./wire.ts";
 
 /** How long what is under way may take when the client has gone, such as stopping a turn. */
 const LEAVE_MS = 5000;
@@ -16,7 +17,6 @@ export async function serveMcp(me: Me, limits: Limits, waitMs: number | undefine
   mustNotBeSecret(me.settings.apiKey);
   const report = (error: Error) => note(`Error: ${error.message}`);
   const target = await targetFor(me, limits);
-  const left = clientGone();
   let serving: McpServer | undefined;
   const signIn = signInWithin(me, () => serving);
   const underWay = new Set<Promise<unknown>>();
@@ -25,14 +25,16 @@ export async function serveMcp(me: Me, limits: Limits, waitMs: number | undefine
     underWay.add(made);
     return made.finally(() => underWay.delete(made));
   };
+  const wire = openWire();
   const connection = serveStdio(
     () => {
       serving = createGatehouseMcp({ target, waitMs, attempt });
       serving.server.onerror = report;
       return serving;
     },
-    { onerror: report },
+    { transport: wire, onerror: report },
   );
+  const left = clientGone(wire);
   const stopTracing = me.settings.traced ? await startTracing(me.settings) : await passTraces();
   await left;
   await connection.close();
@@ -41,10 +43,13 @@ export async function serveMcp(me: Me, limits: Limits, waitMs: number | undefine
   process.exit();
 }
 
-/** The client has gone: it closed our stdin, reads no more of what we say, or asked us to end. */
-const clientGone = (): Promise<void> =>
+/** The line is over, as the client closed its end of it, or broke it; or we are asked to end. */
+const clientGone = (wire: Transport): Promise<void> =>
   new Promise((resolve) => {
-    for (const name of ["end", "close"] as const) process.stdin.once(name, () => resolve());
-    process.stdout.once("error", () => resolve());
+    const { onclose } = wire;
+    wire.onclose = () => {
+      onclose?.();
+      resolve();
+    };
     for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(name, () => resolve());
   });
