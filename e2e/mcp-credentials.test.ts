@@ -1,3 +1,4 @@
+import { signOut } from "@gatehouse/client";
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { exitCodes } from "../packages/cli/src/exit.ts";
@@ -5,7 +6,7 @@ import { makeWorkplace, type Workplace } from "./agents.ts";
 import { openJar } from "./jar.ts";
 import { enterCode, kept } from "./logins.ts";
 import { connectMcp, homeWithKey, revisions } from "./mcp.ts";
-import { ME, makeHome, me, start, until } from "./run.ts";
+import { ME, makeHome, me, signedIn, start, until } from "./run.ts";
 
 let at: Workplace;
 let agentKey: string;
@@ -146,6 +147,33 @@ test("with nobody signed in it starts, and says what to do; once somebody is, it
   expect((await me(home, ["login", "--email", user.email], { stdin: user.password })).code).toBe(0);
   await expect(mcp.call("list_agents")).rejects.toThrow("You are in no space");
   expect(mcp.stderr()).toBe("");
+});
+
+test("a login that has ended is none: it says so, and goes on once the person has signed in again", async () => {
+  const { home, user } = await signedIn(at.server, "mary");
+  await at.server.join(at.slug, at.ada, user);
+  const env = { ...home.env, ME_SERVER: at.server.url };
+  const mcp = await connectMcp(env);
+  const shown: string[] = [];
+  const shows = await connectMcp(env, [], {
+    capabilities: { elicitation: { url: {} } },
+    prepare: (client) =>
+      client.setRequestHandler("elicitation/create", async ({ params }) => {
+        shown.push((params as { url: string }).url);
+        return { action: "decline" };
+      }),
+  });
+  for (const each of [mcp, shows]) expect(await each.call("whoami")).toMatchObject({ id: user.id });
+
+  await signOut({ server: at.server.url, credential: (await kept(home, at.server.url)).token });
+  for (let n = 0; n < 2; n++) await expect(mcp.call("whoami")).rejects.toThrow("Your login has ended. Sign in again: me login");
+  await expect(shows.call("whoami")).rejects.toThrow("the sign-in was declined");
+  expect(shown).toEqual([expect.stringContaining(`${at.server.url}/device?user_code=`)]);
+
+  expect((await me({ ...home, env }, ["login", "--email", user.email], { stdin: user.password })).code).toBe(0);
+  for (const each of [mcp, shows]) expect(await each.call("whoami")).toMatchObject({ id: user.id });
+  expect((await me({ ...home, env }, ["logout"])).code).toBe(0);
+  await expect(mcp.call("whoami")).rejects.toThrow(/me login/);
 });
 
 describe.each(Object.keys(revisions) as (keyof typeof revisions)[])("revision %s", (revision) => {

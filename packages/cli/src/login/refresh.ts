@@ -5,18 +5,23 @@ import { oauthError, refresh } from "./oauth.ts";
 
 /**
  * The token of a kept login, renewed before it expires. A refresh token is good once, and a second use ends the login
- * on the server: so one process at a time renews, and looks first whether another has just done so.
+ * on the server: so one process at a time renews, and looks first whether another has just done so. One that is refused
+ * and can't be renewed may have been replaced: another `me` signs in while this one runs.
  * @returns what the client asks for each call, with the token that was refused, if one was
  * @throws CliError "not signed in" when the login has ended
  */
 export function tokenOf(store: Store, server: string): (refused?: string) => Promise<string | undefined> {
   let login: Login | undefined;
   return async (refused) => {
-    login ??= await store.login(server);
-    if (login && isRipe(login, refused)) login = await renewed(store, server, refused);
+    const known = login?.token === refused && !login?.refreshToken ? undefined : login;
+    const kept = known ?? (await store.login(server));
+    login = kept && isRipe(kept, refused) ? await renewed(store, server, refused) : kept;
+    if (refused !== undefined && (!login || login.token === refused)) throw hasEnded();
     return login?.token;
   };
 }
+
+const hasEnded = (cause?: unknown) => new CliError("not signed in", "Your login has ended. Sign in again: me login", { cause });
 
 const isRipe = ({ token, refreshToken, refreshAt = "" }: Login, refused: string | undefined): boolean =>
   refreshToken !== undefined && (token === refused || Date.parse(refreshAt) <= Date.now());
@@ -37,5 +42,5 @@ async function renewed(store: Store, server: string, refused: string | undefined
     }
   });
   if (login) return login;
-  throw new CliError("not signed in", "Your login has ended. Sign in again: me login", { cause: ended });
+  throw hasEnded(ended);
 }

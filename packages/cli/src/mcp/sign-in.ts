@@ -24,7 +24,7 @@ interface Pending {
 }
 
 /**
- * Where nobody is signed in: asks the client to show the address at which the person signs in (URL elicitation), waits until
+ * Where nobody is signed in, or the login has ended: asks the client to show the address at which the person signs in (URL elicitation), waits until
  * they have, and does what was asked for then. A client that can't is told to run `me login`.
  */
 export function signInWithin(me: Me, serving: () => McpServer | undefined): NonNullable<House["attempt"]> {
