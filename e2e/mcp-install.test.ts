@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
@@ -74,25 +74,125 @@ test.each(Object.keys(mcpClients))("all else in the configuration of %s stays, w
   const kept = before.split("\n").filter((line) => /mine|dark|gpt|rules|theirs|name/.test(line));
   expect(after.split("\n")).toEqual(expect.arrayContaining(kept));
   expect(after.replace(/\s/g, "")).toMatch(/"other":\{"command":"other","env":\{"A":"1"\}|command="other"/);
-  expect(after.match(/gatehouse/g)?.length).toBe(1);
+  expect(entryIn(client, after.replace(/^\s*\/\/.*$/gm, "").replace(/,(\s*})/g, "$1"))).toMatchObject({
+    args: expect.arrayContaining(["mcp"]),
+  });
   expect((await readdir(dirname(real))).sort()).toEqual(["mine", "mine.bak"]);
   expect(await meJson(home, ["mcp", "install", client])).toMatchObject({ changed: false });
 });
 
-test("a file that can't be read stays as it is", async () => {
+/** A home whose configuration of a client is this, to the byte. */
+async function configured(client: string, contents: string | Uint8Array) {
   const home = await makeHome({ ME_SERVER: at.server.url });
-  for (const [client, text] of Object.entries({ cursor: "{ broken", codex: "[broken", claude: "[]" })) {
-    const { file } = await meJson(home, ["mcp", "install", client, "--print"]);
-    await mkdir(dirname(file), { recursive: true });
-    await writeFile(file, text);
-    const { code, stderr } = await me(home, ["mcp", "install", client]);
-    expect([code, stderr]).toEqual([exitCodes.error, expect.stringContaining("Nothing was changed")]);
-    expect(await readFile(file, "utf8")).toBe(text);
+  const { file } = await meJson(home, ["mcp", "install", client, "--print"]);
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(file, contents);
+  return { home, file };
+}
+
+test("what an entry says besides stays, with its comments; one that is reached at an address is replaced", async () => {
+  const json = `{
+  "mcpServers": {
+    "gatehouse": { "command": "old", "env": { "A": "1" }, /* mine */ "disabled": true }
   }
-  // A table that is written in one line can't be replaced by lines.
-  const { file } = await meJson(home, ["mcp", "install", "codex", "--print"]);
-  await writeFile(file, 'mcp_servers = { gatehouse = { command = "old" } }\n');
-  expect((await me(home, ["mcp", "install", "codex"])).code).toBe(exitCodes.error);
+}
+`;
+  const cursor = await configured("cursor", json);
+  const { command, args } = (await meJson(cursor.home, ["mcp", "install", "cursor"])) && (await launchIn(cursor.file));
+  const edited = await readFile(cursor.file, "utf8");
+  expect(edited).toContain("/* mine */");
+  expect(JSON.parse(edited.replace("/* mine */", ""))).toEqual({
+    mcpServers: { gatehouse: { command, args, env: { A: "1" }, disabled: true } },
+  });
+  const remote = await configured("cursor", '{ "mcpServers": { "gatehouse": { "url": "http://127.0.0.1/mcp", "headers": {} } } }');
+  await meJson(remote.home, ["mcp", "install", "cursor"]);
+  expect(entryIn("cursor", await readFile(remote.file, "utf8"))).toEqual({ command, args });
+
+  for (const eol of ["\n", "\r\n"]) {
+    const toml = (ours: string[]) =>
+      [
+        "# top",
+        '[mcp_servers."gatehouse"] # ours',
+        ...ours,
+        "startup_timeout_sec = 20",
+        "",
+        "[mcp_servers.gatehouse.tools.x]",
+        "enabled = false",
+        "# of the next",
+        "[model]",
+        'name = """',
+        "[mcp_servers.gatehouse]",
+        '"""',
+        "",
+      ].join(eol);
+    const codex = await configured("codex", toml(["args = [", '  "a", # b', "]", 'command = "old"']));
+    expect(await meJson(codex.home, ["mcp", "install", "codex"])).toMatchObject({ changed: true });
+    const lines = [`command = ${JSON.stringify(command)}`, `args = [${args.map((arg) => JSON.stringify(arg)).join(", ")}]`];
+    expect(await readFile(codex.file, "utf8")).toBe(toml(lines));
+    expect(await meJson(codex.home, ["mcp", "install", "codex"])).toMatchObject({ changed: false });
+  }
+});
+
+/** How a client's configuration, with comments, has it started. */
+async function launchIn(file: string): Promise<{ command: string; args: string[] }> {
+  const entry = entryIn("cursor", (await readFile(file, "utf8")).replace(/\/\*.*\*\//, ""));
+  return { command: entry?.command as string, args: entry?.args as string[] };
+}
+
+const unfit: [client: string, what: string, contents: string | Uint8Array][] = [
+  ["cursor", "broken", "{ broken"],
+  ["codex", "broken", "[broken"],
+  ["claude", "a list", "[]"],
+  ["cursor", "null", "null"],
+  ["cursor", "null for its servers", '{ "mcpServers": null }'],
+  ["claude", "a list for its servers", '{ "mcpServers": [] }'],
+  ["vscode", "a text for its servers", '{ "servers": "x" }'],
+  ["cursor", "an entry twice", '{ "mcpServers": { "gatehouse": { "command": "a" }, "gatehouse": { "command": "b" } } }'],
+  ["cursor", "its servers twice", '{ "mcpServers": {}, "mcpServers": {} }'],
+  ["cursor", "not UTF-8", Buffer.from('{ "name": "Zo\u00eb" }', "latin1")],
+  ["codex", "not UTF-8", Buffer.from('name = "Zo\u00eb"\n', "latin1")],
+  // Written in one line, it can't be changed by statements.
+  ["codex", "a table in one line", 'mcp_servers = { gatehouse = { command = "old" } }\n'],
+  ["codex", "a text for its servers", 'mcp_servers = "x"\n'],
+];
+
+test.each(unfit)("a configuration of %s that is %s stays as it is, and nothing is beside it", async (client, _what, contents) => {
+  const { home, file } = await configured(client, contents);
+  const there = await readdir(dirname(file));
+  const { code, stdout, stderr } = await me(home, ["mcp", "install", client]);
+  expect([code, stdout, stderr]).toEqual([
+    exitCodes.error,
+    "",
+    expect.stringMatching(/^Error: \S+ can't be changed as it is: .*--print.*Nothing was changed\.\n$/),
+  ]);
+  expect(stderr).toContain(file);
+  expect(Buffer.compare(await readFile(file), Buffer.from(contents))).toBe(0);
+  expect(await readdir(dirname(file))).toEqual(there);
+});
+
+test("what a file was is kept by a name of its own each time", async () => {
+  const { home, file } = await configured("cursor", '{ "first": true }');
+  await writeFile(`${file}.bak`, "mine");
+  const kept: string[] = [];
+  for (const more of [[], ["--read-only"], ["--space", "other"]]) {
+    const { backup } = await meJson(home, ["mcp", "install", "cursor", ...more]);
+    kept.push(backup);
+  }
+  expect(kept).toEqual([`${file}.2.bak`, `${file}.3.bak`, `${file}.4.bak`]);
+  expect(await readFile(`${file}.bak`, "utf8")).toBe("mine");
+  expect(await readFile(`${file}.2.bak`, "utf8")).toBe('{ "first": true }');
+  expect(await readFile(`${file}.3.bak`, "utf8")).not.toContain("--read-only");
+});
+
+test("a link to a file that is not there yet stays a link", async () => {
+  const home = await makeHome({ ME_SERVER: at.server.url });
+  const { file } = await meJson(home, ["mcp", "install", "cursor", "--print"]);
+  const real = join(home.folder, "dotfiles", "mcp.json");
+  await mkdir(dirname(file), { recursive: true });
+  await symlink(join("..", "dotfiles", "mcp.json"), file);
+  expect(await meJson(home, ["mcp", "install", "cursor"])).toMatchObject({ file: real, changed: true, backup: null });
+  expect((await lstat(file)).isSymbolicLink()).toBe(true);
+  expect(entryIn("cursor", await readFile(real, "utf8"))).toBeDefined();
 });
 
 test("an unknown client is named with those there are; a folder's own configuration is written there", async () => {

@@ -1,7 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { applyEdits, modify, type ParseError, parse as parseJson } from "jsonc-parser";
 import { parse as parseToml } from "smol-toml";
-import { CliError } from "../exit.ts";
 
 /** How a client starts an MCP server on this machine. */
 export interface Launch {
@@ -9,65 +8,101 @@ export interface Launch {
   args: readonly string[];
 }
 
-const UNREADABLE = "can't be read as it is. Mend it, or put in what --print shows by hand. Nothing was changed.";
+/** Where a server's entry stands: under which name, in which table of servers. */
+type Place = readonly [table: string, name: string];
+type Table = Record<string, unknown>;
+type Tables = Record<string, Table>;
 
-/** Puts a value into a JSON text, at a path; comments, order and all else stay. @throws CliError */
-export function editJson(text: string, path: readonly [string, string], value: object): string {
+/**
+ * Puts a server's entry into a JSON text; comments, order, and all that the entry or the rest says besides stay.
+ * @returns undefined where that can't be done: the text can't be read, or what came of it does not say what it should
+ */
+export function editJson(text: string, [table, name]: Place, entry: Launch & { type?: string }): string | undefined {
   const source = text.trim() === "" ? "{}\n" : text;
-  const errors: ParseError[] = [];
-  const before = parseJson(source, errors, { allowTrailingComma: true }) as Record<string, Record<string, unknown>> | undefined;
-  if (errors.length > 0 || typeof before !== "object" || Array.isArray(before)) throw new CliError("error", `The file ${UNREADABLE}`);
-  const [table, name] = path;
-  if (isDeepStrictEqual(before[table]?.[name], value)) return text;
+  const before = readJson(source);
+  if (!before || !mayHold(before, table)) return undefined;
+  const old = before[table]?.[name];
+  const stays = staying(old);
+  const wanted = { ...stays, ...entry };
+  if (isDeepStrictEqual(old, wanted)) return text;
   const indent = /^([ \t]+)\S/m.exec(source)?.[1] ?? "  ";
   const formattingOptions = {
     insertSpaces: !indent.startsWith("\t"),
     tabSize: indent.length,
     eol: source.includes("\r\n") ? "\r\n" : "\n",
   };
-  return applyEdits(source, modify(source, [...path], value, { formattingOptions }));
+  const put = (into: string, path: string[], value: unknown) => applyEdits(into, modify(into, path, value, { formattingOptions }));
+  const edited =
+    stays === undefined
+      ? put(source, [table, name], entry)
+      : Object.entries(entry).reduce((into, [field, value]) => put(into, [table, name, field], value), source);
+  // A name that stands there twice counts where it stands last, and is changed where it stands first.
+  return isDeepStrictEqual(readJson(edited), { ...before, [table]: { ...before[table], [name]: wanted } }) ? edited : undefined;
 }
 
 /**
- * Puts a table into a TOML text, in place of the one by that name, or at the end; every other line stays as it is. No
- * library writes TOML back with its comments: so lines are changed, and what came of it is read to see that it is right.
- * @throws CliError where the text can't be read, or has the table in a form that lines do not show
+ * The same in a TOML text, under a heading of its own; every other line stays as it is. No library writes TOML back with its
+ * comments: so statements are changed, and what came of it is read to see that it is right.
  */
-export function editToml(text: string, [table, name]: readonly [string, string], { command, args }: Launch): string {
+export function editToml(text: string, [table, name]: Place, { command, args }: Launch): string | undefined {
   const before = readToml(text);
+  if (!before || !mayHold(before, table)) return undefined;
+  const old = before[table]?.[name];
+  const stays = staying(old);
   const entry = { command, args: [...args] };
-  if (isDeepStrictEqual(before[table]?.[name], entry)) return text;
-  const lines = [
-    `[${table}.${name}]`,
-    `command = ${JSON.stringify(command)}`,
-    `args = [${args.map((arg) => JSON.stringify(arg)).join(", ")}]`,
-  ];
-  const kept = without(text, `${table}.${name}`);
-  const edited = `${kept === "" ? "" : `${kept.trimEnd()}\n\n`}${lines.join("\n")}\n`;
-  const wanted = { ...before, [table]: { ...before[table], [name]: entry } };
-  if (!isDeepStrictEqual(readToml(edited), wanted)) throw new CliError("error", `The file ${UNREADABLE}`);
-  return edited;
+  const wanted = { ...stays, ...entry };
+  if (isDeepStrictEqual(old, wanted)) return text;
+  const eol = text.includes("\r\n") ? "\r\n" : "\n";
+  const ours = [`command = ${JSON.stringify(command)}`, `args = [${args.map((arg) => JSON.stringify(arg)).join(", ")}]`];
+  const all = statements(text);
+  const heading = all.findIndex((each) => isHeading(each) && isDeepStrictEqual(readToml(each), { [table]: { [name]: {} } }));
+  const gone = (each: string) => Object.keys(readToml(each) ?? {}).some((key) => stays === undefined || key in entry);
+  const next = all.findIndex((each, at) => at > heading && isHeading(each));
+  const end = next === -1 ? all.length : next;
+  const edited =
+    heading === -1
+      ? [...(text.trim() === "" ? [] : [text.trimEnd(), ""]), `[${table}.${name}]`, ...ours, ""].join(eol)
+      : [
+          ...all.slice(0, heading),
+          [(all[heading] as string).trimEnd(), ...ours, ""].join(eol),
+          ...all.slice(heading + 1, end).filter((each) => !gone(each)),
+          ...all.slice(end),
+        ].join("");
+  return isDeepStrictEqual(readToml(edited), { ...before, [table]: { ...before[table], [name]: wanted } }) ? edited : undefined;
 }
 
-type Tables = Record<string, Record<string, unknown>>;
+const isTable = (value: unknown): value is Table => typeof value === "object" && value !== null && !Array.isArray(value);
 
-function readToml(text: string): Tables {
+const mayHold = (tables: Tables, table: string): boolean => tables[table] === undefined || isTable(tables[table]);
+
+/** What of an entry stays besides what is put in; nothing of one that is reached at an address, as it is another thing. */
+const staying = (entry: unknown): Table | undefined => (isTable(entry) && !("url" in entry) ? entry : undefined);
+
+function readJson(text: string): Tables | undefined {
+  const errors: ParseError[] = [];
+  const read: unknown = parseJson(text, errors, { allowTrailingComma: true });
+  return errors.length === 0 && isTable(read) ? (read as Tables) : undefined;
+}
+
+function readToml(text: string): Tables | undefined {
   try {
     return JSON.parse(JSON.stringify(parseToml(text))) as Tables;
   } catch {
-    throw new CliError("error", `The file ${UNREADABLE}`);
+    return undefined;
   }
 }
 
-/** Without the table of a name, and those beneath it: from its heading up to the next one. */
-function without(text: string, name: string): string {
-  let inside = false;
-  return text
-    .split("\n")
-    .filter((line) => {
-      const heading = /^\s*\[\[?\s*([^\]]+?)\s*\]\]?\s*(#.*)?$/.exec(line)?.[1];
-      if (heading !== undefined) inside = heading === name || heading.startsWith(`${name}.`);
-      return !inside;
-    })
-    .join("\n");
+const isHeading = (statement: string): boolean => statement.trimStart().startsWith("[");
+
+/** A TOML text in statements, each of whole lines: a heading, a name with its value, a comment, or nothing. */
+function statements(text: string): string[] {
+  const made: string[] = [];
+  let open = "";
+  for (const line of text.split(/(?<=\n)/)) {
+    open += line;
+    if (readToml(open) === undefined) continue;
+    made.push(open);
+    open = "";
+  }
+  return made;
 }

@@ -1,4 +1,4 @@
-import { mkdir, readFile, realpath, stat } from "node:fs/promises";
+import { mkdir, readFile, readlink, realpath, stat, writeFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { CliError } from "../exit.ts";
 import type { Me } from "../me.ts";
@@ -37,7 +37,7 @@ export const launchOf = (args: readonly string[]): Launch => ({
 /**
  * Writes the configuration of an MCP client, in which no secret ever stands: `me mcp` finds its login by itself. All else
  * in the file stays, and it is kept as it was beside it. Done again, it changes nothing.
- * @throws CliError for a client that it does not know, or a file that it can't read
+ * @throws CliError for a client that it does not know, or a file that it can't read or change
  */
 export async function install(me: Me, name: string, { args, project, print }: Install): Promise<Installed> {
   const client = Object.hasOwn(mcpClients, name) ? mcpClients[name] : undefined;
@@ -45,29 +45,66 @@ export async function install(me: Me, name: string, { args, project, print }: In
   if (project && client.projectFile === undefined) throw new CliError("usage", `${client.title} has no configuration for one folder.`);
   const launch = launchOf(["--server", await me.server(), ...args]);
   const named = project ? resolve(client.projectFile as string) : client.file(me.settings);
-  const file = await realpath(named).catch(() => named); // a link stays one
+  const file = await behindLinks(named);
   const answer = { client: client.title, file, changed: false, backup: null, lines: null, next: client.next };
-  if (print) return { ...answer, lines: edited("", client, launch).trimEnd().split("\n") };
+  if (print) return { ...answer, lines: edited("", client, launch)?.trimEnd().split("\n") ?? [] };
 
-  const before = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
+  const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return undefined;
     throw new CliError("error", `${file} can't be read (${error.code}).`);
   });
-  const after = edited(before ?? "", client, launch);
-  if (after === before) return answer;
-  if (before === undefined) {
+  const before = bytes === undefined ? "" : textOf(bytes);
+  const after = before === undefined ? undefined : edited(before, client, launch);
+  if (after === undefined)
+    throw new CliError(
+      "error",
+      `${file} can't be changed as it is: it must be ${client.format.toUpperCase()} in UTF-8, with each name once, and "${client.servers}" a table of servers. Mend it, or put in by hand what --print shows. Nothing was changed.`,
+    );
+  if (bytes === undefined) {
     await mkdir(dirname(file), { recursive: true });
     await replaceFile(file, after);
     return { ...answer, changed: true };
   }
-  const { mode } = await stat(file);
-  const backup = `${file}.bak`;
-  await replaceFile(backup, before, mode & 0o777);
-  await replaceFile(file, after, mode & 0o777);
+  if (after === before) return answer;
+  const mode = (await stat(file)).mode & 0o777;
+  const backup = await keepBeside(file, bytes, mode);
+  await replaceFile(file, after, mode);
   return { ...answer, changed: true, backup };
 }
 
-const edited = (text: string, { format, servers, typed }: McpClient, launch: Launch): string =>
+const edited = (text: string, { format, servers, typed }: McpClient, launch: Launch): string | undefined =>
   format === "toml"
     ? editToml(text, [servers, NAME], launch)
     : editJson(text, [servers, NAME], { ...(typed && { type: "stdio" }), ...launch });
+
+/** The file that a link leads to, also one that is not there yet: so a link stays one. */
+async function behindLinks(file: string): Promise<string> {
+  try {
+    return await realpath(file);
+  } catch (error) {
+    const to = (error as NodeJS.ErrnoException).code === "ENOENT" ? await readlink(file).catch(() => undefined) : undefined;
+    return to === undefined ? file : behindLinks(resolve(await realpath(dirname(file)), to));
+  }
+}
+
+/** The text of bytes, whole; undefined where they are not UTF-8, as to write them back would change them. */
+function textOf(bytes: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Keeps what a file was, beside it, under a name that nothing has yet. @returns where */
+async function keepBeside(file: string, bytes: Uint8Array, mode: number): Promise<string> {
+  for (let n = 1; ; n++) {
+    const backup = n === 1 ? `${file}.bak` : `${file}.${n}.bak`;
+    try {
+      await writeFile(backup, bytes, { flag: "wx", mode, flush: true });
+      return backup;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+  }
+}
