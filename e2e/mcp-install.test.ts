@@ -1,14 +1,18 @@
+import { once } from "node:events";
 import { lstat, mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { parse as parseToml } from "smol-toml";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Finding } from "../packages/cli/src/doctor.ts";
 import { exitCodes } from "../packages/cli/src/exit.ts";
 import { mcpClients } from "../packages/cli/src/mcp/clients.ts";
 import { makeWorkplace, type Workplace } from "./agents.ts";
 import { homeWithKey } from "./mcp.ts";
-import { makeHome, me, meJson } from "./run.ts";
+import { type Home, makeHome, me, meJson, signedIn } from "./run.ts";
 
 let at: Workplace;
 beforeAll(async () => {
@@ -98,8 +102,9 @@ test("what an entry says besides stays, with its comments; one that is reached a
 }
 `;
   const cursor = await configured("cursor", json);
-  const { command, args } = (await meJson(cursor.home, ["mcp", "install", "cursor"])) && (await launchIn(cursor.file));
+  await meJson(cursor.home, ["mcp", "install", "cursor"]);
   const edited = await readFile(cursor.file, "utf8");
+  const { command = "", args = [] } = entryIn("cursor", edited.replace("/* mine */", "")) ?? {};
   expect(edited).toContain("/* mine */");
   expect(JSON.parse(edited.replace("/* mine */", ""))).toEqual({
     mcpServers: { gatehouse: { command, args, env: { A: "1" }, disabled: true } },
@@ -132,12 +137,6 @@ test("what an entry says besides stays, with its comments; one that is reached a
     expect(await meJson(codex.home, ["mcp", "install", "codex"])).toMatchObject({ changed: false });
   }
 });
-
-/** How a client's configuration, with comments, has it started. */
-async function launchIn(file: string): Promise<{ command: string; args: string[] }> {
-  const entry = entryIn("cursor", (await readFile(file, "utf8")).replace(/\/\*.*\*\//, ""));
-  return { command: entry?.command as string, args: entry?.args as string[] };
-}
 
 const unfit: [client: string, what: string, contents: string | Uint8Array][] = [
   ["cursor", "broken", "{ broken"],
@@ -204,18 +203,51 @@ test("an unknown client is named with those there are; a folder's own configurat
   expect(file).toBe(join(process.cwd(), ".vscode", "mcp.json"));
 });
 
-test("me mcp doctor finds what a client would meet", async () => {
+const says = async (home: Home, args: string[] = []) => {
+  const { code, stdout } = await me(home, ["mcp", "doctor", "--json", ...args]);
+  const { ok, findings } = JSON.parse(stdout) as { ok: boolean; findings: Finding[] };
+  return { code, ok, found: Object.fromEntries(findings.map(({ check, ok, says }) => [check, `${ok ? "ok" : "FAIL"} ${says}`])) };
+};
+
+test("me mcp doctor finds what a client would meet, and says what the client must be given", async () => {
   const good = await homeWithKey(at);
-  const { ok, findings } = await meJson(good, ["mcp", "doctor", "--read-only"]);
-  expect(ok).toBe(true);
-  expect(Object.fromEntries(findings.map(({ check, says }: { check: string; says: string }) => [check, says]))).toMatchObject({
-    credential: "ada, by a token that may read",
-    space: `Acme (${at.slug})`,
-    tools: expect.stringMatching(/^\d+ tools; first answer \d+ ms after it was started$/),
+  expect(await says(good, ["--read-only"])).toMatchObject({
+    ok: true,
+    found: {
+      credential: expect.stringMatching(
+        /^ok ada, by a token that may read\. That is ME_API_KEY of this shell: the client must be given it/,
+      ),
+      space: `ok Acme (${at.slug})`,
+      tools: expect.stringMatching(/^ok \d+ tools; first answer \d+ ms after it was started$/),
+    },
   });
+  const { home, user } = await signedIn(at.server, "doris");
+  await at.server.join(at.slug, at.ada, user);
+  const { ok, found } = await says(home);
+  expect([ok, found.credential]).toEqual([true, expect.stringMatching(/^ok doris, (?!.*ME_API_KEY)/)]);
+});
+
+test("me mcp doctor counts no tools where none can be called", async () => {
   const nobody = await makeHome({ ME_SERVER: at.server.url });
-  expect((await me(nobody, ["mcp", "doctor"])).code).toBe(exitCodes["not signed in"]);
-  const gone = await makeHome({ ME_SERVER: "http://127.0.0.1:9" });
-  const away = await me(gone, ["mcp", "doctor"]);
-  expect([away.code, away.stdout]).toEqual([exitCodes.unreachable, expect.stringContaining("FAIL server")]);
+  expect(await says(nobody)).toMatchObject({
+    code: exitCodes["not signed in"],
+    ok: false,
+    found: { credential: expect.stringMatching(/^FAIL .*me login/), tools: expect.stringMatching(/^FAIL none can be called\. .*me login/) },
+  });
+  const gone = await makeHome({ ME_SERVER: "http://127.0.0.1:9", ME_API_KEY: (await homeWithKey(at)).env.ME_API_KEY as string });
+  expect(await says(gone)).toMatchObject({
+    code: exitCodes.unreachable,
+    found: { server: expect.stringMatching(/^FAIL/), tools: expect.stringMatching(/^FAIL none can be called/) },
+  });
+  const other = createServer((_request, response) => void response.end("<html>")).listen(0, "127.0.0.1");
+  await once(other, "listening");
+  const strange = { ...gone, env: { ...gone.env, ME_SERVER: `http://127.0.0.1:${(other.address() as AddressInfo).port}` } };
+  expect((await says(strange)).found.tools).toMatch(/^FAIL none can be called/);
+  other.close();
+});
+
+test("the space that the shell names is written, as the client may not have it", async () => {
+  const home = await homeWithKey(at);
+  const { file } = await meJson(home, ["mcp", "install", "cursor"]);
+  expect(entryIn("cursor", await readFile(file, "utf8"))?.args.slice(-2)).toEqual(["--space", at.slug]);
 });

@@ -4,6 +4,7 @@ import { showFindings } from "./doctor.ts";
 import { readSeconds } from "./duration.ts";
 import { mcpClients } from "./mcp/clients.ts";
 import type { Limits } from "./mcp/token.ts";
+import type { Me } from "./me.ts";
 import { note } from "./output.ts";
 import { readScope } from "./scope.ts";
 
@@ -60,7 +61,7 @@ export function addMcp(program: Command): void {
       limiting(command).option("--project", "for this folder alone").option("--print", "print what would be written, and write nothing"),
     async run(me, options: Options & { project?: boolean; print?: boolean }, client) {
       const { install } = await import("./mcp/install.ts");
-      return install(me, client as string, { ...options, args: argsOf(options) });
+      return install(me, client as string, { ...options, args: argsOf(me, options) });
     },
     show({ client, file, changed, backup, lines, next }) {
       if (lines !== null) {
@@ -79,14 +80,14 @@ export function addMcp(program: Command): void {
     options: limiting,
     async run(me, options: Options) {
       const { examine } = await import("./mcp/doctor.ts");
-      return examine(me, limitsOf(options), argsOf(options));
+      return examine(me, limitsOf(options), argsOf(me, options));
     },
     show: showFindings,
   });
 }
 
-/** The same limits, as arguments of `me mcp`. */
-const argsOf = ({ space, scope, readOnly }: Options): string[] => [
+/** The same limits, as arguments of `me mcp`: also the space that this shell names, as a client has another environment. */
+const argsOf = ({ settings }: Me, { space = settings.space, scope, readOnly }: Options): string[] => [
   ...(space === undefined ? [] : ["--space", space]),
   ...(scope === undefined ? [] : ["--scope", readScope(scope).join(" ")]),
   ...(readOnly ? ["--read-only"] : []),
