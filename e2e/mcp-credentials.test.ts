@@ -149,6 +149,26 @@ test("with nobody signed in it starts, and says what to do; once somebody is, it
   expect(mcp.stderr()).toBe("");
 });
 
+test("who is in several spaces is told which, and how to choose; the running client goes on", async () => {
+  const { home, user } = await signedIn(at.server, "paula");
+  await at.server.join(at.slug, at.ada, user);
+  const { slug } = (await at.server.call(user.session, "space.create", { name: "Second" })).result;
+  const env = { ...home.env, ME_SERVER: at.server.url };
+  const mcp = await connectMcp(env);
+  const spaces = new RegExp(`You are in 2 spaces: (?=.*Acme \\(${at.slug}\\))(?=.*Second \\(${slug}\\)).*`);
+  for (const tool of ["whoami", "list_spaces"]) await expect(mcp.call(tool)).rejects.toThrow(spaces);
+  await expect(mcp.call("whoami")).rejects.toThrow(/me space use SLUG, and this client goes on.*me mcp install CLIENT --space SLUG/);
+  expect((await me({ ...home, env }, ["space", "use", slug])).code).toBe(0);
+  expect((await mcp.call("whoami")).credential.space).toBe(slug);
+
+  // What is chosen goes with a login, not with a key.
+  const { key } = (await at.server.call(user.session, "apiKey.create", { name: "ide" })).result;
+  const keyed = await connectMcp({ ...env, ME_API_KEY: key });
+  await expect(keyed.call("whoami")).rejects.toThrow(/Choose: me mcp install CLIENT --space SLUG/);
+  const terminal = await me({ ...home, env: { ...env, ME_API_KEY: key } }, ["space", "get"]);
+  expect([terminal.code, terminal.stderr]).toEqual([exitCodes.usage, expect.stringMatching(/2 spaces: .*Choose: set ME_SPACE=SLUG/)]);
+});
+
 test("a login that has ended is none: it says so, and goes on once the person has signed in again", async () => {
   const { home, user } = await signedIn(at.server, "mary");
   await at.server.join(at.slug, at.ada, user);

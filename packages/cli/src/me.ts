@@ -19,8 +19,11 @@ export interface Me {
   target(): Promise<Target>;
   /** @throws CliError "not signed in" when there is no credential */
   client(): Promise<Client<UserApi>>;
-  /** The slug of the space meant: ME_SPACE, else the one chosen with `me space use`, else the only one there is. */
-  space(): Promise<string>;
+  /**
+   * The slug of the space meant: ME_SPACE, else the one chosen with `me space use`, else the only one there is.
+   * @param choose how one is chosen otherwise, as is said where there are several
+   */
+  space(choose?: string): Promise<string>;
   /** Calls inside that space, or another. @throws CliError as `client` and `space` do */
   inSpace(slug?: string): Promise<Client<SpaceApi>>;
   /** Whether there is a person at a terminal who can answer questions. */
@@ -42,10 +45,10 @@ export function createMe(options: { server?: string }): Me {
       throw new CliError("not signed in", `You are not signed in to ${to}. Run: me login, or set ME_API_KEY.`);
     return { server: to, credential };
   };
-  const space = async () => {
+  const space = async (choose = `${settings.apiKey === undefined ? "me space use SLUG, or " : ""}set ME_SPACE=SLUG`) => {
     // What was chosen goes with the session that is kept, not with a key.
     const chosen = settings.apiKey === undefined ? (await store.read()).servers[await server()]?.space : undefined;
-    return settings.space ?? chosen ?? theOnlySpace(createUserClient(await target()));
+    return settings.space ?? chosen ?? theOnlySpace(createUserClient(await target()), choose);
   };
   return {
     settings,
@@ -59,14 +62,14 @@ export function createMe(options: { server?: string }): Me {
   };
 }
 
-async function theOnlySpace(client: Client<UserApi>): Promise<string> {
+async function theOnlySpace(client: Client<UserApi>, choose: string): Promise<string> {
   const { spaces } = await client.space.list();
   if (spaces.length === 1 && spaces[0]) return spaces[0].slug;
   throw new CliError(
     "usage",
     spaces.length === 0
       ? "You are in no space. Make one: me space create NAME"
-      : "You are in more than one space. Choose: me space use NAME, or set ME_SPACE.",
+      : `You are in ${spaces.length} spaces: ${spaces.map(({ name, slug }) => `${name} (${slug})`).join(", ")}. Choose: ${choose}`,
   );
 }
 

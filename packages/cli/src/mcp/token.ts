@@ -63,7 +63,7 @@ async function mint(me: Me, { space: named, scope: asked, readOnly }: Limits): P
   const target = await me.target();
   mustNotBeSecret(typeof target.credential === "function" ? await target.credential() : target.credential);
   const user = createUserClient(target);
-  const space = named === undefined ? await me.space() : (await findSpace(user, named)).slug;
+  const space = named === undefined ? await me.space(choosing(me)) : (await findSpace(user, named)).slug;
   const { permissions } = await createSpaceClient({ ...target, space }).access.effective();
   const wanted = readOnly ? within(asked ?? ["read"], ["read"]) : (asked ?? neededScope);
   const scope = asked && !readOnly ? asked : within(wanted, permissions);
@@ -76,6 +76,10 @@ async function mint(me: Me, { space: named, scope: asked, readOnly }: Limits): P
   const { token, expiresAt } = await user.token.create({ space, scope: [...scope], ttlSeconds: TTL_SECONDS });
   return { token, ripeAt: mintedAt + (Date.parse(expiresAt) - mintedAt) * RIPE };
 }
+
+/** How a client of MCP is given a space. What is chosen goes with a login, and is looked up again where there was none. */
+const choosing = ({ settings }: Me): string =>
+  `${settings.apiKey === undefined ? "me space use SLUG, and this client goes on. Or, for it alone: " : ""}me mcp install CLIENT --space SLUG, and start the client anew.`;
 
 /** What is in both: some permissions, and those that are held. */
 const within = (some: readonly string[], held: readonly string[]): string[] =>
