@@ -176,7 +176,14 @@ function predicted({ method, params, about, comesTo }: Asking, layers: readonly 
   );
   if (!some) return "FORBIDDEN";
   if (params.session === "nobody") return "NOT_FOUND";
-  const paths: Record<string, string> = { tasks: TASK, sessions: (about ?? live).id };
+  const { id } = about ?? live;
+  // Where all that a layer opens of sessions are those it names, there are no others.
+  const others = layers.some(({ permissions }) => {
+    const opening = permissions.filter(({ type }) => type === undefined || type === "tasks" || type === "sessions");
+    return opening.every(({ type, path }) => type === "sessions" && path !== undefined && path !== id);
+  });
+  if (others) return "NOT_FOUND";
+  const paths: Record<string, string> = { tasks: TASK, sessions: id };
   const needed = outlines.map((text) => parsePermission(text.replace("…", paths[text.split(":")[1] as string] as string)));
   return judge(layers, needed).allowed ? (comesTo ?? "OK") : "FORBIDDEN";
 }

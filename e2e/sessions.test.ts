@@ -86,7 +86,7 @@ test("a token scoped to a task starts its sessions and no others; the token of a
   expect((await must(made.token, "session.send", { session: "one", message: "hi" })).turn).toBe(1);
   const other = await must(ada.session, "session.create", { task: "echo", externalId: "two" });
   expect((await server.call(made.token, "session.send", { session: other.session.id, message: "hi" }, slug)).error?.data.code).toBe(
-    "FORBIDDEN",
+    "NOT_FOUND",
   );
   const foreign = await must(ada.session, "session.create", { task: "other", externalId: "three" });
   expect((await server.call(token, "session.create", { task: "echo", externalId: "three" }, slug)).error?.data.code).toBe("FORBIDDEN");

@@ -27,6 +27,8 @@ export const Id = z.uuidv7().describe("UUIDv7");
 
 /** A moment: RFC 3339, UTC. */
 export const Timestamp = z.iso.datetime().describe("RFC 3339, UTC");
+/** A moment that a caller names: RFC 3339, in UTC or with an offset. */
+export const Moment = z.iso.datetime({ offset: true }).describe("RFC 3339");
 
 /** Params of a method that answers page by page, in the order of ids. */
 export const page = {
@@ -39,6 +41,9 @@ export const Next = Id.nullable();
 
 const UUID_SHAPE = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
+/** Whether a text is written as UUIDs are, be it one of RFC 9562 or not: it would be taken for an id. */
+export const looksLikeId = (text: string): boolean => UUID_SHAPE.test(text);
+
 /** A display name: 1 to 64 characters, none of them a control character; it may not look like an id. */
 export const Name = z
   .string()
@@ -46,5 +51,5 @@ export const Name = z
   .regex(/^\S(.*\S)?$/u, "must not be empty, nor begin or end with a space")
   // No pattern, so not in the published schema: validators that compile patterns without "u" would read it as letters.
   .refine((name) => !/\p{C}/u.test(name), "must not hold control characters")
-  .refine((name) => !UUID_SHAPE.test(name), "must not look like an id")
+  .refine((name) => !looksLikeId(name), "must not look like an id")
   .describe("A name of 1 to 64 characters");

@@ -1,21 +1,20 @@
 import { z } from "zod";
-import { Id, method, Next, page, Timestamp } from "./method.ts";
+import { Id, looksLikeId, method, Next, page, Timestamp } from "./method.ts";
 import { IdleSeconds, TaskPath } from "./task.ts";
 
 /** Longest that a worker's question waits for an answer, in seconds. */
 export const MAX_WAIT_SECONDS = 20;
 
-/** Your own name for a session. */
-export const ExternalId = z
+const SessionName = z
   .string()
   .regex(/^[A-Za-z0-9._~@:%+=-]{1,128}$/, "must be 1 to 128 of letters, digits and . _ ~ @ : % + = -")
-  .refine((text) => text !== "." && text !== "..", "must not be . or ..: addresses mean something else by them")
-  .refine((text) => !z.uuid().safeParse(text).success, "must not look like an id");
+  .refine((text) => text !== "." && text !== "..", "must not be . or ..: addresses mean something else by them");
+
+/** Your own name for a session. */
+export const ExternalId = SessionName.refine((text) => !looksLikeId(text), "must not look like an id");
 
 /** A session, by its id or its external id: both are judged as the row they name. */
-export const SessionRef = z
-  .union([Id, ExternalId], "must be a session's id, or an external id: 1 to 128 characters, and not a UUID")
-  .describe("A session's id, or its external id");
+export const SessionRef = SessionName.describe("A session's id, or its external id");
 
 export const Run = z.strictObject({
   id: Id,

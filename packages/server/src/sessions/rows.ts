@@ -1,4 +1,4 @@
-import { type Layer, MAX_EVENT_BYTES, type Run, type Session } from "@gatehouse/protocol";
+import { type Layer, looksLikeId, MAX_EVENT_BYTES, type Run, type Session } from "@gatehouse/protocol";
 import { LRUCache } from "lru-cache";
 import { type Actor, standingOf } from "../actor.ts";
 import { admin, anyOf, read, write } from "../needs.ts";
@@ -6,12 +6,10 @@ import { mustFit, Refusal } from "../refusal.ts";
 import { type Judging, type Need, onRow } from "../rules.ts";
 import type { Fragment, Sql } from "../sql.ts";
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-
-/** The session of the caller's space that an id, or an external id, names. */
+/** The session of the caller's space that an id, or an external id, names. What looks like an id may have been taken for an external id once. */
 const named = (sql: Sql, actor: Actor, ref: string): Fragment =>
-  UUID.test(ref)
-    ? sql`s.space_id = ${standingOf(actor).space.id} and s.id = ${ref}`
+  looksLikeId(ref)
+    ? sql`s.space_id = ${standingOf(actor).space.id} and (s.id = ${ref} or s.external_id = ${ref}) order by s.id = ${ref} desc limit 1`
     : sql`s.space_id = ${standingOf(actor).space.id} and s.external_id = ${ref}`;
 
 /** A session as its permissions name it. */
@@ -24,27 +22,39 @@ interface SessionKey {
 const sessions = new LRUCache<string, SessionKey>({ max: 10_000 });
 const runs = new LRUCache<string, SessionKey & { run: string }>({ max: 10_000 });
 
-/** @throws Refusal NOT_FOUND */
+/**
+ * Whether a caller may know that there is a session. Whom a layer limits to sessions that it names, such as the token of
+ * one for a browser, may know of those alone; all others, whose permissions are for tasks, of every session in the space.
+ */
+const mayKnow = (actor: Actor, { id }: SessionKey): boolean =>
+  standingOf(actor).layers.every(({ permissions }) =>
+    permissions.some(({ type, path }) =>
+      type === "sessions" ? path === undefined || path === id : type === undefined || type === "tasks",
+    ),
+  );
+
+/** @throws Refusal NOT_FOUND, after a look into the database in any case: that there is one that the caller may not know takes no other time */
 export async function sessionNamed(ref: string, { actor, sql }: Judging): Promise<SessionKey> {
   const name = `${standingOf(actor).space.id} ${ref}`;
   const known = sessions.get(name);
-  if (known) return known;
+  if (known && mayKnow(actor, known)) return known;
   const [row] = await sql<SessionKey[]>`select s.id, s.task from sessions s where ${named(sql, actor, ref)}`;
-  if (!row) throw new Refusal("NOT_FOUND", "There is no such session in this space. `me session list` shows those you may read.");
+  if (!row || !mayKnow(actor, row))
+    throw new Refusal("NOT_FOUND", "There is no such session in this space. `me session list` shows those you may read.");
   sessions.set(name, row);
   return row;
 }
 
-/** @throws Refusal NOT_FOUND */
+/** @throws Refusal NOT_FOUND, as `sessionNamed` does */
 export async function runNamed(id: string, { actor, sql }: Judging): Promise<SessionKey & { run: string }> {
   const { space } = standingOf(actor);
   const name = `${space.id} ${id}`;
   const known = runs.get(name);
-  if (known) return known;
+  if (known && mayKnow(actor, known)) return known;
   const [row] = await sql<(SessionKey & { run: string })[]>`
     select s.id, s.task, r.id as run from runs r join sessions s on s.id = r.session_id
     where r.id = ${id} and s.space_id = ${space.id}`;
-  if (!row) throw new Refusal("NOT_FOUND", "There is no such run in this space.");
+  if (!row || !mayKnow(actor, row)) throw new Refusal("NOT_FOUND", "There is no such run in this space.");
   runs.set(name, row);
   return row;
 }
