@@ -1,7 +1,15 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { tools } from "@gatehouse/mcp";
-import { errors, MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_QUEUED_TURNS, MAX_WAIT_SECONDS, spaceApi } from "@gatehouse/protocol";
+import {
+  errors,
+  MAX_BODY_BYTES,
+  MAX_EVENT_BYTES,
+  MAX_INPUTS_PER_MINUTE,
+  MAX_QUEUED_TURNS,
+  MAX_WAIT_SECONDS,
+  spaceApi,
+} from "@gatehouse/protocol";
 import { KEY_PATTERN, Settings } from "@gatehouse/server";
 import { callers, policyTable, ruleTexts } from "@gatehouse/server/policy";
 import { exitCodes } from "../packages/cli/src/exit.ts";
@@ -64,6 +72,7 @@ function sessionLimits(): string {
       ["a request", kib(MAX_BODY_BYTES)],
       ["a message, an action, a batch of chunks", kib(MAX_EVENT_BYTES)],
       ["inputs of one session that wait for their turn", String(MAX_QUEUED_TURNS)],
+      ["inputs of one session in any minute", String(MAX_INPUTS_PER_MINUTE)],
       ["a worker's question that waits for an answer", `${MAX_WAIT_SECONDS} s`],
     ],
   );

@@ -18,7 +18,7 @@ export type SessionStart = ParamsOf<SpaceApi, "session.create">;
 /**
  * Makes what a web server hands sessions to its browsers with: the key stays with the server, the browser gets a token
  * for the one session. Who may have which session is for your server to decide: ask who is there first.
- * @returns starts a session, or finds it by its external id; throws GatehouseError
+ * @returns starts a session, or finds it by its external id, when the same first message counts once; throws GatehouseError
  */
 export function createStartSession(target: Target): (start: SessionStart) => Promise<StartedSession> {
   const space = createSpaceClient(target);

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { PrincipalRef } from "./identity.ts";
-import { Id, method, Name, Timestamp } from "./method.ts";
+import { Id, Moment, method, Name, Timestamp } from "./method.ts";
 import { PermissionText } from "./permission.ts";
 
 /** The kinds of API key, by the prefix that shows them. */
@@ -46,7 +46,7 @@ export const apiKeyMethods = {
       name: Name,
       agent: Id.optional().describe("one of your agents; left out = yourself, a personal access token"),
       ceiling: z.array(PermissionText).min(1).max(64).optional().describe("limits the key; left out = no limit"),
-      expiresAt: Timestamp.optional().describe("in the future; left out = never"),
+      expiresAt: Moment.optional().describe("in the future; left out = never"),
     }),
     result: z.strictObject({ id: Id, key: KeySecret }),
     errors: ["NOT_FOUND", "CONFLICT"],

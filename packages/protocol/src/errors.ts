@@ -59,6 +59,8 @@ export interface ErrorData {
   layer?: string;
   /** FORBIDDEN for want of a permission: who could give it, by name, where the caller may know. */
   grantors?: string[];
+  /** RATE_LIMITED, where it is known: seconds to wait, as in Retry-After. */
+  retryAfter?: number;
   /** INVALID_PARAMS: what is wrong, by path. Never holds a value that was sent. */
   issues?: { path: string; message: string }[];
 }

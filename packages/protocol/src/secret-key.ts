@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { ApiKey, KeySecret, keyById, rotation } from "./api-key.ts";
-import { Id, method, Name, Timestamp } from "./method.ts";
+import { Id, Moment, method, Name } from "./method.ts";
 import { PermissionText } from "./permission.ts";
 
 /** Keys by which the space's own server side calls, as the space's service. */
@@ -11,7 +11,7 @@ export const secretKeyMethods = {
     params: z.strictObject({
       name: Name,
       ceiling: z.array(PermissionText).min(1).max(64).optional().describe("limits the key; left out = all that the service may do"),
-      expiresAt: Timestamp.optional().describe("in the future; left out = never"),
+      expiresAt: Moment.optional().describe("in the future; left out = never"),
     }),
     result: z.strictObject({ id: Id, key: KeySecret }),
     errors: ["CONFLICT"],

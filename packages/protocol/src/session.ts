@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { PrincipalRef } from "./identity.ts";
-import { Id, method, Next, page, Timestamp } from "./method.ts";
+import { Id, Moment, method, Next, page, Timestamp } from "./method.ts";
 import { ExternalId, Run, SessionRef } from "./run.ts";
 import { IdleSeconds, TaskPath } from "./task.ts";
 
@@ -8,9 +8,16 @@ import { IdleSeconds, TaskPath } from "./task.ts";
 export const MAX_EVENT_BYTES = 262_144;
 /** Most inputs of one session that wait for their turn. */
 export const MAX_QUEUED_TURNS = 100;
+/** Most inputs of one session in any minute. */
+export const MAX_INPUTS_PER_MINUTE = 120;
 
 const Metadata = z.record(z.string(), z.json()).describe("your own data, kept with the session");
-const Tags = z.array(z.string().min(1).max(64)).max(32);
+const Tag = z
+  .string()
+  .min(1)
+  .max(64)
+  .refine((text) => text.isWellFormed(), "must not hold half of a surrogate pair");
+const Tags = z.array(Tag).max(32);
 
 export const Session = z.strictObject({
   id: Id,
@@ -67,9 +74,9 @@ export const sessionMethods = {
       metadata: Metadata.optional(),
       tags: Tags.optional(),
       message: Message.optional().describe("the first message"),
-      inputId: InputId.optional().describe("names the first message"),
+      inputId: InputId.optional().describe("names the first message; left out beside an external id, the message names itself"),
       idleTimeoutSeconds: IdleSeconds.optional(),
-      expiresAt: Timestamp.optional().describe("when it ends by itself; left out = never"),
+      expiresAt: Moment.optional().describe("when it ends by itself, in the future; left out = never"),
     }),
     result: z.strictObject({
       session: Session,
@@ -78,7 +85,7 @@ export const sessionMethods = {
       tokenExpiresAt: Timestamp,
       existing: z.boolean(),
     }),
-    errors: ["CONFLICT", "SESSION_CLOSED", "SESSION_EXPIRED"],
+    errors: ["CONFLICT", "SESSION_CLOSED", "SESSION_EXPIRED", "RATE_LIMITED"],
   }),
   "session.get": method({
     summary: "Shows a session.",
@@ -107,7 +114,7 @@ export const sessionMethods = {
       session: SessionRef,
       metadata: Metadata.optional(),
       tags: Tags.optional(),
-      expiresAt: Timestamp.nullable().optional().describe("null = never"),
+      expiresAt: Moment.nullable().optional().describe("in the future; null = never"),
     }),
     result: Session,
     errors: ["NOT_FOUND", "SESSION_CLOSED", "SESSION_EXPIRED"],
@@ -128,10 +135,14 @@ export const sessionMethods = {
     errors: ["NOT_FOUND", "SESSION_CLOSED", "SESSION_EXPIRED", "RATE_LIMITED", "CONFLICT"],
   }),
   "session.stop": method({
-    summary: "Stops the turn that is being answered, the model's call with it. What waits stays.",
+    summary: "Stops the turn that is being answered, the model's call with it, or the one that is named. What else waits stays.",
     effect: "append",
-    params: z.strictObject({ session: SessionRef, turn: z.number().int().optional().describe("only if it is this one") }),
-    result: z.strictObject({ turn: z.number().int().nullable().describe("null: nothing was being answered") }),
+    params: z.strictObject({
+      session: SessionRef,
+      turn: z.int32().optional().describe("this one and no other, also where it waits still"),
+      stop: z.literal(true).optional().describe("says nothing more: it stands for a message where inputs are posted to"),
+    }),
+    result: z.strictObject({ turn: z.number().int().nullable().describe("null: there was nothing to stop") }),
     errors: ["NOT_FOUND", "SESSION_CLOSED", "SESSION_EXPIRED"],
   }),
   "session.close": method({

@@ -134,5 +134,6 @@ export function send(house: House, reply: FastifyReply, { status, body }: DoorRe
 export function problem(house: House, reply: FastifyReply, refusal: Refusal, requestId: string): FastifyReply {
   const body = problemOf(refusal, requestId);
   challenge(house, reply, body.status);
+  if (body.retryAfter !== undefined) reply.header("retry-after", body.retryAfter);
   return reply.code(body.status).type("application/problem+json").send(body);
 }

@@ -63,6 +63,8 @@ const GAVE_WAY = /^40/;
 const NUMBER_TOO_LARGE = "22003";
 const NO_TEXT = new Set(["22P05", "22021"]);
 const NO_JSON = "22P02";
+/** A moment that no calendar of the database has, or no time zone. */
+const NO_MOMENT = new Set(["22007", "22008", "22009"]);
 
 /** Turns whatever was thrown into what the caller may know of it. The original stays as its `cause`. */
 export function toRefusal(thrown: unknown): Refusal {
@@ -93,6 +95,7 @@ interface UnfitError {
 
 function unfitRefusal({ code, detail = "" }: UnfitError): Refusal | undefined {
   if (code === NUMBER_TOO_LARGE) return new Refusal("INVALID_PARAMS", "A number in the params is too large.");
+  if (NO_MOMENT.has(String(code))) return new Refusal("INVALID_PARAMS", "A moment in the params is too early, or too late, to be kept.");
   if (NO_TEXT.has(String(code)) || (code === NO_JSON && detail.includes("surrogate"))) return unfitText();
   return undefined;
 }

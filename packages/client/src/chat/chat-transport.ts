@@ -72,15 +72,6 @@ export function createChatTransport<Message extends UIMessage = UIMessage>({ ses
     });
   }
 
-  /** Stops a turn, now or as soon as it begins. */
-  async function stopTurn(turn: number, after: number): Promise<void> {
-    for await (const event of followSession(target, session, { after })) {
-      if (event.turn !== turn) continue;
-      if (event.kind === "turn-end") return;
-      if (event.kind === "turn-start") await retried(true, () => space.session.stop({ session, turn }));
-    }
-  }
-
   /** Tells of turns until a chat has heard enough, which stops the one that it waits for. */
   function tellUntil(
     signal: AbortSignal | undefined,
@@ -95,7 +86,7 @@ export function createChatTransport<Message extends UIMessage = UIMessage>({ ses
       const [turn] = waiting.keys();
       if (turn === undefined || !(await isStop())) return;
       known.add(turn);
-      await stopTurn(turn, after);
+      await retried(true, () => space.session.stop({ session, turn }));
     };
     // Whoever may not stop it is told so by what they do next.
     const onAbort = () => void stop().catch(() => {});

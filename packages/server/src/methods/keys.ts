@@ -3,6 +3,7 @@ import { uuidv7 } from "uuidv7";
 import { hashKey, hintOfKey, kindsOf, makeKey } from "../key.ts";
 import { Refusal } from "../refusal.ts";
 import type { Fragment, Sql } from "../sql.ts";
+import { future } from "./rows.ts";
 
 /** A condition on `api_keys k` and `principals p`, whose they are: which keys are meant. */
 type Which = Fragment;
@@ -16,15 +17,12 @@ export async function makeSecret(
   principal: string,
   { name, ceiling, expiresAt }: { name: string; ceiling?: string[] | undefined; expiresAt?: string | undefined },
 ): Promise<{ id: string; key: string }> {
-  if (expiresAt !== undefined && Date.parse(expiresAt) <= Date.now())
-    throw new Refusal("INVALID_PARAMS", "expiresAt must be in the future.", {
-      issues: [{ path: "expiresAt", message: "must be in the future" }],
-    });
+  const ends = expiresAt === undefined ? null : future(expiresAt);
   const id = uuidv7();
   const key = makeKey(kind);
   await sql`
     insert into api_keys (id, principal_id, name, hash, hint, ceiling, expires_at)
-    values (${id}, ${principal}, ${name}, ${hashKey(key)}, ${hintOfKey(key)}, ${ceiling ?? null}, ${expiresAt ?? null})`;
+    values (${id}, ${principal}, ${name}, ${hashKey(key)}, ${hintOfKey(key)}, ${ceiling ?? null}, ${ends})`;
   return { id, key };
 }
 

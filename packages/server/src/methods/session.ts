@@ -1,6 +1,8 @@
+import { createHash } from "node:crypto";
 import {
   DEFAULT_IDLE_SECONDS,
   type ErrorCode,
+  MAX_INPUTS_PER_MINUTE,
   MAX_QUEUED_TURNS,
   type Session,
   type SessionEvent,
@@ -14,10 +16,13 @@ import type { At, Handlers } from "../rpc.ts";
 import { dataOf, mustWrite, readable, runRows, sessionNamed, sessionRows } from "../sessions/rows.ts";
 import type { Jwt } from "../tokens/jwt.ts";
 import { mintToken } from "../tokens/mint.ts";
-import { one, paged } from "./rows.ts";
+import { future, one, paged } from "./rows.ts";
 
 /** Seconds that the token which comes with a session lives. */
 const SESSION_TOKEN_SECONDS = 3600;
+
+/** Seconds after which it makes sense to ask again whether some of the inputs that wait are answered. */
+const BACKLOG_SECONDS = 5;
 
 /** What is said in a session, as it is kept. */
 interface Input {
@@ -27,11 +32,20 @@ interface Input {
   data: string;
 }
 
+/** A message as the AI SDK has it. */
+const asMessage = (message: unknown): object =>
+  typeof message === "string" ? { role: "user", parts: [{ type: "text", text: message }] } : (message as object);
+
 const inputOf = ({ message, action, inputId = uuidv7() }: { message?: unknown; action?: unknown; inputId?: string | undefined }): Input => {
   if (action !== undefined) return { kind: "action", inputId, data: dataOf(action) };
-  const said = typeof message === "string" ? { role: "user", parts: [{ type: "text", text: message }] } : message;
-  return { kind: "message", inputId, data: dataOf({ id: inputId, ...(said as object) }) };
+  return { kind: "message", inputId, data: dataOf({ id: inputId, ...asMessage(message) }) };
 };
+
+/** Names a message by itself: said again, it is the same input. */
+const nameOf = (message: unknown): string =>
+  `create:${createHash("sha256")
+    .update(JSON.stringify(asMessage(message)))
+    .digest("base64url")}`;
 
 /** Locks a session, so that nothing is added to it meanwhile. @throws Refusal SESSION_CLOSED, SESSION_EXPIRED */
 async function lockOpen(sql: Sql, id: string): Promise<void> {
@@ -44,18 +58,36 @@ async function lockOpen(sql: Sql, id: string): Promise<void> {
 /** What is wrong with what is said, where the table of errors has no better words for it. */
 const WRONG: { readonly [code in ErrorCode]?: string } = {
   CONFLICT: "That inputId was used for another input. Give each input its own.",
-  RATE_LIMITED: `${MAX_QUEUED_TURNS} inputs wait in this session already. Send more when some are answered.`,
 };
+
+/** The refusal of what is too much. @param pause seconds to wait, where it is too much for a minute; else too many inputs wait */
+const tooMuch = (pause: number | null): Refusal =>
+  new Refusal(
+    "RATE_LIMITED",
+    pause === null
+      ? `${MAX_QUEUED_TURNS} inputs wait in this session already. Send more when some are answered.`
+      : `This session takes ${MAX_INPUTS_PER_MINUTE} inputs in a minute. Wait for the seconds named in Retry-After, or retryAfter.`,
+    { retryAfter: pause ?? BACKLOG_SECONDS },
+  );
 
 /** Adds what is said to a session: once, and with a run that will answer it, or not at all. @throws Refusal */
 async function append({ sql, actor, traceparent }: At, id: string, { kind, inputId, data }: Input) {
-  const { seq, turn, run, duplicate, problem } = one(
-    await sql<{ seq: number; turn: number; run: string | null; duplicate: boolean; problem: ErrorCode | null }[]>`
-      select place::integer as seq, which as turn, run, duplicate, problem
-      from say(${id}, ${kind}, ${inputId}, ${data}::jsonb, ${actor.principal.id}, ${traceparent()}, ${MAX_QUEUED_TURNS})`,
+  const { problem, pause, run, ...kept } = one(
+    await sql<Said[]>`
+      select place::integer as seq, which as turn, run, duplicate, problem, pause
+      from say(${id}, ${kind}, ${inputId}, ${data}::jsonb, ${actor.principal.id}, ${traceparent()}, ${MAX_QUEUED_TURNS}, ${MAX_INPUTS_PER_MINUTE})`,
   );
-  if (problem) throw new Refusal(problem, WRONG[problem]);
-  return { inputId, seq, turn, run: { id: run ?? "" }, duplicate };
+  if (problem) throw problem === "RATE_LIMITED" ? tooMuch(pause) : new Refusal(problem, WRONG[problem]);
+  return { inputId, ...kept, run: { id: run ?? "" } };
+}
+
+interface Said {
+  seq: number;
+  turn: number;
+  run: string | null;
+  duplicate: boolean;
+  problem: ErrorCode | null;
+  pause: number | null;
 }
 
 const shown = async ({ actor, sql }: At, id: string): Promise<Session> =>
@@ -65,21 +97,18 @@ export const sessionHandlers = (jwt: Jwt): Handlers<typeof sessionMethods> => ({
   async "session.create"({ task, externalId, message, inputId, metadata, tags, idleTimeoutSeconds, expiresAt }, at) {
     const { actor, sql } = at;
     const { space } = standingOf(actor);
-    if (expiresAt !== undefined && Date.parse(expiresAt) <= Date.now())
-      throw new Refusal("INVALID_PARAMS", "expiresAt must be in the future.", {
-        issues: [{ path: "expiresAt", message: "must be in the future" }],
-      });
+    const ends = expiresAt === undefined ? null : future(expiresAt);
     const id = uuidv7();
     const { count } = await sql`
       insert into sessions (id, space_id, task, external_id, metadata, tags, idle_timeout_seconds, expires_at, created_by)
       values (${id}, ${space.id}, ${task}, ${externalId ?? null}, ${sql.json(metadata ?? {})}, ${tags ?? []},
               coalesce(${idleTimeoutSeconds ?? null}, (select idle_timeout_seconds from tasks where space_id = ${space.id} and path = ${task}), ${DEFAULT_IDLE_SECONDS}),
-              ${expiresAt ?? null}, ${actor.principal.id})
+              ${ends}, ${actor.principal.id})
       on conflict on constraint session_external_id do nothing`;
     const existing = count === 0;
     const session = existing ? await existingSession(externalId as string, task, at) : id;
     if (message === undefined) await lockOpen(sql, session);
-    else await append(at, session, inputOf({ message, inputId }));
+    else await append(at, session, inputOf({ message, inputId: inputId ?? (externalId === undefined ? undefined : nameOf(message)) }));
     const scope = [`read:sessions:${session}`, `write:sessions:${session}`];
     const minted = await mintToken(sql, jwt, actor, { space, scope, ttlSeconds: SESSION_TOKEN_SECONDS });
     const [run] = await runRows(sql, sql`r.session_id = ${session} and r.ended_at is null`);
@@ -108,11 +137,12 @@ export const sessionHandlers = (jwt: Jwt): Handlers<typeof sessionMethods> => ({
 
   async "session.update"({ session, metadata, tags, expiresAt }, at) {
     const { sql } = at;
+    const ends = expiresAt && future(expiresAt);
     const { id } = await sessionNamed(session, at);
     await lockOpen(sql, id);
     if (metadata !== undefined) await sql`update sessions set metadata = ${sql.json(metadata)} where id = ${id}`;
     if (tags !== undefined) await sql`update sessions set tags = ${tags} where id = ${id}`;
-    if (expiresAt !== undefined) await sql`update sessions set expires_at = ${expiresAt} where id = ${id}`;
+    if (ends !== undefined) await sql`update sessions set expires_at = ${ends} where id = ${id}`;
     at.audit.target = id;
     return shown(at, id);
   },
@@ -127,11 +157,15 @@ export const sessionHandlers = (jwt: Jwt): Handlers<typeof sessionMethods> => ({
     const { id } = await sessionNamed(session, at);
     return inTransaction(at.sql, async (sql) => {
       await lockOpen(sql, id);
-      const [stopped] = await sql<{ turn: number; first: boolean }[]>`
+      const [stopped] = await sql<{ turn: number; first: boolean; waits: boolean; run: string | null }[]>`
         update turns t set stop_asked = true from turns before
-        where t.session_id = ${id} and t.status = 'running' and ${turn === undefined ? sql`true` : sql`t.turn = ${turn}`} and before.session_id = t.session_id and before.turn = t.turn
-        returning t.turn, not before.stop_asked as first`;
+        where t.session_id = ${id} and ${turn === undefined ? sql`t.status = 'running'` : sql`t.status in ('queued', 'running') and t.turn = ${turn}`}
+          and before.session_id = t.session_id and before.turn = t.turn
+        returning t.turn, not before.stop_asked as first, t.status = 'queued' as waits,
+          (select id from runs r where r.session_id = t.session_id and r.ended_at is null) as run`;
       if (stopped?.first) await sql`select log_event(${id}, 'in', 'stop', ${stopped.turn}, null, ${at.actor.principal.id}, '{}')`;
+      // There is no worker yet that would end it.
+      if (stopped?.waits) await sql`select finish_turn(${id}, ${stopped.turn}, ${stopped.run}, 'stopped', null)`;
       return { turn: stopped?.turn ?? null };
     });
   },

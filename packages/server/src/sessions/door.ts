@@ -1,7 +1,7 @@
 import type { Writable } from "node:stream";
 import { type Method, type Session, type SpaceApi, spaceApi } from "@gatehouse/protocol";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { callMethod, type House, inDoor, presentedBy, senderOf } from "../house.ts";
+import { callMethod, type House, inDoor, presentedBy, refuse, senderOf } from "../house.ts";
 import { Refusal, toRefusal } from "../refusal.ts";
 import { mayCall, type Sender } from "../rpc.ts";
 import type { Streams } from "./stream.ts";
@@ -13,6 +13,8 @@ interface Route {
   verb: "GET" | "POST" | "PATCH";
   path: string;
   method: keyof SpaceApi;
+  /** The method that it is instead, where the body has a member of that name. */
+  or?: Readonly<Record<string, keyof SpaceApi>>;
 }
 
 /** Every method of sessions, tasks and runs as a route of plain HTTP: params come from the path, the query and the body. */
@@ -25,7 +27,7 @@ export const routes: readonly Route[] = [
   { verb: "GET",   path: "/sessions",                  method: "session.list" },
   { verb: "GET",   path: "/sessions/:session",         method: "session.get" },
   { verb: "PATCH", path: "/sessions/:session",         method: "session.update" },
-  { verb: "POST",  path: "/sessions/:session/in",      method: "session.send" },
+  { verb: "POST",  path: "/sessions/:session/in",      method: "session.send", or: { stop: "session.stop" } },
   { verb: "POST",  path: "/sessions/:session/stop",    method: "session.stop" },
   { verb: "POST",  path: "/sessions/:session/close",   method: "session.close" },
   { verb: "GET",   path: "/sessions/:session/events",  method: "session.events" },
@@ -39,6 +41,9 @@ export const routes: readonly Route[] = [
   { verb: "POST",  path: "/runs/:run/heartbeat",       method: "run.heartbeat" },
 ];
 
+const STREAM = "/sessions/:session/out";
+const VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"];
+
 /** By what logs are read as they grow. */
 export interface Reading {
   streams: Streams;
@@ -49,58 +54,71 @@ export interface Reading {
 export const addSessions =
   (reading: Reading) =>
   (app: FastifyInstance, house: House): void => {
-    for (const { verb, path, method } of routes)
+    for (const route of routes)
       app.route({
-        method: verb,
-        url: BASE + path,
-        handler: (request, reply) => inDoor(house, request, reply, () => serve(house, request, reply, method)),
+        method: route.verb,
+        url: BASE + route.path,
+        handler: (request, reply) => inDoor(house, request, reply, () => serve(house, request, reply, route)),
       });
     // Without HEAD: a stream has no end to wait for.
-    app.get(`${BASE}/sessions/:session/out`, { exposeHeadRoute: false }, (request, reply) =>
+    app.get(BASE + STREAM, { exposeHeadRoute: false }, (request, reply) =>
       inDoor(house, request, reply, () => stream(house, request, reply, reading)),
     );
+    for (const path of new Set([...routes.map(({ path }) => path), STREAM])) refuseOthers(app, house, BASE + path);
   };
 
-async function serve(house: House, request: FastifyRequest, reply: FastifyReply, method: keyof SpaceApi): Promise<void> {
-  const result = await call(house, request, method, () => paramsOf(request, spaceApi[method]), reply);
+/** Says of an address what it takes, to whoever asks something else of it. */
+function refuseOthers(app: FastifyInstance, house: House, url: string): void {
+  const allowed = VERBS.filter((method) => app.hasRoute({ method, url })).join(", ");
+  app.route({
+    method: VERBS.filter((method) => !app.hasRoute({ method, url })),
+    url,
+    // Before the body: nobody reads it.
+    onRequest: (request, reply) =>
+      refuse(house, request, reply.header("allow", allowed), new Refusal("METHOD_NOT_ALLOWED", `This address takes ${allowed} only.`)),
+    handler: async () => {},
+  });
+}
+
+async function serve(house: House, request: FastifyRequest, reply: FastifyReply, route: Route): Promise<void> {
+  const read = attempt(() => readCall(request, route));
+  // A request that can't be read is refused after its credential: without one nobody learns so much.
+  if (read instanceof Refusal) {
+    await house.doors.space.authenticate(presentedBy(request));
+    throw read;
+  }
+  const { method, params } = read;
+  const result = await callMethod(house.doors.space, senderOf(request, reply), method, params);
   const made = method === "session.create" && !(result as { existing: boolean }).existing;
   reply.code(made ? 201 : 200).send(result);
 }
 
-/** Calls a method by its one path. @throws Refusal what it was refused with */
-async function call(house: House, request: FastifyRequest, method: string, params: () => string, reply?: FastifyReply): Promise<unknown> {
-  // A request that can't be read is refused after its credential: without one nobody learns so much.
-  const read = attempt(params);
-  if (read.refusal) {
-    await house.doors.space.authenticate(presentedBy(request));
-    throw read.refusal;
-  }
-  return callMethod(house.doors.space, senderOf(request, reply), method, read.text ?? "{}");
-}
-
-function attempt(run: () => string): { text?: string; refusal?: Refusal } {
+function attempt<T>(run: () => T): T | Refusal {
   try {
-    return { text: run() };
+    return run();
   } catch (thrown) {
-    return { refusal: toRefusal(thrown) };
+    return toRefusal(thrown);
   }
 }
 
 /**
- * The params of a call, as text: its body, else its query in the types of the method's schema, and what the path names.
- * The body goes on as it was sent, so that what is ambiguous in it is refused here as it is everywhere.
+ * The call that a request is. Its params are, as text: its body, else its query in the types of the method's schema, and what
+ * the path names. The body goes on as it was sent, so that what is ambiguous in it is refused here as it is everywhere.
+ * @throws Refusal PARSE_ERROR
  */
-function paramsOf(request: FastifyRequest, contract: Method): string {
+function readCall(request: FastifyRequest, { method, or = {} }: Route): { method: keyof SpaceApi; params: string } {
   const { "*": rest, ...named } = request.params as Record<string, string>;
-  const sent =
+  const [sent, members] =
     request.method === "GET"
-      ? JSON.stringify(fromQuery(request.query as Record<string, unknown>, contract))
+      ? [JSON.stringify(fromQuery(request.query as Record<string, unknown>, spaceApi[method])), []]
       : readJson(request.body as Uint8Array | undefined);
   const parts = [sent, JSON.stringify({ ...named, ...(rest !== undefined && { task: rest }) })];
-  return `{${parts
+  const params = parts
     .map((object) => object.trim().slice(1, -1).trim())
     .filter(Boolean)
-    .join(",")}}`;
+    .join(",");
+  const other = members.find((member) => Object.hasOwn(or, member));
+  return { method: other === undefined ? method : (or[other] as keyof SpaceApi), params: `{${params}}` };
 }
 
 function fromQuery(query: Record<string, unknown>, contract: Method): object {
@@ -113,13 +131,13 @@ function fromQuery(query: Record<string, unknown>, contract: Method): object {
   );
 }
 
-/** The text of an object. @throws Refusal PARSE_ERROR */
-function readJson(body: Uint8Array | undefined): string {
-  if (!body?.length) return "{}";
+/** The text of an object, and the names of its members. @throws Refusal PARSE_ERROR */
+function readJson(body: Uint8Array | undefined): [text: string, members: string[]] {
+  if (!body?.length) return ["{}", []];
   try {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(body);
     const value: unknown = JSON.parse(text);
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return text;
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) return [text, Object.keys(value)];
   } catch {}
   throw new Refusal("PARSE_ERROR", "Send a JSON object.");
 }
@@ -154,6 +172,11 @@ export async function openStream(
   const session = (await callMethod(house.doors.space, caller, "session.get", JSON.stringify({ session: ref }))) as Session;
   if (!/^\d{1,15}$/.test(from))
     throw new Refusal("INVALID_PARAMS", "Last-Event-ID must be the place of an event: a whole number.", { issues: [] });
+  // Such as whoever read on before the database was restored: what comes would be missing something, or look as if it had been read.
+  if (Number(from) > session.lastSeq)
+    throw new Refusal("INVALID_PARAMS", "The log ends before that place: it is not the log that was read. Read it from its beginning.", {
+      issues: [],
+    });
   const allowed = () => mayCall(house.doors.space, caller, "session.get", { session: session.id });
   const over = session.closedAt !== null && Number(from) >= session.lastSeq;
   return async (to) => {

@@ -9,7 +9,6 @@ import type { Follower } from "./tails.ts";
 const BEAT_MS = 15_000;
 /** How often it is asked whether readers still may read, when anything they hang on may have changed: half of what is promised. */
 const JUDGE_MS = 250;
-/** How long a reader may take for what was written to it, before it is dropped. */
 const STALLED_MS = 30_000;
 
 /** How many are asked at once. */
@@ -20,10 +19,13 @@ export class Streams {
   readonly #open = new Set<Stream>();
   readonly #timers: ReturnType<typeof setInterval>[];
   readonly #log: Logger;
+  readonly #stalledMs: number;
   #changed = false;
 
-  constructor(feed: Feed, log: Logger) {
+  /** @param stalledMs how long a reader may take for what was written to it, before it is dropped */
+  constructor(feed: Feed, log: Logger, stalledMs = STALLED_MS) {
     this.#log = log;
+    this.#stalledMs = stalledMs;
     feed.watch(() => {
       this.#changed = true;
     });
@@ -48,7 +50,7 @@ export class Streams {
    * @param over the session is, and the reader has read all of it
    */
   async serve(response: Writable, follower: Follower, allowed: () => Promise<boolean>, over = false): Promise<void> {
-    const stream = new Stream(response, follower, allowed);
+    const stream = new Stream(response, follower, allowed, this.#stalledMs);
     if (over) return stream.end("the session is over");
     this.#open.add(stream);
     try {
@@ -80,12 +82,14 @@ class Stream {
   readonly #response: Writable;
   readonly #follower: Follower;
   readonly #allowed: () => Promise<boolean>;
+  readonly #stalledMs: number;
   #over = false;
 
-  constructor(response: Writable, follower: Follower, allowed: () => Promise<boolean>) {
+  constructor(response: Writable, follower: Follower, allowed: () => Promise<boolean>, stalledMs: number) {
     this.#response = response;
     this.#follower = follower;
     this.#allowed = allowed;
+    this.#stalledMs = stalledMs;
     response.on("close", () => this.#finish());
     response.on("error", () => this.#finish());
   }
@@ -127,7 +131,7 @@ class Stream {
       const timer = setTimeout(() => {
         this.#response.destroy();
         resolve();
-      }, STALLED_MS);
+      }, this.#stalledMs);
       const go = () => {
         clearTimeout(timer);
         resolve();
