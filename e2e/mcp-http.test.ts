@@ -149,11 +149,13 @@ describe("a chat", () => {
 
   test("a chatId that can be none is told what it may be", async () => {
     const client = await connect();
-    const { isError, content } = await client.callTool({ name: "read_session", arguments: { session: crypto.randomUUID() } });
-    expect([isError, JSON.stringify(content)]).toEqual([
-      true,
-      expect.stringMatching(/an external id: 1 to 128 characters, and not a UUID/),
-    ]);
+    for (const [name, params] of [
+      ["read_session", { session: crypto.randomUUID() }],
+      ["start_agent_chat", { task: "echo", chatId: crypto.randomUUID() }],
+    ] as const) {
+      const { isError, content } = await client.callTool({ name, arguments: params });
+      expect([isError, JSON.stringify(content)]).toEqual([true, expect.stringMatching(/must not look like an id/)]);
+    }
     await client.close();
   });
 

@@ -116,14 +116,18 @@ test("the token of a session tells nothing of another: as if there were none, by
   for (const { verb, path, method } of about) {
     const body = verb === "GET" ? undefined : method === "session.send" ? { message: "x" } : {};
     const ask = (name: string) => api(verb, path.replace(":session", name), body, token);
-    const there = await ask(nobody.id);
-    expect([there.status, codeOf(there, path)]).toEqual([404, "NOT_FOUND"]);
-    for (const name of [nobody.name, other.session.id, "order-43"])
-      expect(told(await ask(name)), `${verb} ${path} of ${name}`).toEqual(told(there));
     const call = async (session: string) => (await turns.server.call(token, method, { session, ...body }, turns.slug)).error;
-    const missing = await call(nobody.id);
-    for (const name of ["order-43", other.session.id])
-      expect(await call(name)).toEqual({ ...missing, data: { ...missing?.data, requestId: expect.any(String) } });
+    for (const [missing, there] of [
+      [nobody.id, other.session.id],
+      [nobody.name, "order-43"],
+    ] as const) {
+      const answer = await ask(missing);
+      expect([answer.status, codeOf(answer, path)]).toEqual([404, "NOT_FOUND"]);
+      expect(told(await ask(there)), `${verb} ${path} of ${there}`).toEqual(told(answer));
+      const error = await call(missing);
+      expect(error?.data.code).toBe("NOT_FOUND");
+      expect(await call(there)).toEqual({ ...error, data: { ...error?.data, requestId: expect.any(String) } });
+    }
     // Its own it may, of course: but for the close and the stream, which would end this.
     if (!/close|out/.test(path)) expect((await ask("mine")).status, `${verb} ${path} of its own`).toBe(200);
   }

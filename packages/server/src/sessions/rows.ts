@@ -33,14 +33,17 @@ const mayKnow = (actor: Actor, { id }: SessionKey): boolean =>
     ),
   );
 
+const NO_SESSION = "There is no such session in this space. `me session list` shows those you may read.";
+/** For who made it up, to start a session by. */
+const NO_NAME = "A name of your own must not look like an id (a UUID).";
+
 /** @throws Refusal NOT_FOUND, after a look into the database in any case: that there is one that the caller may not know takes no other time */
 export async function sessionNamed(ref: string, { actor, sql }: Judging): Promise<SessionKey> {
   const name = `${standingOf(actor).space.id} ${ref}`;
   const known = sessions.get(name);
   if (known && mayKnow(actor, known)) return known;
   const [row] = await sql<SessionKey[]>`select s.id, s.task from sessions s where ${named(sql, actor, ref)}`;
-  if (!row || !mayKnow(actor, row))
-    throw new Refusal("NOT_FOUND", "There is no such session in this space. `me session list` shows those you may read.");
+  if (!row || !mayKnow(actor, row)) throw new Refusal("NOT_FOUND", looksLikeId(ref) ? `${NO_SESSION} ${NO_NAME}` : NO_SESSION);
   sessions.set(name, row);
   return row;
 }
