@@ -31,8 +31,6 @@ const passes = isOneOf("UNREACHABLE", "UNAVAILABLE");
 /** After these nobody knows whether it was done. */
 const isDoubtful = isOneOf("UNREACHABLE", "UNAVAILABLE", "BAD_ANSWER", "INTERNAL_ERROR");
 const PAUSE_MS = 300;
-/** How long a turn that was cancelled before it began is waited for. */
-const CANCEL_MS = 15 * 60_000;
 
 const pause = () => new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
 const patienceOf = ({ house }: At): number => house.waitMs ?? WAIT_MS;
@@ -73,12 +71,11 @@ export async function say(
       `Whether the message was kept is not known. Next: say the same again with "inputId": "${inputId}"; so it counts once.`,
     );
   });
-  const awaited = { chatId, turn: sent.turn, after: sent.seq };
   try {
-    const { run, ...answer } = await answerTo(at, awaited);
+    const { run, ...answer } = await answerTo(at, { chatId, turn: sent.turn, after: sent.seq });
     return { ...answer, run: run ?? sent.run };
   } finally {
-    if (isCancelled(at)) await stopTurn(uncancelled(at), awaited);
+    if (isCancelled(at)) await stopTurn(uncancelled(at), chatId, sent.turn);
   }
 }
 
@@ -148,18 +145,13 @@ async function stopSaid(at: At, chatId: string, inputId: string): Promise<void> 
   const { lastSeq } = await insist(at, () => at.space.session.get({ session: chatId }));
   if (lastSeq === 0) return;
   for await (const { kind, data, turn, seq } of followSession(at.house.target, chatId, { signal: AbortSignal.timeout(patienceOf(at)) })) {
-    if (kind === "message" && turn !== null && (data as { id: string }).id === inputId) return stopTurn(at, { chatId, turn, after: seq });
+    if (kind === "message" && turn !== null && (data as { id: string }).id === inputId) {
+      await stopTurn(at, chatId, turn);
+      return;
+    }
     if (seq >= lastSeq) return;
   }
 }
 
-/** Stops one turn and no other: at once, or as soon as it begins. */
-async function stopTurn(at: At, { chatId, turn, after }: Awaited): Promise<void> {
-  const stop = () => insist(at, () => at.space.session.stop({ session: chatId, turn }));
-  if ((await stop()).turn !== null) return;
-  for await (const event of followSession(at.house.target, chatId, { after, signal: AbortSignal.timeout(CANCEL_MS) })) {
-    if (event.turn !== turn) continue;
-    if (event.kind === "turn-end") return;
-    if (event.kind === "turn-start" && (await stop()).turn !== null) return;
-  }
-}
+/** Stops one turn and no other, also one that has not begun. */
+const stopTurn = (at: At, chatId: string, turn: number) => insist(at, () => at.space.session.stop({ session: chatId, turn }));
