@@ -65,6 +65,7 @@ const values: Record<string, (at: Making) => unknown> = {
   run: async ({ method, world, caller }) => (await world.newRun(method === "run.get" ? undefined : caller)).run,
   epoch: ({ world, soFar: { run } }) => world.epochOf(run as string),
   turn: () => 1,
+  stop: () => true,
   id: async ({ method, world }) => (method.startsWith("secretKey.") ? await world.newSecret() : await world.asAda("invite.create", {})).id,
   ids: async ({ world }) => [await world.newUser()],
   groups: async ({ world, intoGroup }) => (intoGroup ? [await world.newGroup()] : []),
