@@ -1,16 +1,12 @@
-import { createMCPClient } from "@ai-sdk/mcp";
-import { StdioMCPTransport } from "@ai-sdk/mcp/mcp-stdio";
 import { echo } from "@gatehouse/agent/echo";
 import { tools } from "@gatehouse/mcp";
 import { type Api, spaceApi, userApi } from "@gatehouse/protocol";
 import type { Client } from "@modelcontextprotocol/client";
-import { Client as OldClient } from "@modelcontextprotocol/sdk/client/index.js";
-import { StdioClientTransport as OldTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { makeWorkplace, type Workplace } from "./agents.ts";
 import { table } from "./grid.ts";
-import { connectHttp, connectMcp, homeWithKey } from "./mcp.ts";
-import { type Home, ME } from "./run.ts";
+import { connectHttp, connectMcp, homeWithKey, inputFor } from "./mcp.ts";
+import type { Home } from "./run.ts";
 
 let at: Workplace;
 let home: Home;
@@ -35,22 +31,13 @@ test("a name is one tool's, and fits every client; nothing that makes or shows a
   }
 });
 
-/** Params with which a tool can be called, in a chat in which one message was answered. */
-const paramsOf = (name: string, session: string): Record<string, unknown> => {
-  const all: Record<string, unknown> = { chatId: session, session, task: "echo", message: "hello", turn: 1, group, name: "ada" };
-  const { params } = tools.find((tool) => tool.name === name) as (typeof tools)[number];
-  const required = Object.entries(params.shape).filter(([, schema]) => !schema.safeParse(undefined).success);
-  const given = Object.fromEntries(required.map(([param]) => [param, all[param]]));
-  return ["check_access", "explain_access"].includes(name) ? { permission: "read:tasks:echo" } : given;
-};
-
 /** Calls every tool, in a chat of its own; what closes it comes last. @returns the names of those that a client is offered */
 async function callEach(caller: string, client: Client): Promise<Set<string>> {
   const talk = await at.start("echo", "hello");
   await at.answered(talk);
   const names = new Set((await client.listTools()).tools.map(({ name }) => name));
   for (const { name } of [...tools].sort((a, b) => Number(a.effect === "write") - Number(b.effect === "write"))) {
-    const { isError, content, _meta } = await client.callTool({ name, arguments: paramsOf(name, talk.session) });
+    const { isError, content, _meta } = await client.callTool({ name, arguments: inputFor(name, { session: talk.session, group }) });
     const said = (_meta?.["gatehouse/error"] as { code?: string } | undefined)?.code;
     expect([caller, name, said === "FORBIDDEN", content]).toEqual([caller, name, !names.has(name), expect.anything()]);
     expect([caller, name, isError === true]).toEqual([caller, name, said !== undefined]);
@@ -107,27 +94,4 @@ those that are offered work, and all others are refused.
 ${table(["tool", ...Object.keys(callers)], rows)}
 `;
   await expect(text).toMatchFileSnapshot("mcp-matrix.snapshot.md");
-});
-
-test("a client of the 1.x SDK talks with an agent", async () => {
-  const client = new OldClient({ name: "old", version: "1" });
-  await client.connect(new OldTransport({ command: process.execPath, args: [ME, "mcp"], env: home.env, stderr: "ignore" }));
-  const names = (await client.listTools()).tools.map(({ name }) => name);
-  expect(names).toEqual(tools.map(({ name }) => name));
-  const { structuredContent } = await client.callTool({ name: "start_agent_chat", arguments: { task: "echo", message: "pong" } });
-  expect(structuredContent).toMatchObject({ status: "complete", text: "pong" });
-  await client.close();
-});
-
-test("the AI SDK finds the tools, and calls them", async () => {
-  const transport = new StdioMCPTransport({ command: process.execPath, args: [ME, "mcp"], env: home.env, stderr: "ignore" });
-  const client = await createMCPClient({ transport });
-  const found = await client.tools();
-  const answer = await found.start_agent_chat?.execute?.({ task: "echo", message: "pong" }, {
-    toolCallId: "1",
-    messages: [],
-    context: {},
-  } as never);
-  expect(answer).toMatchObject({ structuredContent: { status: "complete", text: "pong" } });
-  await client.close();
 });

@@ -1,3 +1,4 @@
+import { tools } from "@gatehouse/mcp";
 import { Client, type ClientOptions, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { afterAll } from "vitest";
@@ -61,4 +62,14 @@ export async function connectHttp(address: URL, credential: string): Promise<Cli
 export async function homeWithKey(at: Workplace, ceiling?: readonly string[]): Promise<Home> {
   const { key } = await at.must("apiKey.create", { name: `ide-${crypto.randomUUID()}`, ceiling }, null);
   return makeHome({ ME_SERVER: at.server.url, ME_SPACE: at.slug, ME_API_KEY: key });
+}
+
+/** Input with which a tool can be called, in a chat in which one message was answered. */
+export function inputFor(name: string, { session, group }: { session: string; group: string }): Record<string, unknown> {
+  const all: Record<string, unknown> = { chatId: session, session, task: "echo", message: "hello", turn: 1, group, name: "ada" };
+  const { params } = tools.find((tool) => tool.name === name) as (typeof tools)[number];
+  const required = Object.entries(params.shape).filter(([, schema]) => !schema.safeParse(undefined).success);
+  return ["check_access", "explain_access"].includes(name)
+    ? { permission: "read:tasks:echo" }
+    : Object.fromEntries(required.map(([param]) => [param, all[param]]));
 }

@@ -2,6 +2,8 @@ import type { ErrorCode } from "@gatehouse/protocol";
 import { GatehouseError } from "./error.ts";
 import { reachForm, type Target } from "./transport.ts";
 
+const ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token";
+
 /** What an agent asks for when it is to act for a user. */
 export interface Exchange {
   /** The token that the user made for this agent. */
@@ -18,10 +20,14 @@ export interface Exchange {
  */
 export async function exchangeToken(target: Target, { subject, space, scope, ttlSeconds }: Exchange) {
   const sentAt = Date.now();
+  const { credential } = target;
+  const actor = typeof credential === "function" ? await credential() : credential;
   const answer = await reachForm(target, "/api/v1/token", {
     grant_type: "urn:ietf:params:oauth:grant-type:token-exchange",
     subject_token: subject,
-    subject_token_type: "urn:ietf:params:oauth:token-type:access_token",
+    subject_token_type: ACCESS_TOKEN,
+    // Said to be who acts: by any other token than one for it, this agent gets nothing.
+    ...(actor !== undefined && { actor_token: actor, actor_token_type: ACCESS_TOKEN }),
     space,
     scope: scope.join(" "),
     ...(ttlSeconds !== undefined && { ttl: String(ttlSeconds) }),
