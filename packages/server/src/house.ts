@@ -37,7 +37,7 @@ export const RPC: Record<string, keyof House["doors"]> = { "/api/v1/user/rpc": "
 export const JSON_TYPE = "application/json";
 export const RESOURCE_METADATA = "/.well-known/oauth-protected-resource";
 
-const OTHER_METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE"] as const;
+const VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"];
 /** Fastify's own errors, as ours. */
 const transportErrors: Record<string, ErrorCode> = { FST_ERR_CTP_BODY_TOO_LARGE: "PAYLOAD_TOO_LARGE", FST_ERR_BAD_URL: "NOT_FOUND" };
 
@@ -48,15 +48,17 @@ export function fromTransport(error: unknown, type = JSON_TYPE): Refusal {
   return transportErrors[code] ? new Refusal(transportErrors[code]) : toRefusal(error);
 }
 
-/** Refuses all other methods at an address that takes POST. */
-export function postOnly(app: FastifyInstance, url: string): void {
+/** Says of an address what it takes, to whoever asks something else of it: to be called when all that it takes is there. */
+export function refuseOthers(app: FastifyInstance, url: string): void {
+  const takes = (method: string) => app.hasRoute({ method, url });
+  const allowed = VERBS.filter(takes).join(", ");
   app.route({
-    method: [...OTHER_METHODS],
+    method: VERBS.filter((method) => !takes(method)),
     url,
-    // Before the body: there is none to read.
+    // Before the body: nobody reads it.
     onRequest: async (_request, reply) => {
-      reply.header("allow", "POST");
-      throw new Refusal("METHOD_NOT_ALLOWED");
+      reply.header("allow", allowed);
+      throw new Refusal("METHOD_NOT_ALLOWED", `This address takes ${allowed} only.`);
     },
     handler: async () => {},
   });

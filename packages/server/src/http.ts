@@ -7,7 +7,7 @@ import { MAX_BODY_BYTES } from "@gatehouse/protocol";
 import Fastify, { type FastifyInstance, type FastifyRequest } from "fastify";
 import { uuidv7 } from "uuidv7";
 import { readBody } from "./body.ts";
-import { fromTransport, type House, JSON_TYPE, postOnly, RPC, refuse, send, senderOf } from "./house.ts";
+import { fromTransport, type House, JSON_TYPE, RPC, refuse, refuseOthers, send, senderOf } from "./house.ts";
 import { MCP } from "./oauth/scopes.ts";
 import { createFailures } from "./people/failures.ts";
 import { networkOf } from "./people/network.ts";
@@ -84,7 +84,7 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
       );
       return send(house, reply, answered);
     });
-    postOnly(app, url);
+    refuseOthers(app, url);
   }
   for (const open of more) await open(app, house);
 

@@ -39,6 +39,11 @@ export class Refusal extends Error {
 /** The one refusal of whatever proves nobody; why is for the log. */
 export const unauthenticated = (cause: string) => new Refusal("UNAUTHENTICATED", undefined, {}, { cause });
 
+/** Catches what proves nobody: then it is nobody's. All else is thrown on. */
+export function nobody(thrown: unknown): undefined {
+  if (!(thrown instanceof Refusal && thrown.code === "UNAUTHENTICATED")) throw thrown;
+}
+
 /** Said alike where there is no such space, and where the caller is not in it. */
 export const STRANGER = "You are in no such space. `me space list` shows those you are in.";
 

@@ -4,7 +4,7 @@ import type { Sql } from "../db.ts";
 import { loginPrefixes, prefixOf } from "../key.ts";
 import { managedOwners } from "../needs.ts";
 import { endLogin, loginOf } from "../people/login.ts";
-import { Refusal } from "../refusal.ts";
+import { nobody, Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import type { Jwt } from "../tokens/jwt.ts";
 import { mintToken } from "../tokens/mint.ts";
@@ -75,10 +75,7 @@ async function mustBeAbleToAct(sql: Sql, { principal, act }: Actor, agent: strin
 
 /** Whose a credential is; undefined when it is not good. */
 const identified = (identify: Minting["identify"], sql: Sql, token: string): Promise<TokenRead | undefined> =>
-  identify(sql, token).catch((thrown: unknown) => {
-    if (thrown instanceof Refusal && thrown.code === "UNAUTHENTICATED") return undefined;
-    throw thrown;
-  });
+  identify(sql, token).catch(nobody);
 
 /**
  * Whether a credential is the caller's to know of: their own, an own agent's, one by which they act or are to act, or a

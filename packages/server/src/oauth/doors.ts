@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { readBody } from "../body.ts";
-import { challenge, fromTransport, type House, hangUpUnread, JSON_TYPE, postOnly } from "../house.ts";
+import { challenge, fromTransport, type House, hangUpUnread, JSON_TYPE, refuseOthers } from "../house.ts";
 import { AUTH } from "../people/hand-over.ts";
 import { countAttempt, type LimitName } from "../people/limits.ts";
 import { type Refusal, toRefusal } from "../refusal.ts";
@@ -81,7 +81,7 @@ function open<Sent>(scope: FastifyInstance, house: House, url: string, { read, l
       reply.code(status).send(answer);
     }),
   );
-  postOnly(scope, url);
+  refuseOthers(scope, url);
 }
 
 /** What never comes to an endpoint is refused in the words of OAuth too. @param type of what the endpoints take */

@@ -1,7 +1,7 @@
 import { splitScope } from "@gatehouse/protocol";
 import type { Credentials } from "../authenticate.ts";
 import type { House } from "../house.ts";
-import { Refusal } from "../refusal.ts";
+import { nobody, Refusal } from "../refusal.ts";
 import { bearer, call, countGood, credentialOf, required } from "./client.ts";
 import { OAuthError } from "./error.ts";
 import type { Endpoint, Form } from "./form.ts";
@@ -72,11 +72,7 @@ async function presentedIn(house: House, form: Form, subject: string, client: st
 }
 
 /** Whom credentials prove, if anybody. */
-const proves = ({ doors }: House, presented: Credentials) =>
-  doors.user.authenticate(presented).catch((thrown: unknown) => {
-    if (thrown instanceof Refusal && thrown.code === "UNAUTHENTICATED") return undefined;
-    throw thrown;
-  });
+const proves = ({ doors }: House, presented: Credentials) => doors.user.authenticate(presented).catch(nobody);
 
 /** What token.create refused with, in the words of the form that was sent. */
 function inForm(thrown: unknown): unknown {

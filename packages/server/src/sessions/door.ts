@@ -1,7 +1,7 @@
 import type { Writable } from "node:stream";
 import { type Method, type Session, type SpaceApi, spaceApi } from "@gatehouse/protocol";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { callMethod, type House, inDoor, presentedBy, refuse, senderOf } from "../house.ts";
+import { callMethod, type House, inDoor, presentedBy, refuseOthers, senderOf } from "../house.ts";
 import { Refusal, toRefusal } from "../refusal.ts";
 import { mayCall, type Sender } from "../rpc.ts";
 import type { Streams } from "./stream.ts";
@@ -42,7 +42,6 @@ export const routes: readonly Route[] = [
 ];
 
 const STREAM = "/sessions/:session/out";
-const VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"];
 
 /** By what logs are read as they grow. */
 export interface Reading {
@@ -64,21 +63,8 @@ export const addSessions =
     app.get(BASE + STREAM, { exposeHeadRoute: false }, (request, reply) =>
       inDoor(house, request, reply, () => stream(house, request, reply, reading)),
     );
-    for (const path of new Set([...routes.map(({ path }) => path), STREAM])) refuseOthers(app, house, BASE + path);
+    for (const path of new Set([...routes.map(({ path }) => path), STREAM])) refuseOthers(app, BASE + path);
   };
-
-/** Says of an address what it takes, to whoever asks something else of it. */
-function refuseOthers(app: FastifyInstance, house: House, url: string): void {
-  const allowed = VERBS.filter((method) => app.hasRoute({ method, url })).join(", ");
-  app.route({
-    method: VERBS.filter((method) => !app.hasRoute({ method, url })),
-    url,
-    // Before the body: nobody reads it.
-    onRequest: (request, reply) =>
-      refuse(house, request, reply.header("allow", allowed), new Refusal("METHOD_NOT_ALLOWED", `This address takes ${allowed} only.`)),
-    handler: async () => {},
-  });
-}
 
 async function serve(house: House, request: FastifyRequest, reply: FastifyReply, route: Route): Promise<void> {
   const read = attempt(() => readCall(request, route));
