@@ -33,6 +33,7 @@ async function newer(since: string | undefined): Promise<AuditEntry[]> {
 }
 
 const onRecord = async () => {
+  await Promise.all([world.server, second].map((server) => server.recorded()));
   const rows = await world.server.sql<{ id: string }[]>`
     select id from (select id, place, space_id from audit union all select id, place, space_id from audit_denials) t
     where space_id = ${world.space.id} order by place`;

@@ -29,6 +29,7 @@ afterAll(async () => {
 
 /** All that is on record, as text. */
 async function onRecord(): Promise<string> {
+  await server.recorded();
   const rows = await server.sql<{ text: string }[]>`
     select to_jsonb(a)::text as text from audit a union all select to_jsonb(d)::text from audit_denials d order by 1`;
   return rows.map(({ text }) => text).join("\n");

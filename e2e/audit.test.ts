@@ -16,7 +16,10 @@ type Caller = "session" | "agent" | "agent for a user";
 /** Everything on record. Nothing else runs in this database, so that what is new is of the call between. */
 const recorded = () => world.server.sql`
   select * from audit order by place`;
-const denials = async () => (await world.server.sql`select * from audit_denials`).length;
+async function denials(): Promise<number> {
+  await world.server.recorded();
+  return (await world.server.sql`select * from audit_denials`).length;
+}
 
 /** All rows that a call could change, but for when keys were last used. */
 async function stored(): Promise<string> {

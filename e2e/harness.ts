@@ -95,6 +95,8 @@ export async function startTestServer(settings: Record<string, string> = {}, mcp
     sql,
     /** To be called before a request that goes past `post`: the server is told of what was done past it. */
     settle,
+    /** Resolves when all denials so far are on record. */
+    recorded: () => server.recorded(),
     /** Posts any body to the user RPC; to the space RPC, where a header names a space. */
     post,
     /** Calls a method, inside a space where its slug is given. @returns its result, which must fit the contract, or its error object */

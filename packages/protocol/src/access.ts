@@ -65,6 +65,7 @@ export const accessMethods = {
   "access.revoke": method({
     summary: "Takes a permission back that was granted in exactly these words.",
     effect: "write",
+    takesBack: true,
     params: z.strictObject({ principal: Id.describe("From whom"), permission: PermissionText }),
     result: z.strictObject({ principal: Id, permission: PermissionText }),
     errors: ["NOT_FOUND"],

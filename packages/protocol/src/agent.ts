@@ -47,6 +47,7 @@ export const agentMethods = {
   "agent.delete": method({
     summary: "Deletes one of your agents. Its keys are dead from that moment.",
     effect: "write",
+    takesBack: true,
     params: byId,
     result: z.strictObject({ id: Id }),
     errors: ["NOT_FOUND"],

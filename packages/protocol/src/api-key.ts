@@ -69,6 +69,7 @@ export const apiKeyMethods = {
   "apiKey.delete": method({
     summary: "Revokes a key, at once and for good.",
     effect: "write",
+    takesBack: true,
     params: keyById,
     result: z.strictObject({ id: Id }),
     errors: ["NOT_FOUND"],

@@ -24,6 +24,10 @@ export const errors = {
   LAST_ADMIN: { number: 409, message: "A space always keeps a user who is admin. Make somebody else admin first." },
   PAYLOAD_TOO_LARGE: { number: 413, message: "The request body is too large." },
   UNSUPPORTED_MEDIA_TYPE: { number: 415, message: "Send the request in the Content-Type that this address takes: the message names it." },
+  ANSWER_TOO_LARGE: {
+    number: 413,
+    message: "The answers before this one are as large as those of a batch may be. Ask for this in a request of its own.",
+  },
   RATE_LIMITED: { number: 429, message: "Too many requests. Wait for the seconds named in Retry-After." },
   UNAVAILABLE: { number: 503, message: "The server can't answer at the moment. Try again in a few seconds." },
 } as const satisfies Record<string, { number: number; message: string }>;

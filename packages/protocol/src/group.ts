@@ -37,6 +37,7 @@ export const groupMethods = {
   "group.delete": method({
     summary: "Deletes a group, and what was granted to it. One that owns agents is not deleted.",
     effect: "write",
+    takesBack: true,
     params: z.strictObject({ group }),
     result: z.strictObject({ id: Id }),
     errors: ["NOT_FOUND", "CONFLICT"],
@@ -51,6 +52,7 @@ export const groupMethods = {
   "group.removeMember": method({
     summary: "Takes somebody out of a group.",
     effect: "write",
+    takesBack: true,
     params: z.strictObject({ group, member }),
     result: z.strictObject({ group: Id, member: Id }),
     errors: ["NOT_FOUND"],

@@ -50,6 +50,7 @@ export const inviteMethods = {
   "invite.revoke": method({
     summary: "Takes an invitation back.",
     effect: "write",
+    takesBack: true,
     params: z.strictObject({ id: Id.describe("The invitation's id") }),
     result: z.strictObject({ id: Id }),
     errors: ["NOT_FOUND"],

@@ -15,6 +15,10 @@ export interface Method<P extends z.ZodObject = z.ZodObject, R extends z.ZodType
   readonly result: R;
   /** What it may answer besides the errors any call may get. */
   readonly errors: readonly ErrorCode[];
+  /** What a call costs of its caller's budget; left out, it follows from the effect. */
+  readonly cost?: number;
+  /** It takes authority back: no flood of other calls may hold it up. */
+  readonly takesBack?: true;
   /** The name of the tool that it is to MCP clients; left out, it is none. What makes or shows a secret is never one. */
   readonly tool?: string;
 }

@@ -39,6 +39,7 @@ export const principalMethods = {
   "principal.remove": method({
     summary: "Takes somebody off the roster, and all they were given in the space with it.",
     effect: "write",
+    takesBack: true,
     params: z.strictObject(byId),
     result: z.strictObject({ id: Id }),
     errors: ["NOT_FOUND", "LAST_ADMIN"],

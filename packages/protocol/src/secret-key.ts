@@ -27,6 +27,7 @@ export const secretKeyMethods = {
   "secretKey.revoke": method({
     summary: "Revokes a secret key, at once and for good.",
     effect: "write",
+    takesBack: true,
     params: keyById,
     result: z.strictObject({ id: Id }),
     errors: ["NOT_FOUND"],

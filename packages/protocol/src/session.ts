@@ -137,6 +137,7 @@ export const sessionMethods = {
   "session.stop": method({
     summary: "Stops the turn that is being answered, the model's call with it, or the one that is named. What else waits stays.",
     effect: "append",
+    takesBack: true,
     params: z.strictObject({
       session: SessionRef,
       turn: z.int32().optional().describe("this one and no other, also where it waits still"),
@@ -148,6 +149,7 @@ export const sessionMethods = {
   "session.close": method({
     summary: "Closes a session for good: its run ends, its streams close.",
     effect: "write",
+    takesBack: true,
     params: bySession,
     result: Session,
     errors: ["NOT_FOUND"],

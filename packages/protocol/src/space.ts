@@ -43,6 +43,7 @@ export const spaceMethods = {
   "space.delete": method({
     summary: "Deletes a space and all that is in it. Asks for the slug twice.",
     effect: "write",
+    takesBack: true,
     params: z
       .strictObject({ slug: Slug, confirm: Slug.describe("the same slug once more") })
       .refine(({ slug, confirm }) => slug === confirm, { path: ["confirm"], message: "must repeat the slug of the space" }),
@@ -71,6 +72,7 @@ export const insideSpaceMethods = {
   "space.leave": method({
     summary: "Takes you off the roster, and all you were given in the space with it.",
     effect: "write",
+    takesBack: true,
     params: z.strictObject({}),
     result: z.strictObject({ slug: Slug }),
     errors: ["LAST_ADMIN"],

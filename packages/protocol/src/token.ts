@@ -72,6 +72,7 @@ export const tokenMethods = {
   "token.revoke": method({
     summary: "Ends a token or key of yours, at once and for good. What is not yours, or not good, stays as it is (RFC 7009).",
     effect: "write",
+    takesBack: true,
     params: z.strictObject({ token: Presented.describe("the token or key itself") }),
     result: z.strictObject({}),
     errors: [],

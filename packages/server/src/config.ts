@@ -153,6 +153,20 @@ export const Settings = z.object({
     .describe("OIDC issuers whose JWTs are accepted as principals of this server: JSON, see docs/operating.md.")
     .meta({ default: "none" }),
   RATE_LIMIT: wholeNumber(0, 1e9).default(6000).describe("Requests per minute that one address may make; 0 = no limit."),
+  CALL_RATE: wholeNumber(0, 1e9)
+    .default(1000)
+    .describe("Calls a second that one credential may make for long; a principal twice, a space four times as many. 0 = no limit."),
+  MAX_STREAMS: wholeNumber(1, 1e6)
+    .default(10_000)
+    .describe("Event streams that this server holds open; a principal has half of them at most, a credential a twentieth."),
+  MAX_WAITS: wholeNumber(1, 1e6)
+    .default(10_000)
+    .describe("Calls of workers that wait on this server for something to come; the same shares."),
+  AUDIT_DELAY_MS: wholeNumber(0, 60_000)
+    .default(500)
+    .describe(
+      "Milliseconds within which a denial is on record. They are written in groups; a server that crashes loses those of that time.",
+    ),
   BODY_TIMEOUT_MS: wholeNumber(100, 600_000).default(10_000).describe("Milliseconds within which a request's body must have arrived."),
   LEASE_SECONDS: wholeNumber(1, 300).default(15).describe("Seconds after which a worker that is not heard of loses its run to another."),
   LOG_LEVEL: z
@@ -193,6 +207,11 @@ export interface Config {
   trustedIssuers: TrustedIssuer[];
   /** Requests a minute from one address; 0 = no limit. */
   rateLimit: number;
+  /** Calls a second of one credential; Infinity = no limit. */
+  callRate: number;
+  maxStreams: number;
+  maxWaits: number;
+  auditDelayMs: number;
   bodyTimeoutMs: number;
   leaseSeconds: number;
   logLevel: string;
@@ -235,6 +254,10 @@ export function readConfig(env: Record<string, string | undefined> = process.env
     failedAuthLimit: settings.FAILED_AUTH_LIMIT,
     trustedIssuers: settings.TRUSTED_ISSUERS,
     rateLimit: settings.RATE_LIMIT,
+    callRate: settings.CALL_RATE || Number.POSITIVE_INFINITY,
+    maxStreams: settings.MAX_STREAMS,
+    maxWaits: settings.MAX_WAITS,
+    auditDelayMs: settings.AUDIT_DELAY_MS,
     bodyTimeoutMs: settings.BODY_TIMEOUT_MS,
     leaseSeconds: settings.LEASE_SECONDS,
     logLevel: settings.LOG_LEVEL,

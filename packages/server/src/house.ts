@@ -127,8 +127,9 @@ export const challenge = (house: House, reply: FastifyReply, status: number) => 
 export const challengeTo = ({ publicUrl }: House, path: string, scope: readonly string[]): string =>
   `Bearer resource_metadata="${publicUrl}${RESOURCE_METADATA}${path}"${scope.length > 0 ? `, scope="${scope.join(" ")}"` : ""}`;
 
-export function send(house: House, reply: FastifyReply, { status, body }: DoorReply): FastifyReply {
+export function send(house: House, reply: FastifyReply, { status, body, retryAfter }: DoorReply): FastifyReply {
   challenge(house, reply, status);
+  if (retryAfter !== undefined) reply.header("retry-after", retryAfter);
   reply.code(status);
   return body === undefined ? reply.send() : reply.type("application/json; charset=utf-8").send(body);
 }

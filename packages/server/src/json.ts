@@ -1,3 +1,15 @@
+/** A value that is kept as its JSON text: what is answered often is written out once. */
+export class JsonText {
+  readonly text: string;
+
+  constructor(value: unknown) {
+    this.text = JSON.stringify(value);
+  }
+}
+
+/** The JSON text of a result. */
+export const toJson = (value: unknown): string => (value instanceof JsonText ? value.text : JSON.stringify(value));
+
 /** Deepest nesting that params may have. */
 const MAX_DEPTH = 64;
 

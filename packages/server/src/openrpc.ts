@@ -1,37 +1,58 @@
-import { type Api, errors } from "@gatehouse/protocol";
+import { type Api, errors, type Method } from "@gatehouse/protocol";
 import { z } from "zod";
 import packageJson from "../package.json" with { type: "json" };
 import type { Actor } from "./actor.ts";
+import { JsonText } from "./json.ts";
 import type { Policy, Rule } from "./rules.ts";
 
 /** A policy row as data: what the table, `me policy` and `x-policy` show. */
 export const describeRule = ([who, needs]: Rule<never>) => ({ who: who.label, needs: needs?.label ?? null });
 
-/** The OpenRPC 1.4 document of the methods that an actor may call at all. */
-export function describeApi<A extends Api>(api: A, policy: Policy<A>, actor: Actor) {
-  const mine = Object.entries(api).filter(([name]) => {
-    const [who, need] = policy[name as keyof A];
-    return who.refuses(actor) === undefined && need?.outlook?.(actor).allowed !== false;
-  });
-  return {
-    openrpc: "1.4.0",
-    info: { title: "Gatehouse", version: packageJson.version, license: { name: "Apache-2.0" } },
-    methods: mine.map(([name, contract]) => ({
-      name,
-      summary: contract.summary,
-      paramStructure: "either",
-      params: Object.entries(contract.params.shape).map(([param, schema]) => ({
-        name: param,
-        required: !schema.safeParse(undefined).success,
-        schema: toJsonSchema(schema, "input"),
-      })),
-      result: { name: "result", schema: toJsonSchema(contract.result, "output") },
-      errors: contract.errors.map((code) => ({ code: errors[code].number, message: errors[code].message, data: { code } })),
-      "x-effect": contract.effect,
-      "x-policy": describeRule(policy[name as keyof A] as Rule<never>),
-    })),
+/** Most documents that are kept: one for each set of methods that some kind of caller may call. */
+const MAX_KEPT = 256;
+
+/**
+ * Makes what describes an API to its callers: the OpenRPC 1.4 document of the methods that an actor may call at all. Each is
+ * written out once for all callers who may call the same.
+ */
+export function createDescribe<A extends Api>(api: A, policy: Policy<A>): (actor: Actor) => JsonText {
+  const described = Object.entries(api).map(([name, contract]) => ({ name, rule: policy[name as keyof A] as Rule<never>, contract }));
+  const methods = new Map<string, ReturnType<typeof describeMethod>>();
+  const documents = new Map<string, JsonText>();
+  return (actor) => {
+    const mine = described.filter(({ rule: [who, need] }) => who.refuses(actor) === undefined && need?.outlook?.(actor).allowed !== false);
+    const key = mine.map(({ name }) => name).join(" ");
+    const known = documents.get(key);
+    if (known) return known;
+    const document = new JsonText({
+      openrpc: "1.4.0",
+      info: { title: "Gatehouse", version: packageJson.version, license: { name: "Apache-2.0" } },
+      methods: mine.map(({ name, contract, rule }) => {
+        const method = methods.get(name) ?? describeMethod(name, contract, rule);
+        methods.set(name, method);
+        return method;
+      }),
+    });
+    if (documents.size >= MAX_KEPT) documents.clear();
+    documents.set(key, document);
+    return document;
   };
 }
+
+const describeMethod = (name: string, contract: Method, rule: Rule<never>) => ({
+  name,
+  summary: contract.summary,
+  paramStructure: "either",
+  params: Object.entries(contract.params.shape).map(([param, schema]) => ({
+    name: param,
+    required: !schema.safeParse(undefined).success,
+    schema: toJsonSchema(schema, "input"),
+  })),
+  result: { name: "result", schema: toJsonSchema(contract.result, "output") },
+  errors: contract.errors.map((code) => ({ code: errors[code].number, message: errors[code].message, data: { code } })),
+  "x-effect": contract.effect,
+  "x-policy": describeRule(rule),
+});
 
 /** OpenRPC takes JSON Schema draft 7. */
 function toJsonSchema(schema: z.core.$ZodType, io: "input" | "output") {

@@ -1,23 +1,27 @@
-import type { Api, InputOf, Method, ResultOf } from "@gatehouse/protocol";
+import { type Api, type ErrorCode, errors, type InputOf, type Method, type ResultOf } from "@gatehouse/protocol";
 import type { Logger } from "pino";
 import type { Actor } from "./actor.ts";
-import { type AuditNote, recordChange, recordDenial } from "./audit.ts";
+import { type AuditNote, recordChange } from "./audit.ts";
 import type { Authenticate, Credentials } from "./authenticate.ts";
+import { answerBatch, contractOf, costOf, mustAfford } from "./batch.ts";
+import type { Budgets, Place } from "./budgets.ts";
 import { mustHold, retried } from "./change.ts";
 import type { Database, Sql } from "./db.ts";
+import type { Denials } from "./denials.ts";
 import { type Call, idOf, type Message, readCall, readMessages } from "./envelope.ts";
 import type { Feed } from "./feed.ts";
+import { toJson } from "./json.ts";
 import { parseParams } from "./params.ts";
 import { Refusal, STRANGER, toRefusal } from "./refusal.ts";
 import { admit, type Judging, type Policy, type Rule } from "./rules.ts";
-import { type CallRecord, currentTraceparent, FAULTS, loggable, observeCall } from "./telemetry.ts";
+import { type CallRecord, currentTraceparent, FAULTS, observeCall } from "./telemetry.ts";
 
 /** What a handler works with besides its input. `sql` is a transaction where the method writes. */
 export interface At extends Judging {
   /** Aborted when the caller has gone: nobody will read the answer. */
   gone: AbortSignal;
-  /** For a method that waits, before it goes on. @throws Refusal where the call would be refused by now */
-  still(): Promise<void>;
+  /** Waits for something to come, without a place among the calls. @throws Refusal where too many wait, or the call would be refused by then */
+  wait<T>(waiting: () => Promise<T>): Promise<T>;
   /** Where the call stands in its trace (W3C Trace Context), for what goes on after it; null = in none. */
   traceparent: () => string | null;
   /** What the record of a change is to say; the handler may complete it. */
@@ -40,6 +44,8 @@ export interface Door<A extends Api = Api> {
   enter?: { remembered: Enter; now: Enter };
   sql: Database;
   feed: Feed;
+  budgets: Budgets;
+  denials: Denials;
   log: Logger;
 }
 
@@ -64,33 +70,43 @@ type Caller = Pick<Sender, "presented" | "space">;
 /** A request while it is answered. */
 type Answering = Sender & { gone: AbortSignal };
 
+/** A call that has its place among the others. */
+type InPlace = Answering & { place: Place };
+
 /** What to send back: an HTTP status and the JSON text of the body, if there is one. */
 export interface DoorReply {
   status: number;
   body?: string;
+  /** Seconds to wait, where the status is 429. */
+  retryAfter?: number | undefined;
 }
 
 /** Of a caller of whom it is not known whether they are still there. */
 const STAYS = new AbortController().signal;
-/** Calls of one batch that are under way at once. */
-const PARALLEL = 8;
 
-/** The path of a request: one credential for all of its calls, and one answer for each that asked for one. */
+/**
+ * The path of a request: one answer for each call that asked for one. Each call of a batch is judged as if it came alone:
+ * by its turn, the credential may have been revoked.
+ */
 export async function answer(door: Door, { presented, space, body, requestId, gone = STAYS }: DoorRequest): Promise<DoorReply> {
   let actor: Actor | undefined;
   try {
-    actor = await door.authenticate(presented); //                         2  who is it?
-    if (door.enter) actor = await door.enter.remembered(door.sql, actor, space); // where do they stand?
-    const { batch, messages } = readMessages(body); //                     3  what do they ask?
-    const answers = await inParallel(messages, PARALLEL, (message) =>
-      answerCall(door, actor as Actor, message, { presented, space, requestId, gone }),
-    );
-    const texts = answers.filter((text) => text !== undefined);
-    if (texts.length === 0) return { status: 204 };
-    return { status: 200, body: batch ? `[${texts.join(",")}]` : (texts[0] as string) };
+    const request = { presented, space, requestId, gone };
+    actor = await enter(door, request); //                                 2  who is it, and where do they stand?
+    const { batch, messages } = await door.budgets.reading(actor, body, readMessages); // 3  what do they ask?
+    if (!batch) return replyOf(await answerCall(door, messages[0] as Message, request, { actor }));
+    mustAfford(door.api, messages);
+    const texts = await answerBatch(messages, async (message, over) => (await answerCall(door, message, request, { over })).text);
+    return texts.length === 0 ? { status: 204 } : { status: 200, body: `[${texts.join(",")}]` };
   } catch (thrown) {
     return refuseRequest(door, toRefusal(thrown), requestId, actor);
   }
+}
+
+/** Who a caller is by now, and where they stand. @throws Refusal UNAUTHENTICATED */
+async function enter(door: Door, { presented, space }: Caller): Promise<Actor> {
+  const actor = await door.authenticate(presented);
+  return door.enter ? door.enter.remembered(door.sql, actor, space) : actor;
 }
 
 /**
@@ -107,10 +123,13 @@ export async function mayCall(door: Door, caller: Caller, method: string, input:
   }
 }
 
+/** Counts an open stream among its caller's. @returns gives it back @throws Refusal RATE_LIMITED */
+export const holdStream = async (door: Door, caller: Caller): Promise<() => void> =>
+  door.budgets.hold("streams", await enter(door, caller));
+
 /** Who it is by now, where they stand, and whether they may. @throws Refusal */
-async function mustStill(door: Door, { presented, space }: Caller, method: string, input: object): Promise<void> {
-  let actor = await door.authenticate(presented);
-  if (door.enter) actor = await door.enter.remembered(door.sql, actor, space);
+async function mustStill(door: Door, caller: Caller, method: string, input: object): Promise<void> {
+  const actor = await enter(door, caller);
   mustBeIn(actor);
   const at = { actor, sql: door.sql };
   await admit(door.policy[method], method, at);
@@ -120,35 +139,67 @@ async function mustStill(door: Door, { presented, space }: Caller, method: strin
 /** Answers, and records, a request of which no call could be read. */
 export async function refuseRequest(door: Pick<Door, "log">, refusal: Refusal, requestId: string, actor?: Actor): Promise<DoorReply> {
   await observeCall(door.log, { requestId, method: "_OTHER", ...(actor && { actor }) }, async () => ({ refusal }));
-  const error = refusal.toRpcError(requestId);
-  return { status: error.code < 0 ? 200 : error.code, body: JSON.stringify({ jsonrpc: "2.0", id: null, error }) };
+  const { number } = errors[refusal.code];
+  const { retryAfter } = refusal.details;
+  return { status: number < 0 ? 200 : number, body: textOf("null", { refusal }, requestId), retryAfter };
 }
 
-/** One call, its one span and log line, and the JSON text of its answer: undefined for a notification. */
-async function answerCall(door: Door, actor: Actor, message: Message, request: Answering): Promise<string | undefined> {
+/** A call's JSON text: none for a notification; and what it came to. */
+interface Answered extends Outcome {
+  text: string | undefined;
+}
+
+/** Refusals of a request that is one call which its status tells, too, with the headers that go with it. */
+const TOLD_BY_STATUS: ReadonlySet<ErrorCode> = new Set(["UNAUTHENTICATED", "RATE_LIMITED"]);
+
+function replyOf({ text, refusal }: Answered): DoorReply {
+  const status = refusal && TOLD_BY_STATUS.has(refusal.code) ? errors[refusal.code].number : undefined;
+  return text === undefined ? { status: status ?? 204 } : { status: status ?? 200, body: text, retryAfter: refusal?.details.retryAfter };
+}
+
+function textOf(rpcId: string | undefined, { refusal, result }: Outcome, requestId: string): string | undefined {
+  if (rpcId === undefined) return undefined;
+  const rest = refusal ? `"error":${JSON.stringify(refusal.toRpcError(requestId))}` : `"result":${toJson(result)}`;
+  return `{"jsonrpc":"2.0","id":${rpcId},${rest}}`;
+}
+
+/**
+ * One call in its turn, its one span and log line, and the JSON text of its answer.
+ * @param known.actor who calls, where nothing came between that and the call
+ * @param known.over why it is refused, whatever it is
+ */
+async function answerCall(
+  door: Door,
+  message: Message,
+  request: Answering,
+  { actor, over }: { actor?: Actor; over?: Refusal | undefined },
+): Promise<Answered> {
   const { requestId } = request;
   const rpcId = idOf(message);
-  const record: CallRecord = { requestId, actor, method: "_OTHER", ...(rpcId !== undefined && { rpcId }) };
+  const record: CallRecord = { requestId, ...(actor && { actor }), method: "_OTHER", ...(rpcId !== undefined && { rpcId }) };
   const outcome = await observeCall<Outcome>(door.log, record, async () => {
+    let place: Place | undefined;
     try {
-      return { result: await call(door, actor, message, record, request) };
+      if (over) throw over;
+      record.actor ??= await enter(door, request);
+      const contract = contractOf(door.api, message);
+      place = await door.budgets.take(record.actor, costOf(contract), contract?.takesBack);
+      if (place.waited) record.actor = await enter(door, request);
+      return { result: await call(door, record.actor, message, record, { ...request, place }) };
     } catch (thrown) {
       const refusal = toRefusal(thrown);
-      if (refusal.code !== "FORBIDDEN") return { refusal };
-      // A denial that can't be recorded is a denial all the same.
-      await recordDenial(door.sql, { actor, method: record.method, requestId }, refusal).catch((cause) =>
-        door.log.error({ requestId, cause: loggable(cause) }, "a denial was not recorded"),
-      );
+      if (refusal.code === "FORBIDDEN" && record.actor)
+        door.denials.add({ actor: record.actor, method: record.method, requestId }, refusal);
       return { refusal };
+    } finally {
+      place?.give();
     }
   });
-  if (rpcId === undefined) return undefined;
-  const rest = outcome.refusal ? { error: outcome.refusal.toRpcError(requestId) } : { result: outcome.result };
-  return `{"jsonrpc":"2.0","id":${rpcId},${JSON.stringify(rest).slice(1)}`;
+  return { ...outcome, text: textOf(rpcId, outcome, requestId) };
 }
 
 /** The path of one call, in the one order that tells a stranger nothing. */
-async function call(door: Door, actor: Actor, message: Message, record: CallRecord, { gone, ...caller }: Answering): Promise<unknown> {
+async function call(door: Door, actor: Actor, message: Message, record: CallRecord, { gone, place, ...caller }: InPlace): Promise<unknown> {
   const { method, params, paramsFlaws } = readCall(message); //            3  envelope
   mustBeIn(actor);
   const contract = lookUp(door, method); //                                   and method
@@ -162,7 +213,11 @@ async function call(door: Door, actor: Actor, message: Message, record: CallReco
       sql,
       audit: {},
       gone,
-      still: () => mustStill(door, caller, method, input as object),
+      async wait(waiting) {
+        const came = await place.leave(waiting);
+        await mustStill(door, caller, method, input as object);
+        return came;
+      },
       traceparent: currentTraceparent,
     };
     if (at.actor !== actor) await admit(rule, method, at);
@@ -217,14 +272,3 @@ async function within(door: Door, contract: Method, run: (sql: Sql) => Promise<u
 }
 
 const meet = async (rule: Rule<never>, input: unknown, at: Judging): Promise<void> => rule[1]?.check(input as never, at);
-
-/** Maps in order, with at most `limit` under way at once. */
-async function inParallel<T, R>(items: readonly T[], limit: number, run: (item: T) => Promise<R>): Promise<R[]> {
-  const results = new Array<R>(items.length);
-  const queue = items.entries();
-  const worker = async () => {
-    for (const [i, item] of queue) results[i] = await run(item);
-  };
-  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
-  return results;
-}

@@ -5,9 +5,11 @@ import { join } from "node:path";
 import { spaceApi, userApi } from "@gatehouse/protocol";
 import { createAuthenticate, identify } from "./authenticate.ts";
 import { addAuthzen } from "./authzen.ts";
+import { Budgets, limitsFrom } from "./budgets.ts";
 import { type Config, ConfigError, isLoopback } from "./config.ts";
 import { openConfiguredDatabase, StartError } from "./database.ts";
 import type { Sql } from "./db.ts";
+import { Denials } from "./denials.ts";
 import { openFeed } from "./feed.ts";
 import { closeDoors, openDoors } from "./http.ts";
 import { addMcp, type LoadMcp } from "./mcp/door.ts";
@@ -52,6 +54,8 @@ export interface Server {
   failed: Promise<Error>;
   /** Says that the database was changed past the server: it trusts nothing that it remembers until it has caught up. */
   doubt(): void;
+  /** Resolves when all is on record that was refused so far. */
+  recorded(): Promise<void>;
   /** Answers what is under way, then stops; the embedded Postgres with it. */
   close(): Promise<void>;
 }
@@ -109,9 +113,15 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     const authenticate = rememberActors(feed, createAuthenticate(ground));
     const minting = { jwt, identify: (sql: Sql, credential: string) => identify({ ...ground, sql }, credential) };
     const enter = { remembered: rememberStandings(feed, enterSpace), now: enterSpace };
-    const shared = { authenticate, sql: database.sql, feed, log };
+    const budgets = new Budgets(limitsFrom(config));
+    const denials = new Denials(database.sql, log, config.auditDelayMs);
+    started.push(
+      () => budgets.close(),
+      () => denials.close(),
+    );
+    const shared = { authenticate, sql: database.sql, feed, budgets, denials, log };
     const user = { ...shared, api: userApi, policy: userPolicy, handlers: userRpcHandlers(minting) } as Door;
-    const serving = { jwt, bell, emit: createEmit(database.sql), leaseSeconds: config.leaseSeconds };
+    const serving = { jwt, bell, denials, emit: createEmit(database.sql), leaseSeconds: config.leaseSeconds };
     const space = { ...shared, enter, api: spaceApi, policy: spacePolicy, handlers: spaceRpcHandlers(serving) } as Door;
     const house = {
       config,
@@ -151,7 +161,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
       log.fatal({ database: database.place }, error.message);
       return error;
     });
-    return { url, signInOwner, failed, doubt: feed.doubt, close };
+    return { url, signInOwner, failed, doubt: feed.doubt, recorded: () => denials.written(), close };
   } catch (error) {
     await close();
     throw error;

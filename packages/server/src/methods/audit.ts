@@ -1,10 +1,12 @@
 import type { AuditEntry, auditMethods } from "@gatehouse/protocol";
 import { standingOf } from "../actor.ts";
+import type { Denials } from "../denials.ts";
 import type { Handlers } from "../rpc.ts";
 import { paged } from "./rows.ts";
 
-export const auditHandlers: Handlers<typeof auditMethods> = {
+export const auditHandlers = (denials: Denials): Handlers<typeof auditMethods> => ({
   async "audit.list"({ actor: actorId, method, outcome, since, after, limit }, { actor, sql }) {
+    await denials.written(); // on this server, one reads what was refused before
     const { space } = standingOf(actor);
     // Newest first, by place: an id is made before its entry is committed, and may come late.
     const placeOf = (id: string) => sql`(
@@ -30,4 +32,4 @@ export const auditHandlers: Handlers<typeof auditMethods> = {
     const { rows, next } = paged(entries, limit);
     return { entries: rows, next };
   },
-};
+});

@@ -1,4 +1,5 @@
 import type { SpaceApi, UserApi } from "@gatehouse/protocol";
+import type { Denials } from "../denials.ts";
 import type { Handlers } from "../rpc.ts";
 import { accessHandlers } from "./access.ts";
 import { agentHandlers } from "./agent.ts";
@@ -30,14 +31,14 @@ export const userRpcHandlers = (minting: Minting): Handlers<UserApi> => ({
 });
 
 /** What the space RPC does. */
-export const spaceRpcHandlers = (serving: Serving & Pick<Minting, "jwt">): Handlers<SpaceApi> => ({
+export const spaceRpcHandlers = (serving: Serving & Pick<Minting, "jwt"> & { denials: Denials }): Handlers<SpaceApi> => ({
   ...insideSpaceHandlers,
   ...principalHandlers,
   ...groupHandlers,
   ...accessHandlers,
   ...inviteHandlers,
   ...secretKeyHandlers,
-  ...auditHandlers,
+  ...auditHandlers(serving.denials),
   ...taskHandlers,
   ...sessionHandlers(serving.jwt),
   ...runHandlers(serving),

@@ -41,7 +41,7 @@ export interface Serving {
 
 export const runHandlers = ({ bell, emit, leaseSeconds }: Serving): Handlers<typeof runMethods> => {
   /** Looks until something is found, or the time is over; woken whenever something was added to the log. @throws Refusal where access ended meanwhile */
-  async function look<T>(topic: string, waitSeconds: number, { gone, still }: At, once: () => Promise<T | Wait>): Promise<T | undefined> {
+  async function look<T>(topic: string, waitSeconds: number, { gone, wait }: At, once: () => Promise<T | Wait>): Promise<T | undefined> {
     const until = performance.now() + waitSeconds * 1000;
     const listener = bell.listen(topic);
     gone.addEventListener("abort", listener.end, { once: true });
@@ -53,8 +53,7 @@ export const runHandlers = ({ bell, emit, leaseSeconds }: Serving): Handlers<typ
         const left = until - performance.now();
         if (!(found instanceof Wait)) return found;
         if (left <= 0 || gone.aborted) return undefined;
-        if (!(await listener.wait(Math.max(1, Math.min(left, found.ms))))) return undefined;
-        await still();
+        if (!(await wait(() => listener.wait(Math.max(1, Math.min(left, found.ms)))))) return undefined;
       }
       return undefined;
     } finally {

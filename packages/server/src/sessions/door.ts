@@ -3,7 +3,7 @@ import { type Method, type Session, type SpaceApi, spaceApi } from "@gatehouse/p
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { callMethod, type House, inDoor, presentedBy, refuseOthers, senderOf } from "../house.ts";
 import { Refusal, toRefusal } from "../refusal.ts";
-import { mayCall, type Sender } from "../rpc.ts";
+import { holdStream, mayCall, type Sender } from "../rpc.ts";
 import type { Streams } from "./stream.ts";
 import type { Tails } from "./tails.ts";
 
@@ -165,8 +165,13 @@ export async function openStream(
     });
   const allowed = () => mayCall(house.doors.space, caller, "session.get", { session: session.id });
   const over = session.closedAt !== null && Number(from) >= session.lastSeq;
+  const release = await holdStream(house.doors.space, caller);
   return async (to) => {
-    to.write(": open\n\n");
-    await streams.serve(to, tails.follow(session.id, Number(from)), allowed, over);
+    try {
+      to.write(": open\n\n");
+      await streams.serve(to, tails.follow(session.id, Number(from)), allowed, over);
+    } finally {
+      release();
+    }
   };
 }

@@ -1,0 +1,117 @@
+import { type Api, spaceApi, userApi } from "@gatehouse/protocol";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
+import { until } from "./run.ts";
+
+/** Calls a second that a credential may make for long: few, so that a flood is quickly made. */
+const RATE = 20;
+/** A credential may hold a twentieth of these open. */
+const HELD = 60;
+const PER_CREDENTIAL = HELD / 20;
+
+let server: TestServer;
+let ada: TestUser;
+let ben: TestUser;
+let slug: string;
+beforeAll(async () => {
+  server = await startTestServer({ CALL_RATE: String(RATE), MAX_STREAMS: String(HELD), MAX_WAITS: String(HELD) });
+  [ada, ben] = [await server.user("ada"), await server.user("ben")];
+  slug = (await server.call(ada.session, "space.create", { name: "Acme" })).result.slug;
+  await server.join(slug, ada, ben);
+});
+afterAll(() => server.close());
+
+const makeKey = async (name: string): Promise<{ id: string; key: string }> =>
+  (await server.call(ada.session, "apiKey.create", { name })).result;
+const whoami = (credential: string) => server.post(JSON.stringify({ jsonrpc: "2.0", id: 1, method: "whoami" }), bearer(credential));
+const bearer = (credential: string) => ({ authorization: `Bearer ${credential}` });
+
+test("every method that takes something away is marked so: no flood of other calls holds it up", () => {
+  const marked = (api: Api) => Object.entries(api).flatMap(([name, { takesBack }]) => (takesBack ? [name] : []));
+  const taking = (api: Api) => Object.keys(api).filter((name) => /\.(delete|revoke|remove|removeMember|leave|stop|close)$/.test(name));
+  for (const api of [userApi, spaceApi]) expect(marked(api)).toEqual(taking(api));
+});
+
+test("a flood by one key is answered at its pace, or told when to come again; others notice nothing, and its owner ends it at once", async () => {
+  const { id, key } = await makeKey("flood");
+  let over = false;
+  const statuses: number[] = [];
+  const flood = Array.from({ length: 8 * RATE }, async () => {
+    while (!over) {
+      const answer = await whoami(key);
+      statuses.push(answer.status);
+      if (answer.status !== 429) continue;
+      expect(Number(answer.headers.get("retry-after"))).toBeGreaterThan(0);
+      expect(JSON.parse(answer.text)).toMatchObject({ id: 1, error: { code: 429, data: { code: "RATE_LIMITED" } } });
+      return;
+    }
+  });
+  await until("the flood is refused a call", async () => statuses.includes(429));
+  const allowed = statuses.filter((status) => status === 200).length;
+  expect(allowed, "calls let in: a burst of two seconds, and those in line").toBeLessThan(5 * RATE);
+  // In line behind nobody: neither another principal, nor the same one by another credential.
+  expect((await whoami(ben.session)).status).toBe(200);
+  expect((await server.call(ada.session, "apiKey.delete", { id })).status).toBe(200);
+  expect((await whoami(key)).status).toBe(401);
+  over = true;
+  await Promise.all(flood);
+  expect(statuses.at(-1)).not.toBe(200);
+});
+
+test("a principal whose calls are all used up takes keys back all the same", async () => {
+  const { id } = await makeKey("to be revoked");
+  const flood = Array.from({ length: 8 * RATE }, () => whoami(ada.session));
+  const refused = Promise.any(flood.map(async (answer) => expect((await answer).status).toBe(429)));
+  await refused;
+  expect(await server.call(ada.session, "apiKey.delete", { id })).toMatchObject({ status: 200, result: { id } });
+  await Promise.all(flood);
+});
+
+test("a batch is bounded by what its calls cost, and not by their number alone", async () => {
+  const { key } = await makeKey("costly");
+  const discover = (count: number) =>
+    server.post(JSON.stringify(Array.from({ length: count }, (_, id) => ({ jsonrpc: "2.0", id, method: "rpc.discover" }))), bearer(key));
+  expect(JSON.parse((await discover(51)).text)).toMatchObject({ id: null, error: { data: { code: "INVALID_REQUEST" } } });
+  const answers = JSON.parse((await discover(3)).text);
+  expect(answers.map(({ result }: { result: object }) => JSON.stringify(result))).toEqual(Array(3).fill(JSON.stringify(answers[0].result)));
+});
+
+test("a call that waits has no place among the calls, and a credential has so many waits", async () => {
+  const { key } = await makeKey("waits");
+  const lease = (waitSeconds: number) => server.call(key, "run.lease", { tasks: ["none"], worker: "w", waitSeconds }, slug);
+  const answers = await Promise.all([
+    ...Array.from({ length: PER_CREDENTIAL + 1 }, () => lease(4)),
+    // By another credential one may wait, and by this one do anything else.
+    server.call(ada.session, "run.lease", { tasks: ["none"], worker: "w", waitSeconds: 0.1 }, slug),
+    server.call(key, "space.get", {}, slug),
+  ]);
+  const refused = answers.filter(({ error }) => error);
+  expect(refused).toMatchObject([{ status: 429, error: { data: { code: "RATE_LIMITED", retryAfter: expect.any(Number) } } }]);
+  expect((await lease(0.1)).result).toEqual({ lease: null });
+});
+
+test("a credential has so many open streams; one that is closed makes room", async () => {
+  const { key } = await makeKey("streams");
+  const { session } = (await server.call(ada.session, "session.create", { task: "none" }, slug)).result;
+  const open = (credential: string) => {
+    const leaving = new AbortController();
+    const answer = fetch(`${server.url}/api/v1/sessions/${session.id}/out`, {
+      headers: { ...bearer(credential), "x-me-space": slug },
+      signal: leaving.signal,
+    });
+    return answer.then(({ status, headers }) => ({ status, headers, leave: () => leaving.abort() }));
+  };
+  const opened = [];
+  for (let i = 0; i < PER_CREDENTIAL; i++) opened.push(await open(key));
+  expect(opened.map(({ status }) => status)).toEqual(Array(PER_CREDENTIAL).fill(200));
+  const over = await open(key);
+  expect([over.status, Number(over.headers.get("retry-after")) > 0]).toEqual([429, true]);
+  const other = await open(ada.session);
+  expect(other.status).toBe(200);
+  opened[0]?.leave();
+  const again = await until("there is room again", async () => {
+    const one = await open(key);
+    return one.status === 200 ? one : undefined;
+  });
+  for (const { leave } of [...opened, other, again]) leave();
+});
