@@ -34,6 +34,7 @@ import { createEmit } from "./sessions/emit.ts";
 import { Streams } from "./sessions/stream.ts";
 import { startSweeping } from "./sessions/sweep.ts";
 import { openTails } from "./sessions/tails.ts";
+import { openWork } from "./sessions/work.ts";
 import { enterSpace } from "./standing.ts";
 import { createLog, loggable, startTelemetry } from "./telemetry.ts";
 import { TrustedIssuers } from "./tokens/issuers.ts";
@@ -121,7 +122,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     );
     const shared = { authenticate, sql: database.sql, feed, budgets, denials, log };
     const user = { ...shared, api: userApi, policy: userPolicy, handlers: userRpcHandlers(minting) } as Door;
-    const serving = { jwt, bell, denials, emit: createEmit(database.sql), leaseSeconds: config.leaseSeconds };
+    const serving = { jwt, bell, work: openWork(bell), denials, emit: createEmit(database.sql), leaseSeconds: config.leaseSeconds };
     const space = { ...shared, enter, api: spaceApi, policy: spacePolicy, handlers: spaceRpcHandlers(serving) } as Door;
     const house = {
       config,

@@ -3,10 +3,11 @@ import { standingOf } from "../actor.ts";
 import { inTransaction, type Sql } from "../db.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
-import type { Bell } from "../sessions/bell.ts";
+import type { Bell, Listener } from "../sessions/bell.ts";
 import type { Emit } from "../sessions/emit.ts";
 import { dataOf, runNamed, runRows, sessionNamed } from "../sessions/rows.ts";
 import { MAX_ATTEMPTS } from "../sessions/sweep.ts";
+import { type Work, workTopic } from "../sessions/work.ts";
 import { one, paged } from "./rows.ts";
 
 interface Hold {
@@ -35,15 +36,20 @@ async function lockHeld(sql: Sql, { run, epoch }: Hold, worker: string): Promise
 /** What answers in sessions need besides the database. */
 export interface Serving {
   bell: Bell;
+  work: Work;
   emit: Emit;
   leaseSeconds: number;
 }
 
-export const runHandlers = ({ bell, emit, leaseSeconds }: Serving): Handlers<typeof runMethods> => {
+export const runHandlers = ({ bell, work, emit, leaseSeconds }: Serving): Handlers<typeof runMethods> => {
   /** Looks until something is found, or the time is over; woken whenever something was added to the log. @throws Refusal where access ended meanwhile */
-  async function look<T>(topic: string, waitSeconds: number, { gone, wait }: At, once: () => Promise<T | Wait>): Promise<T | undefined> {
+  async function look<T>(
+    listener: Listener,
+    waitSeconds: number,
+    { gone, wait }: At,
+    once: () => Promise<T | Wait>,
+  ): Promise<T | undefined> {
     const until = performance.now() + waitSeconds * 1000;
-    const listener = bell.listen(topic);
     gone.addEventListener("abort", listener.end, { once: true });
     try {
       // Nothing is found for a worker that has gone: it would not hear of it.
@@ -85,21 +91,24 @@ export const runHandlers = ({ bell, emit, leaseSeconds }: Serving): Handlers<typ
             leased_until = clock_timestamp() + make_interval(secs => ${leaseSeconds})
           from free, sessions s where r.id = free.id and s.id = r.session_id
           returning r.id as run, r.epoch::integer, s.id as session, s.external_id, s.task, s.metadata, r.number, r.reason, s.idle_timeout_seconds`;
-        return lease ? { ...lease, leaseSeconds } : new Wait(waitSeconds * 1000);
+        if (!lease) return new Wait(waitSeconds * 1000);
+        place.took(lease.task);
+        return { ...lease, leaseSeconds };
       };
-      const lease = (await look("work", waitSeconds, at, take)) ?? null;
+      const place = work.enter(space.id, tasks);
+      const lease = (await look(place, waitSeconds, at, take)) ?? null;
       // It left while the run was being given to it: the next worker need not wait until the lease is over.
       if (lease && gone.aborted)
         await sql`
           with freed as (update runs set leased_until = null where id = ${lease.run} and epoch = ${lease.epoch} and ended_at is null returning 1)
-          select pg_notify('gatehouse_log', 'work') from freed`;
+          select pg_notify('gatehouse_log', ${workTopic(space.id, lease.task)}) from freed`;
       return { lease };
     },
 
     async "run.next"({ waitSeconds, ...hold }, at) {
       const { id } = await runNamed(hold.run, at);
       const take = () => nextInput(at.sql, hold, at.actor.principal.id, leaseSeconds);
-      return (await look(id, waitSeconds, at, take)) ?? { input: null, ended: null };
+      return (await look(bell.listen(id), waitSeconds, at, take)) ?? { input: null, ended: null };
     },
 
     async "run.emit"({ run, epoch, turn, batch = null, chunks }, at) {
@@ -152,7 +161,7 @@ export const runHandlers = ({ bell, emit, leaseSeconds }: Serving): Handlers<typ
         const { stop, closed, over } = held;
         return stop || closed || over ? { stop, closed } : new Wait((leaseSeconds * 1000) / 3);
       };
-      return (await look(id, waitSeconds, at, beat)) ?? { stop: false, closed: false };
+      return (await look(bell.listen(id), waitSeconds, at, beat)) ?? { stop: false, closed: false };
     },
   };
 };

@@ -14,18 +14,22 @@ const MAX_TOLD = 200;
 
 /** Rings when something was added to a log, on any server. */
 export interface Bell {
-  /** Begins to listen. @param topic a session's id, or `work` for runs that wait for a worker */
+  /** Calls `heard` whenever it rings. @param topic a session's id, or what `workTopic` makes @returns ends it */
+  on(topic: string, heard: () => void): () => void;
+  /** Begins to listen. @param topic a session's id */
   listen(topic: string): Listener;
   /**
    * Rings for what was added by no transaction that told of it: here at once, on other servers a moment later, or, if this
    * one dies within the moment, with what is added next.
    */
   ring(topic: string): void;
+  /** Whether it has been closed: nothing rings any more, and nobody waits. */
+  closed(): boolean;
   close(): Promise<void>;
 }
 
 /** Somebody who waits for something to come: they look, and wait, and look again. */
-interface Listener {
+export interface Listener {
   /** To be called before one looks: what comes from now on ends the next wait. */
   reset(): void;
   /** Waits until something may have come since the last reset, at most for so long. @returns whether it makes sense to look again */
@@ -115,16 +119,24 @@ export function openBell(address: string, log: Logger): Bell {
     }
   })();
 
+  const on: Bell["on"] = (topic, heard) => {
+    const those = topics.get(topic) ?? new Set();
+    topics.set(topic, those.add(heard));
+    return () => {
+      those.delete(heard);
+      if (those.size === 0) topics.delete(topic);
+    };
+  };
+
   return {
+    on,
     listen(topic) {
       let rung = false;
       let go = () => {};
-      const heard = () => {
+      const off = on(topic, () => {
         rung = true;
         go();
-      };
-      const those = topics.get(topic) ?? new Set();
-      topics.set(topic, those.add(heard));
+      });
       return {
         reset() {
           rung = false;
@@ -139,8 +151,7 @@ export function openBell(address: string, log: Logger): Bell {
             };
           }),
         end() {
-          those.delete(heard);
-          if (those.size === 0) topics.delete(topic);
+          off();
           go();
         },
       };
@@ -150,6 +161,7 @@ export function openBell(address: string, log: Logger): Bell {
       untold.add(topic);
       speak();
     },
+    closed: () => closed,
     async close() {
       if (closed) return;
       closed = true;
