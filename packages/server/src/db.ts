@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import { SpanStatusCode } from "@opentelemetry/api";
 import { type Client, DatabaseError, Pool, type PoolClient, type PoolConfig, type QueryArrayResult, types } from "pg";
+import { FairSemaphore, QueueFullError } from "./fair-semaphore.ts";
 import { createSql, type Rows, type Sql, type Statement } from "./sql.ts";
 import { startQuerySpan } from "./telemetry.ts";
 import { isUnreachable } from "./unreachable.ts";
@@ -15,12 +16,26 @@ export interface Database extends Sql {
    * @param options.patient its queries take as long as they take
    */
   begin<T>(run: (sql: Sql) => Promise<T>, options?: { patient?: boolean }): Promise<T>;
+  /**
+   * The same pool, used in the name of a party. Connections are lent to the parties that wait in turn, one request each,
+   * and one party holds at most 6 of the 10: a party that floods the pool, or holds a lock, delays the others by one turn.
+   * @param party for example the id of a principal; without `as`, the party is `server`
+   * @param options.urgent may also use one of two connections that are kept for this
+   * @throws QueueFullError from a query, where 1,000 requests of the party wait already
+   */
+  as(party: string, options?: { urgent?: boolean }): Database;
   /** Waits for what is under way, for so many milliseconds at most, and closes all connections. */
   end(graceMs?: number): Promise<void>;
 }
 
-/** Most connections of the pool that serves calls. */
-const POOL_SIZE = 10;
+/** Connections of the pool that serves calls: for all, and for what is urgent. */
+const COMMON = 8;
+const KEPT = 2;
+/** Most of them that one party holds: of the common ones, and of the kept ones. */
+const MOST_COMMON = 6;
+const MOST_KEPT = 1;
+/** Most requests of one party that wait for a connection. */
+const MOST_WAITING = 1000;
 /** Longest wait for a connection: for a new one, or for one of the pool to be free. */
 const CONNECT_MS = 10_000;
 /** Longest silence in the middle of a query, locks included: a database that is frozen says nothing, and closes nothing. */
@@ -76,36 +91,75 @@ function bound(client: PoolClient, silenceMs: number): void {
  * no statement, for a pooler that lends connections by the transaction
  */
 export function openDatabase(address: string): Database {
-  const pool = openPool(address, { max: POOL_SIZE, types: parsers });
+  const pool = openPool(address, { max: COMMON + KEPT, types: parsers });
   const names = new URL(address).searchParams.get("prepare") === "false" ? undefined : new Map<string, string>();
   const lent = new Set<Line>();
 
-  async function lend<T>(run: (line: Line) => Promise<T>): Promise<T> {
-    const line = new Line(await pool.connect(), names);
-    lent.add(line);
-    try {
-      return await run(line);
-    } finally {
-      lent.delete(line);
-      line.giveBack();
-    }
-  }
+  const common = new FairSemaphore(COMMON, MOST_COMMON, MOST_WAITING);
+  const kept = new FairSemaphore(KEPT, MOST_KEPT, MOST_WAITING);
 
-  return Object.assign(
-    createSql((statement) => traced(statement, () => lend((line) => line.run(statement)))),
-    {
-      begin: <T>(run: (sql: Sql) => Promise<T>, { patient = false } = {}) =>
-        lend((line) => (patient ? line.patiently(() => transact(line, run)) : transact(line, run))),
-      async end(graceMs?: number) {
-        const ended = pool.end();
-        const cut = () => {
-          for (const line of lent) line.cut();
-        };
-        const timer = graceMs === undefined ? undefined : setTimeout(cut, graceMs);
-        await ended.finally(() => clearTimeout(timer));
+  /** Opens the pool to one party. */
+  function open(party: string, queues: FairSemaphore[]): Database {
+    async function lend<T>(run: (line: Line) => Promise<T>): Promise<T> {
+      const release = await acquire(party, queues);
+      try {
+        const line = new Line(await pool.connect(), names);
+        lent.add(line);
+        try {
+          return await run(line);
+        } finally {
+          lent.delete(line);
+          line.giveBack();
+        }
+      } finally {
+        release();
+      }
+    }
+    return Object.assign(
+      createSql((statement) => traced(statement, () => lend((line) => line.run(statement)))),
+      {
+        begin: <T>(run: (sql: Sql) => Promise<T>, { patient = false } = {}) =>
+          lend((line) => (patient ? line.patiently(() => transact(line, run)) : transact(line, run))),
+        as: (other: string, { urgent = false } = {}) => open(other, urgent ? [common, kept] : [common]),
+        async end(graceMs?: number) {
+          const ended = pool.end();
+          const cut = () => {
+            for (const line of lent) line.cut();
+          };
+          const timer = graceMs === undefined ? undefined : setTimeout(cut, graceMs);
+          await ended.finally(() => clearTimeout(timer));
+        },
       },
-    },
-  );
+    );
+  }
+  return open("server", [common]);
+}
+
+/** Waits for a permit of any of these semaphores. @returns how to release it */
+function acquire(party: string, queues: FairSemaphore[]): Promise<() => void> {
+  return new Promise((resolve, reject) => {
+    const open = queues.filter((queue) => !queue.isFull(party));
+    if (open.length === 0) return reject(new QueueFullError("Too many requests of this party wait for the database."));
+    const cancels: (() => void)[] = [];
+    const settle = () => {
+      clearTimeout(timer);
+      for (const cancel of cancels) cancel();
+    };
+    const timer = setTimeout(() => {
+      settle();
+      reject(new Error("timeout exceeded when trying to connect"));
+    }, CONNECT_MS);
+    let granted = false;
+    for (const queue of open) {
+      if (granted) return;
+      const cancel = queue.request(party, (release) => {
+        granted = true;
+        settle();
+        resolve(release);
+      });
+      cancels.push(cancel);
+    }
+  });
 }
 
 /** A connection, while it is lent. */

@@ -2,6 +2,7 @@ export { createAuthenticate } from "./authenticate.ts";
 export { type Config, ConfigError, readConfig, Settings } from "./config.ts";
 export { openConfiguredDatabase } from "./database.ts";
 export { openDatabase } from "./db.ts";
+export { QueueFullError } from "./fair-semaphore.ts";
 export { openDoors } from "./http.ts";
 export { KEY_PATTERN } from "./key.ts";
 export { MigrationError, migrate } from "./migrate.ts";

@@ -1,4 +1,5 @@
 import { type ErrorCode, type ErrorData, errors, type RpcError } from "@gatehouse/protocol";
+import { QueueFullError } from "./fair-semaphore.ts";
 import { isUnreachable } from "./unreachable.ts";
 
 /** A refusal that the caller may read: thrown anywhere on the path of a call, answered by its end. */
@@ -71,9 +72,12 @@ const NO_JSON = "22P02";
 /** A moment that no calendar of the database has, or no time zone. */
 const NO_MOMENT = new Set(["22007", "22008", "22009"]);
 
+const MUST_WAIT = "Too many of your calls wait for the database. Wait for the seconds named in retryAfter, and send fewer at a time.";
+
 /** Turns whatever was thrown into what the caller may know of it. The original stays as its `cause`. */
 export function toRefusal(thrown: unknown): Refusal {
   if (thrown instanceof Refusal) return thrown;
+  if (thrown instanceof QueueFullError) return new Refusal("RATE_LIMITED", MUST_WAIT, { retryAfter: 1 }, { cause: thrown });
   const { code, constraint } = thrown as { code?: unknown; constraint?: unknown };
   const known = typeof constraint === "string" ? constraints[constraint] : undefined;
   if (known) return new Refusal(known.code, known.message, {}, { cause: thrown });
