@@ -106,7 +106,7 @@ export async function answer(door: Door, { presented, space, body, requestId, go
 /** Who a caller is by now, and where they stand. @throws Refusal UNAUTHENTICATED */
 async function enter(door: Door, { presented, space }: Caller): Promise<Actor> {
   const actor = await door.authenticate(presented);
-  return door.enter ? door.enter.remembered(door.sql, actor, space) : actor;
+  return door.enter ? door.enter.remembered(door.sql.as(actor.principal.id), actor, space) : actor;
 }
 
 /**
@@ -131,7 +131,7 @@ export const holdStream = async (door: Door, caller: Caller): Promise<() => void
 async function mustStill(door: Door, caller: Caller, method: string, input: object): Promise<void> {
   const actor = await enter(door, caller);
   mustBeIn(actor);
-  const at = { actor, sql: door.sql };
+  const at = { actor, sql: door.sql.as(actor.principal.id) };
   await admit(door.policy[method], method, at);
   await meet(door.policy[method] as Rule<never>, input, at);
 }
@@ -205,9 +205,11 @@ async function call(door: Door, actor: Actor, message: Message, record: CallReco
   const contract = lookUp(door, method); //                                   and method
   record.method = method;
   const rule = door.policy[method];
-  await admit(rule, method, { actor, sql: door.sql }); //                  4  who: nothing of the params is read yet
+  // Its queries wait in line behind the same principal's alone.
+  const database = door.sql.as(actor.principal.id, { urgent: contract.takesBack === true });
+  await admit(rule, method, { actor, sql: database }); //                  4  who: nothing of the params is read yet
   const input = parseParams(contract, params, paramsFlaws); //             5  params
-  return within(door, contract, async (sql) => {
+  return within(door, database, contract, async (sql) => {
     const at: At = {
       actor: contract.effect === "write" ? await again(door, actor, sql) : actor,
       sql,
@@ -266,9 +268,9 @@ function lookUp(door: Door, method: Call["method"]): Method {
  * answer leaves, nothing is trusted here that it may have ended: however the transaction ended, which may be unknown.
  * What appends to a log ends nothing, and is fenced by the log itself: each of its statements is whole.
  */
-async function within(door: Door, contract: Method, run: (sql: Sql) => Promise<unknown>): Promise<unknown> {
-  if (contract.effect !== "write") return run(door.sql);
-  return retried(() => door.sql.begin(run)).finally(() => door.feed.doubt());
+async function within({ feed }: Door, sql: Database, contract: Method, run: (sql: Sql) => Promise<unknown>): Promise<unknown> {
+  if (contract.effect !== "write") return run(sql);
+  return retried(() => sql.begin(run)).finally(() => feed.doubt());
 }
 
 const meet = async (rule: Rule<never>, input: unknown, at: Judging): Promise<void> => rule[1]?.check(input as never, at);

@@ -6,8 +6,8 @@ import { isUnreachable } from "../unreachable.ts";
 /** Most that one transaction adds: in number, and in characters of JSON. */
 const MAX_TOGETHER = 64;
 const MAX_CHARACTERS = 1_048_576;
-/** Most that waits, in characters of JSON. */
-const MAX_WAITING = 67_108_864;
+/** Most of one worker's that waits, in characters of JSON. */
+const MAX_WAITING = 8_388_608;
 
 /** What a worker adds to the answer of a turn. */
 interface Emission {
@@ -30,7 +30,7 @@ interface Emitted {
   problem: "LEASE_LOST" | "CONFLICT" | null;
 }
 
-/** Adds to the log of a session. @throws Refusal UNAVAILABLE where too much waits already */
+/** Adds to the log of a session. @throws Refusal RATE_LIMITED where too much of the worker's waits already */
 export type Emit = (emission: Emission) => Promise<Emitted>;
 
 interface Waiting {
@@ -42,94 +42,116 @@ interface Waiting {
 }
 
 /**
- * Adds what workers emit to the logs of sessions. A write to the disk costs the same however much it writes: what comes while
- * one is under way goes together, with the next; its query stands in the trace of the first.
+ * Adds what workers emit to the logs of sessions. A write to the disk costs the same however much it writes: what a worker
+ * emits while a write of theirs is under way goes together, with the next. Each worker has a lane of their own, so that nobody
+ * waits behind what another emits.
  */
 export function createEmit(sql: Database): Emit {
-  let waiting: Waiting[] = [];
-  let characters = 0;
-  let busy = false;
-  /** Runs of which one waits for whoever holds the session: what comes after it stays behind it. */
-  const held = new Set<string>();
+  const lanes = new Map<string, Lane>();
+  return async (emission) => {
+    const { worker } = emission;
+    const lane = lanes.get(worker) ?? new Lane(sql.as(worker), () => lanes.delete(worker));
+    lanes.set(worker, lane);
+    return lane.add(emission);
+  };
+}
 
-  async function work(): Promise<void> {
-    if (busy) return;
-    busy = true;
+/** What one worker emits. */
+class Lane {
+  readonly #sql: Database;
+  readonly #emptied: () => void;
+  #waiting: Waiting[] = [];
+  #characters = 0;
+  #busy = false;
+  /** Runs of which one emission waits for whoever holds the session: those that come after it stay behind it. */
+  readonly #held = new Set<string>();
+
+  /** @param emptied called when nothing is left to be added */
+  constructor(sql: Database, emptied: () => void) {
+    this.#sql = sql;
+    this.#emptied = emptied;
+  }
+
+  add(emission: Emission): Promise<Emitted> {
+    if (this.#characters + emission.chunks.length > MAX_WAITING)
+      throw new Refusal("RATE_LIMITED", "More is emitted than can be added. Send it more slowly.", { retryAfter: 1 });
+    return new Promise((done, failed) => {
+      const here = context.active();
+      this.#characters += emission.chunks.length;
+      this.#waiting.push({ emission, traced: (run) => context.with(here, run), done, failed });
+      void this.#work();
+    });
+  }
+
+  async #work(): Promise<void> {
+    if (this.#busy) return;
+    this.#busy = true;
     try {
-      for (let some = take(); some.length > 0; some = take()) await together(some);
+      for (let some = this.#take(); some.length > 0; some = this.#take()) await this.#together(some);
     } finally {
-      busy = false;
+      this.#busy = false;
     }
+    if (this.#waiting.length === 0 && this.#held.size === 0) this.#emptied();
   }
 
   /** Those that go next: of a run one, so that they keep their order. */
-  function take(): Waiting[] {
+  #take(): Waiting[] {
     const taken = new Map<string, Waiting>();
     const left: Waiting[] = [];
     let length = 0;
-    for (const each of waiting) {
+    for (const each of this.#waiting) {
       const { run, chunks } = each.emission;
       const full = taken.size === MAX_TOGETHER || (taken.size > 0 && length + chunks.length > MAX_CHARACTERS);
-      if (full || taken.has(run) || held.has(run)) left.push(each);
+      if (full || taken.has(run) || this.#held.has(run)) left.push(each);
       else {
         taken.set(run, each);
         length += chunks.length;
       }
     }
-    waiting = left;
-    characters -= length;
+    this.#waiting = left;
+    this.#characters -= length;
     return [...taken.values()];
   }
 
-  async function together(some: Waiting[]): Promise<void> {
+  async #together(some: Waiting[]): Promise<void> {
     const [first] = some as [Waiting];
     try {
       const emissions = some.map(({ emission }) => emission);
-      const answers = await first.traced(() => write(sql, emissions));
+      const answers = await first.traced(() => write(this.#sql, emissions));
       for (const [i, each] of some.entries()) {
         const { problem, ...place } = answers[i] as Answer;
-        if (problem === "BUSY") void alone(each);
+        if (problem === "BUSY") void this.#alone(each);
         else each.done({ ...place, problem });
       }
     } catch (cause) {
       if (isUnreachable(cause)) {
         // For those who wait it is away, too: else they would find that out one after the other.
-        for (const { failed } of [...some, ...waiting]) failed(cause);
-        waiting = [];
-        characters = 0;
+        for (const { failed } of [...some, ...this.#waiting]) failed(cause);
+        this.#waiting = [];
+        this.#characters = 0;
       } else if (some.length === 1) first.failed(cause);
       else {
         // One that the database does not take must not fail the others: of all of them none was added.
         const half = some.length >> 1;
-        await together(some.slice(0, half));
-        await together(some.slice(half));
+        await this.#together(some.slice(0, half));
+        await this.#together(some.slice(half));
       }
     }
   }
 
   /** Waits for whoever holds the session. */
-  async function alone({ emission, traced, done, failed }: Waiting): Promise<void> {
+  async #alone({ emission, traced, done, failed }: Waiting): Promise<void> {
     const { run } = emission;
-    held.add(run);
+    this.#held.add(run);
     const add = async (tx: Sql) => {
       await tx`select from sessions where id = (select session_id from runs where id = ${run}) for update`;
       const [answer] = await write(tx, [emission]);
       return answer as Emitted;
     };
-    await traced(() => sql.begin(add)).then(done, failed);
-    held.delete(run);
-    await work();
+    await traced(() => this.#sql.begin(add)).then(done, failed);
+    this.#held.delete(run);
+    await this.#work();
   }
-
-  return async (emission) => {
-    if (characters + emission.chunks.length > MAX_WAITING) throw new Refusal("UNAVAILABLE");
-    return new Promise((done, failed) => {
-      const here = context.active();
-      characters += emission.chunks.length;
-      waiting.push({ emission, traced: (run) => context.with(here, run), done, failed });
-      void work();
-    });
-  };
 }
 
 type Answer = Omit<Emitted, "problem"> & { problem: Emitted["problem"] | "BUSY" };
