@@ -7,8 +7,11 @@ import { launch } from "./launch.ts";
 
 export type House = Awaited<ReturnType<typeof openHouse>>;
 
+/** No caller has a budget: what is measured is the server, and not its limits. */
+const UNLIMITED = { CALL_RATE: "0", MAX_STREAMS: "1000000", MAX_WAITS: "1000000" };
+
 /** A server of its own in a process of its own, with a space in it, and the key of an agent that may serve its tasks. */
-export async function openHouse() {
+export async function openHouse(settings: Record<string, string> = UNLIMITED) {
   const folder = await mkdtemp(join(tmpdir(), "gatehouse-bench-"));
   await chmod(folder, 0o755); // run as root, the embedded Postgres is another user
   const data = join(folder, "data");
@@ -19,12 +22,14 @@ export async function openHouse() {
     LOG_LEVEL: "silent",
     RATE_LIMIT: "0",
     LEASE_SECONDS: "300",
+    ...settings,
   });
   const { servers } = JSON.parse(await readFile(join(folder, "gatehouse", "credentials.json"), "utf8"));
   const owner = createUserClient({ server: url, credential: servers[url].token });
   const agent = await owner.agent.create({ name: "bench" });
   const { key } = await owner.apiKey.create({ name: "bench", agent: agent.id });
   const { slug } = await owner.space.create({ name: "bench" });
+  const session = servers[url].token as string;
   const inside = createSpaceClient({ server: url, credential: servers[url].token, space: slug });
   await inside.principal.add({ principal: agent.id });
   await inside.access.grant({ principal: agent.id, permission: "admin:tasks" });
@@ -34,6 +39,8 @@ export async function openHouse() {
     data,
     pid: child.pid as number,
     target,
+    /** The owner's, signed in. */
+    session,
     headers: { authorization: `Bearer ${key}`, "x-me-space": slug },
     async close(): Promise<void> {
       child.kill();

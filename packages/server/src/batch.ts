@@ -21,6 +21,10 @@ export function contractOf(api: Api, { value }: Message): Method | undefined {
 /** What a call costs of its caller's budget: one of no method costs as much as the cheapest. */
 export const costOf = (contract: Method | undefined): number => contract?.cost ?? COSTS[contract?.effect ?? "read"];
 
+/** Whether all calls of a batch take authority back. */
+export const areUrgent = (api: Api, messages: readonly Message[]): boolean =>
+  messages.every((message) => contractOf(api, message)?.takesBack);
+
 /** Bounds a batch by what its calls cost, besides their number. @throws Refusal INVALID_REQUEST */
 export function mustAfford(api: Api, messages: readonly Message[]): void {
   const cost = messages.reduce((sum, message) => sum + costOf(contractOf(api, message)), 0);

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { Actor } from "./actor.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -47,6 +48,9 @@ const MAX_QUEUE = 256;
 const MAX_WAIT_MS = 5000;
 /** Bytes of a request that cost nothing to read; all more cost a call for as many. */
 const SMALL_BYTES = 16_384;
+/** How late a refusal is told, and of how many at once. */
+const DELAY_MS = 1000;
+const MAX_DELAYED = 10_000;
 /** How often shares that nobody uses are forgotten. */
 const FORGET_MS = 10_000;
 
@@ -171,6 +175,7 @@ export class Budgets {
   readonly #shares = new Map<string, Share>();
   readonly #held = { waits: new Map<string, number>(), streams: new Map<string, number>() };
   #turn = Promise.resolve();
+  #delayed = 0;
   readonly #forgetting: ReturnType<typeof setInterval>;
 
   constructor(limits: Limits) {
@@ -193,7 +198,7 @@ export class Budgets {
    */
   async take(actor: Actor, cost: number, takesBack = false): Promise<Place> {
     const shares = takesBack ? [this.#takingBack(actor)] : this.#sharesOf(actor);
-    let { taken, waited } = await takeAll(shares, takesBack ? 1 : cost);
+    let { taken, waited } = await this.#patiently(() => takeAll(shares, takesBack ? 1 : cost));
     const give = () => {
       for (const share of taken.splice(0)) share.give();
     };
@@ -213,9 +218,25 @@ export class Budgets {
     };
   }
 
-  /** Reads a request. A large one counts against its caller's budget, and lets everything go first that is ready. @throws Refusal RATE_LIMITED */
+  /** Counts what is no call against a caller's budget. @throws Refusal RATE_LIMITED */
+  async pay(actor: Actor, cost: number, takesBack = false): Promise<void> {
+    (await this.take(actor, cost, takesBack)).give();
+  }
+
+  /**
+   * Reads a request. A large one counts against its caller's budget, and lets everything go first that is ready; so does one
+   * that can't be read.
+   * @throws Refusal RATE_LIMITED, and what `read` throws
+   */
   async reading<T>(actor: Actor, body: Uint8Array, read: (body: Uint8Array) => T): Promise<T> {
-    if (body.length <= SMALL_BYTES) return read(body);
+    if (body.length <= SMALL_BYTES) {
+      try {
+        return read(body);
+      } catch (unreadable) {
+        await this.pay(actor, 1);
+        throw unreadable;
+      }
+    }
     const place = await this.take(actor, Math.floor(body.length / SMALL_BYTES));
     try {
       // Two of them never follow each other: each has a turn of the event loop of its own.
@@ -245,6 +266,20 @@ export class Budgets {
         else counts.set(name, left);
       }
     };
+  }
+
+  /** A refusal is told a second late: whoever asks again at once gains nothing by it. */
+  async #patiently<T>(run: () => Promise<T>): Promise<T> {
+    try {
+      return await run();
+    } catch (refusal) {
+      if (this.#delayed < MAX_DELAYED) {
+        this.#delayed++;
+        await delay(DELAY_MS);
+        this.#delayed--;
+      }
+      throw refusal;
+    }
   }
 
   #sharesOf(actor: Actor): Share[] {

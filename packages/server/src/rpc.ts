@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import type { Actor } from "./actor.ts";
 import { type AuditNote, recordChange } from "./audit.ts";
 import type { Authenticate, Credentials } from "./authenticate.ts";
-import { answerBatch, contractOf, costOf, mustAfford } from "./batch.ts";
+import { answerBatch, areUrgent, contractOf, costOf, mustAfford } from "./batch.ts";
 import type { Budgets, Place } from "./budgets.ts";
 import { mustHold, retried } from "./change.ts";
 import type { Database, Sql } from "./db.ts";
@@ -95,6 +95,7 @@ export async function answer(door: Door, { presented, space, body, requestId, go
     actor = await enter(door, request); //                                 2  who is it, and where do they stand?
     const { batch, messages } = await door.budgets.reading(actor, body, readMessages); // 3  what do they ask?
     if (!batch) return replyOf(await answerCall(door, messages[0] as Message, request, { actor }));
+    await door.budgets.pay(actor, messages.length, areUrgent(door.api, messages));
     mustAfford(door.api, messages);
     const texts = await answerBatch(messages, async (message, over) => (await answerCall(door, message, request, { over })).text);
     return texts.length === 0 ? { status: 204 } : { status: 200, body: `[${texts.join(",")}]` };
@@ -172,7 +173,7 @@ async function answerCall(
   door: Door,
   message: Message,
   request: Answering,
-  { actor, over }: { actor?: Actor; over?: Refusal | undefined },
+  { actor, over }: { actor?: Actor; over?: Refusal | undefined } = {},
 ): Promise<Answered> {
   const { requestId } = request;
   const rpcId = idOf(message);
@@ -183,7 +184,8 @@ async function answerCall(
       if (over) throw over;
       record.actor ??= await enter(door, request);
       const contract = contractOf(door.api, message);
-      place = await door.budgets.take(record.actor, costOf(contract), contract?.takesBack);
+      // A call of a batch has paid what the cheapest costs.
+      place = await door.budgets.take(record.actor, costOf(contract) - (actor ? 0 : 1), contract?.takesBack);
       if (place.waited) record.actor = await enter(door, request);
       return { result: await call(door, record.actor, message, record, { ...request, place }) };
     } catch (thrown) {
