@@ -34,8 +34,11 @@ export const columnsOf = ({ actor, method, requestId }: Audited) => ({
   trace_id: currentTraceId() ?? null,
 });
 
-/** Adds a change to the record: in its own transaction, so that the two happen or do not happen together. */
-export async function recordChange(sql: Sql, audited: Audited, { target, spaceId }: AuditNote): Promise<void> {
+/**
+ * Adds a change to the record: in its own transaction, so that the two happen or do not happen together.
+ * @returns the tags of all that has ended by it
+ */
+export async function recordChange(sql: Sql, audited: Audited, { target, spaceId }: AuditNote): Promise<string> {
   const row = {
     ...columnsOf(audited),
     id: uuidv7(),
@@ -43,5 +46,8 @@ export async function recordChange(sql: Sql, audited: Audited, { target, spaceId
     target: target ?? null,
     outcome: "OK",
   };
-  await sql`insert into audit ${sql(row)}`;
+  const [told] = await sql<
+    { tags: string | null }[]
+  >`insert into audit ${sql(row)} returning current_setting('gatehouse.told', true) as tags`;
+  return told?.tags ?? "";
 }

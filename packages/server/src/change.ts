@@ -34,7 +34,7 @@ export async function mustHold(sql: Sql, { principal, act, credential: { source 
 const ATTEMPTS = 4;
 
 /** Nothing is left of a transaction that the database ended for a deadlock: it can be done once more. */
-export async function retried(run: () => Promise<unknown>): Promise<unknown> {
+export async function retried<T>(run: () => Promise<T>): Promise<T> {
   for (let tried = 1; ; tried++) {
     try {
       return await run();

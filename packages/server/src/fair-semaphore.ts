@@ -3,6 +3,9 @@ export class QueueFullError extends Error {
   override readonly name = "QueueFullError";
 }
 
+/** The party of what no caller asks for. */
+const SERVER = "server";
+
 /** Called with a permit; `release` is called once, when the work is done. */
 type Granted = (release: () => void) => void;
 
@@ -29,9 +32,9 @@ export class FairSemaphore {
     this.#mostWaiting = mostWaiting;
   }
 
-  /** Whether a request of this party would be one too many. */
+  /** Whether a request of this party would be one too many. What the server asks for itself is never refused. */
   isFull(party: string): boolean {
-    return (this.#waiting.get(party)?.size ?? 0) >= this.#mostWaiting;
+    return party !== SERVER && (this.#waiting.get(party)?.size ?? 0) >= this.#mostWaiting;
   }
 
   /** Requests a permit, which may be granted before this returns. @returns how to cancel a request that waits */

@@ -22,6 +22,8 @@ export interface Feed {
   fresh(): boolean;
   /** To be called after each commit of this server: nothing is fresh until the feed has caught up with it. */
   doubt(): void;
+  /** Instead of `doubt`, after a commit of which it is known what it has ended. @param tags as `tell` in migrations/ keeps them */
+  tell(tags: string): void;
   watch(ended: Ended): void;
   close(): Promise<void>;
 }
@@ -57,6 +59,10 @@ export function openFeed(address: string, log: Logger): Feed {
     });
   const tell: Ended = (tag) => {
     for (const ended of watchers) ended(tag);
+  };
+  const doubt = () => {
+    doubts++;
+    if (heard) wake();
   };
 
   /** Listens for as long as the line holds. @throws what it was lost by */
@@ -134,9 +140,10 @@ export function openFeed(address: string, log: Logger): Feed {
   return {
     fresh: () =>
       heard !== undefined && heard.doubts === doubts && performance.now() - heard.steady < FRESH_MS && Date.now() - heard.wall < FRESH_MS,
-    doubt() {
-      doubts++;
-      if (heard) wake();
+    doubt,
+    tell(tags) {
+      if (tags === "*") doubt();
+      else for (const tag of tags.split(" ")) if (tag) tell(tag);
     },
     watch(ended) {
       watchers.push(ended);

@@ -227,9 +227,11 @@ async function call(door: Door, actor: Actor, message: Message, record: CallReco
     if (at.actor !== actor) await admit(rule, method, at);
     await meet(rule as Rule<never>, input, at); //                         6  needs: what the params name
     const result = await (door.handlers[method] as Handler)(input, at); // 7  handler
-    if (contract.effect === "write" && !at.audit.unchanged)
-      await recordChange(sql, { actor: at.actor, method, requestId: record.requestId }, at.audit);
-    return result;
+    const changed = contract.effect === "write" && !at.audit.unchanged;
+    return {
+      result,
+      ended: changed ? await recordChange(sql, { actor: at.actor, method, requestId: record.requestId }, at.audit) : "",
+    };
   });
 } //                                                                       8  result, error, span, log line: answerCall
 
@@ -267,12 +269,25 @@ function lookUp(door: Door, method: Call["method"]): Method {
 
 /**
  * What writes runs in a transaction, so that it is authorized and done on the same rows, or not done at all. Before its
- * answer leaves, nothing is trusted here that it may have ended: however the transaction ended, which may be unknown.
+ * answer leaves, all is forgotten here that it has ended; where it is not known how the transaction ended, nothing is trusted.
  * What appends to a log ends nothing, and is fenced by the log itself: each of its statements is whole.
  */
-async function within({ feed }: Door, sql: Database, contract: Method, run: (sql: Sql) => Promise<unknown>): Promise<unknown> {
-  if (contract.effect !== "write") return run(sql);
-  return retried(() => sql.begin(run)).finally(() => feed.doubt());
+async function within({ feed }: Door, sql: Database, contract: Method, run: (sql: Sql) => Promise<Done>): Promise<unknown> {
+  if (contract.effect !== "write") return (await run(sql)).result;
+  try {
+    const { result, ended } = await retried(() => sql.begin(run));
+    feed.tell(ended);
+    return result;
+  } catch (thrown) {
+    if (!(thrown instanceof Refusal)) feed.doubt(); // a refusal has rolled it back
+    throw thrown;
+  }
+}
+
+/** What a handler answers, and the tags of what has ended by it. */
+interface Done {
+  result: unknown;
+  ended: string;
 }
 
 const meet = async (rule: Rule<never>, input: unknown, at: Judging): Promise<void> => rule[1]?.check(input as never, at);
