@@ -74,9 +74,16 @@ export async function makeHome(extra: Record<string, string> = {}): Promise<Home
 /**
  * Starts a program; it is killed when the tests of the file are over, at the latest.
  * @param stdin what it reads; null leaves its stdin open
+ * @param cwd its current folder; left out, that of the tests
  */
-export function start(command: string, args: readonly string[], env: Record<string, string>, stdin: string | null = ""): Running {
-  const child = spawn(command, args, { env, stdio: ["pipe", "pipe", "pipe"] });
+export function start(
+  command: string,
+  args: readonly string[],
+  env: Record<string, string>,
+  stdin: string | null = "",
+  cwd?: string,
+): Running {
+  const child = spawn(command, args, { env, stdio: ["pipe", "pipe", "pipe"], cwd });
   children.add(child);
   const output = { stdout: "", stderr: "" };
   for (const name of ["stdout", "stderr"] as const) child[name].setEncoding("utf8").on("data", (text: string) => (output[name] += text));

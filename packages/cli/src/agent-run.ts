@@ -7,6 +7,7 @@ import type { Leave } from "@gatehouse/agent";
 import { CliError } from "./exit.ts";
 import type { Me } from "./me.ts";
 import { note } from "./output.ts";
+import { folderlessArgs } from "./runtime.ts";
 
 /** An editor may save one file in several steps, and several files at once. */
 const SETTLE_MS = 100;
@@ -52,7 +53,10 @@ export async function runAgents(me: Me, given: string, { watching }: { watching:
   try {
     while (!asked) {
       changed = false;
-      worker = spawn(process.execPath, [join(import.meta.dirname, "agent-worker.ts"), file], {
+      // The file keeps its own tsconfig.json, so the worker can't be started with `runtimeArgs`. It starts in our folder, where
+      // no tsconfig.json of the current folder replaces it, and changes back before it loads the file.
+      worker = spawn(process.execPath, [...folderlessArgs, join(import.meta.dirname, "agent-worker.ts"), file, process.cwd()], {
+        cwd: import.meta.dirname,
         env,
         stdio: ["ignore", "inherit", "inherit", "ipc"],
       });

@@ -7,7 +7,8 @@ import { note } from "./output.ts";
 import { startTracing } from "./tracing.ts";
 
 // The process in which `me agent run` serves the agents of one file, until it is told to leave, or left alone.
-const file = process.argv[2] as string;
+const [file, folder] = process.argv.slice(2) as [string, string];
+process.chdir(folder);
 // Ctrl-C goes to all of a terminal's processes: ours is told by the one that started it.
 for (const name of ["SIGINT", "SIGHUP"] as const) process.on(name, () => {});
 let stopTracing = async () => {};

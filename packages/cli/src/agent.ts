@@ -5,6 +5,7 @@ import { runAgents } from "./agent-run.ts";
 import { confirmed } from "./ask.ts";
 import { addCommand, addNoun } from "./command.ts";
 import { CliError } from "./exit.ts";
+import { createMe, type Me } from "./me.ts";
 import { facts, moment, table } from "./output.ts";
 import { showSpaces } from "./space.ts";
 
@@ -98,10 +99,25 @@ export function addAgent(program: Command): void {
   addCommand(agent, {
     usage: "run <file>",
     summary: "Serve the agents that a file exports, and start them again when it changes. Ctrl-C stops it.",
-    examples: ["agent run ./agents.ts", "agent run ./agents.ts --no-watch"],
-    options: (command) => command.option("--no-watch", "end when the agents end, and never start them again"),
+    examples: ["agent run ./agents.ts", "agent run ./agents.ts --env-file .env", "agent run ./agents.ts --no-watch"],
+    options: (command) =>
+      command
+        .option("--env-file <file>", "variables, as if the shell had set them; what the shell sets itself stays (default: no file is read)")
+        .option("--no-watch", "end when the agents end, and never start them again"),
     traced: false,
-    run: (me, { watch }: { watch: boolean }, file) => runAgents(me, file as string, { watching: watch }),
+    run(me, { watch, envFile, server }: { watch: boolean; envFile?: string; server?: string }, file) {
+      return runAgents(envFile === undefined ? me : withVariables(envFile, server), file as string, { watching: watch });
+    },
     show: () => "",
   });
+}
+
+/** Sets the variables of a file, and reads the settings anew. @throws CliError where the file can't be read */
+function withVariables(file: string, server: string | undefined): Me {
+  try {
+    process.loadEnvFile(file);
+  } catch (error) {
+    throw new CliError("usage", `--env-file ${file} can't be read (${(error as NodeJS.ErrnoException).code}).`);
+  }
+  return createMe(server === undefined ? {} : { server });
 }

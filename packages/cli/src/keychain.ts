@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { type Asked, keychainExits } from "./keychain-process.ts";
+import { runtimeArgs } from "./runtime.ts";
 
 /** How long a keychain may take. Where a person is there, it may have to ask them to unlock it. */
 const PATIENCE_MS = { alone: 3000, person: 30_000 };
@@ -22,7 +23,7 @@ export interface Keychain {
 export function openKeychain({ interactive }: { interactive: boolean }): Keychain {
   const timeout = interactive ? PATIENCE_MS.person : PATIENCE_MS.alone;
   const ask = async (asked: Asked, name: string, secret = "") => {
-    const child = spawn(process.execPath, [fileURLToPath(import.meta.resolve("./keychain-process.ts")), asked, name], {
+    const child = spawn(process.execPath, [...runtimeArgs, fileURLToPath(import.meta.resolve("./keychain-process.ts")), asked, name], {
       stdio: ["pipe", "pipe", "ignore"],
       timeout,
       killSignal: "SIGKILL",

@@ -1,4 +1,4 @@
-#!/usr/bin/env bun
+#!/usr/bin/env -S bun --no-env-file --config=/dev/null --tsconfig-override=/dev/null
 import { Command } from "commander";
 import packageJson from "../package.json" with { type: "json" };
 import { describe, exitCodes, whenUnread } from "./exit.ts";

@@ -3,6 +3,7 @@ import { dirname, resolve } from "node:path";
 import { CliError } from "../exit.ts";
 import type { Me } from "../me.ts";
 import { replaceFile } from "../replace.ts";
+import { runtimeArgs } from "../runtime.ts";
 import { type McpClient, mcpClients } from "./clients.ts";
 import { editJson, editToml, type Launch } from "./edit.ts";
 
@@ -28,10 +29,10 @@ export interface Installed {
 
 const NAME = "gatehouse";
 
-/** Where `me` itself is: what a client starts needs no PATH. */
+/** How a client starts `me`: without PATH, and without settings of the folder that the client has open. */
 export const launchOf = (args: readonly string[]): Launch => ({
   command: process.execPath,
-  args: [resolve(process.argv[1] as string), "mcp", ...args],
+  args: [...runtimeArgs, resolve(process.argv[1] as string), "mcp", ...args],
 });
 
 /**
