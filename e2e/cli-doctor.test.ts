@@ -34,7 +34,9 @@ test("all is well", async () => {
 test("the server is down", async () => {
   const { code, ok, says } = await examine({ ME_SERVER: "http://127.0.0.1:1" });
   expect({ code, ok }).toEqual({ code: 7, ok: false });
-  expect(says.server).toBe("http://127.0.0.1:1 does not answer. Start one: me up");
+  expect(says.server).toBe(
+    "http://127.0.0.1:1 does not answer: nothing accepts connections there. Start the server, or check host and port.",
+  );
 });
 
 test("the key is bad, and it is said which one that is", async () => {

@@ -1,4 +1,4 @@
-import { GatehouseError } from "@gatehouse/client";
+import { connect, GatehouseError, strange } from "@gatehouse/client";
 import type { Command } from "commander";
 import colors from "picocolors";
 import packageJson from "../package.json" with { type: "json" };
@@ -16,6 +16,8 @@ export interface Finding {
 /** Most seconds that two clocks may differ before expiry times go wrong. */
 const MAX_SKEW_SECONDS = 30;
 const TIMEOUT_MS = 5000;
+/** How a Gatehouse answers whose database is down. */
+const NOT_READY = 503;
 
 export function addDoctor(program: Command): void {
   addCommand(program, {
@@ -42,10 +44,13 @@ export async function checkServer(me: Me): Promise<Finding[]> {
     says: `me ${packageJson.version}, ${process.versions.bun ? `Bun ${process.versions.bun}` : `Node ${process.versions.node}`}`,
   };
   const asked = Date.now();
-  const answer = await fetch(new URL("/readyz", server), { signal: AbortSignal.timeout(TIMEOUT_MS) }).catch(() => undefined);
-  if (!answer) {
-    process.exitCode = exitCodes.unreachable;
-    return [{ check: "server", ok: false, says: `${server} does not answer. Start one: me up` }, runtime];
+  const answer = await connect({ server }, `${server}/readyz`, { signal: AbortSignal.timeout(TIMEOUT_MS) })
+    .then((got) => (got.ok || got.status === NOT_READY ? got : strange({ server }, got)))
+    .catch((error: Error) => error);
+  if (answer instanceof Error) {
+    const { ending, message } = describe(answer);
+    process.exitCode = exitCodes[ending];
+    return [{ check: "server", ok: false, says: message }, runtime];
   }
   if (!answer.ok) process.exitCode = exitCodes.unreachable;
   // The Date header counts whole seconds.

@@ -54,6 +54,7 @@ const endings: Partial<Record<string, Ending>> = {
   SESSION_CLOSED: "conflict",
   SESSION_EXPIRED: "conflict",
   UNREACHABLE: "unreachable",
+  UNSENDABLE: "usage",
   UNAVAILABLE: "unreachable",
 } satisfies Partial<Record<GatehouseError["code"], Ending>>;
 

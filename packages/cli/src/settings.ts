@@ -1,15 +1,21 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { serverAddress } from "@gatehouse/client";
 import { z } from "zod";
 import { CliError } from "./exit.ts";
 
-const serverAddress = z
-  .url({ protocol: /^https?$/, error: "must be the address of a server, e.g. http://127.0.0.1:7070" })
-  .transform((text) => new URL(text).origin);
+const Address = z.string().transform((text, context) => {
+  try {
+    return serverAddress(text);
+  } catch (error) {
+    context.addIssue(`is wrong. ${(error as Error).message}`);
+    return z.NEVER;
+  }
+});
 
 /** Every variable the command line reads. */
 const Environment = z.object({
-  ME_SERVER: serverAddress.optional(),
+  ME_SERVER: Address.optional(),
   ME_API_KEY: z.string().optional(),
   ME_SPACE: z.string().optional(),
   ME_KEYCHAIN: z.enum(["on", "off"], "must be on or off").default("on"),
@@ -26,7 +32,7 @@ const Environment = z.object({
 
 /** The settings of one run of `me`. */
 export interface Settings {
-  /** Origin; from --server or ME_SERVER. */
+  /** As `serverAddress` has it; from --server or ME_SERVER. */
   server: string | undefined;
   apiKey: string | undefined;
   space: string | undefined;
@@ -55,7 +61,7 @@ export function readSettings(options: { server?: string | undefined }, env: Reco
   const read = Environment.safeParse(Object.fromEntries(Object.entries(env).filter(([, value]) => value)));
   if (!read.success)
     throw new CliError("usage", read.error.issues.map(({ path, message }) => `${path[0]?.toString()} ${message}`).join("\n"));
-  const flag = options.server === undefined ? undefined : serverAddress.safeParse(options.server);
+  const flag = options.server === undefined ? undefined : Address.safeParse(options.server);
   if (flag && !flag.success) throw new CliError("usage", `--server ${flag.error.issues[0]?.message}`);
   const { data } = read;
   return {

@@ -1,7 +1,7 @@
 import type { ErrorCode, ErrorData } from "@gatehouse/protocol";
 
 /** What went wrong before the server could answer in its own words. */
-export type TransportCode = "UNREACHABLE" | "BAD_ANSWER";
+export type TransportCode = "UNREACHABLE" | "BAD_ANSWER" | "UNSENDABLE";
 
 /** Every way a call can fail, as one class. `code` is stable; the message is for people. */
 export class GatehouseError extends Error {

@@ -1,7 +1,8 @@
 import type { SessionEvent, StreamEnd } from "@gatehouse/protocol";
 import { createParser, type EventSourceMessage } from "eventsource-parser";
 import { GatehouseError } from "./error.ts";
-import { refusalOf, request, strange, type Target, unreachable } from "./transport.ts";
+import { refusalOf, request, strange, type Target } from "./transport.ts";
+import { unreachable } from "./unreachable.ts";
 
 /** From where a session's log is followed, and how long. */
 export interface Following {

@@ -1,10 +1,13 @@
 import type { ErrorCode, RpcRequest, RpcResponse } from "@gatehouse/protocol";
 import { context, propagation } from "@opentelemetry/api";
+import { serverAddress } from "./address.ts";
+import { connect } from "./connect.ts";
 import { GatehouseError } from "./error.ts";
+import { unreachable } from "./unreachable.ts";
 
 /** Where calls go, and as whom. */
 export interface Target {
-  /** The server's address, e.g. `http://127.0.0.1:7070`. */
+  /** The server's address, e.g. `http://127.0.0.1:7070`; with the path that it is served beneath, if there is one. */
   server: string;
   /**
    * A key or token, sent as a Bearer token; or what gives one. Left out, the browser's cookie speaks.
@@ -23,12 +26,12 @@ const TIMEOUT_MS = 30_000;
 
 /**
  * Posts JSON to the server.
- * @throws GatehouseError UNREACHABLE
+ * @throws GatehouseError as `connect` does
  */
 export const reach = (target: Target, path: string, body: unknown): Promise<Response> =>
   send(target, path, "application/json", JSON.stringify(body));
 
-/** Posts a form, as OAuth endpoints take it. @throws GatehouseError UNREACHABLE */
+/** Posts a form, as OAuth endpoints take it. @throws GatehouseError as `connect` does */
 export const reachForm = (target: Target, path: string, form: Record<string, string>): Promise<Response> =>
   send(target, path, "application/x-www-form-urlencoded", new URLSearchParams(form).toString());
 
@@ -43,7 +46,7 @@ const send = (target: Target, path: string, type: string, body: string): Promise
 /**
  * Sends a request: once more, with another credential, where the first was refused, as nothing has happened by then.
  * @param init what to send, asked for each time
- * @throws GatehouseError UNREACHABLE
+ * @throws GatehouseError as `connect` does
  */
 export async function request(target: Target, path: string, init: () => RequestInit): Promise<Response> {
   const { credential } = target;
@@ -62,16 +65,11 @@ async function sendAs(target: Target, path: string, init: RequestInit, credentia
   if (credential !== undefined) headers.authorization = `Bearer ${credential}`;
   if (target.space !== undefined) headers["x-me-space"] = target.space;
   propagation.inject(context.active(), headers);
-  try {
-    return await (target.fetch ?? fetch)(new URL(path, target.server), {
-      ...init,
-      headers,
-      credentials: credential === undefined ? "include" : "omit",
-      redirect: "error", // a credential goes to the server that was named, and nowhere else
-    });
-  } catch (cause) {
-    throw unreachable(target, cause);
-  }
+  return connect(target, serverAddress(target.server) + path, {
+    ...init,
+    headers,
+    credentials: credential === undefined ? "include" : "omit",
+  });
 }
 
 /** What an answer of plain HTTP refuses with: problem details (RFC 9457). */
@@ -84,13 +82,20 @@ export async function refusalOf(target: Target, answer: Response): Promise<Gateh
  * What is said of an answer that no Gatehouse gives. Something between us and the server that is in trouble, such as a
  * proxy, says so in words of its own: then nobody knows whether the server was reached, as where nothing answers.
  */
-export const strange = ({ server }: Target, { status }: Response) =>
-  status >= 500
-    ? new GatehouseError(
-        "UNREACHABLE",
-        `${server} answered with status ${status}, and not as a Gatehouse does. Is the server running behind it?`,
-      )
-    : new GatehouseError("BAD_ANSWER", `${server} answered with status ${status}, but not as a Gatehouse does. Check the address.`);
+export function strange({ server }: Pick<Target, "server">, { status }: Response): GatehouseError {
+  if (status >= 500)
+    return new GatehouseError(
+      "UNREACHABLE",
+      `${server} answered with status ${status}, and not as a Gatehouse does. Is the server running behind it?`,
+    );
+  const next = nextAt[status]?.(server) ?? "Check the address.";
+  return new GatehouseError("BAD_ANSWER", `${server} answered with status ${status}, but not as a Gatehouse does. ${next}`);
+}
+
+const nextAt: { readonly [status: number]: (server: string) => string } = {
+  400: (server) => `Check the address${server.startsWith("http:") ? ", which may have to begin with https://" : ""}.`,
+  407: () => "The proxy wants a user name and a password: put them into HTTPS_PROXY and HTTP_PROXY, or the host into NO_PROXY.",
+};
 
 /**
  * Posts one call, or one batch, and returns the answers in no promised order.
@@ -108,9 +113,6 @@ export async function post(target: Target, path: string, body: RpcRequest | RpcR
   if (answer.status !== 200 && first && "error" in first) throw toError(first.error);
   return answers;
 }
-
-export const unreachable = ({ server }: Target, cause: unknown) =>
-  new GatehouseError("UNREACHABLE", `${server} does not answer. Is the server running there?`, {}, { cause });
 
 /** The answers that a body holds; undefined when it is not what a Gatehouse sends. */
 function readAnswers(text: string): RpcResponse[] | undefined {

@@ -1,4 +1,4 @@
-import { GatehouseError } from "@gatehouse/client";
+import { connect, GatehouseError, serverAddress } from "@gatehouse/client";
 import * as oauth from "oauth4webapi";
 import { CliError } from "../exit.ts";
 import type { Login } from "../store.ts";
@@ -17,12 +17,13 @@ export type Authority = oauth.AuthorizationServer;
  * What a server publishes of how to sign in to it (RFC 8414).
  * @throws GatehouseError, as everything here; CliError when the server goes by another address
  */
-export const findAuthority = (server: string): Promise<Authority> =>
-  asked(server, async () => {
+export async function findAuthority(server: string): Promise<Authority> {
+  return asked(server, async () => {
     const address = new URL(server);
     const answer = await oauth.discoveryRequest(address, { algorithm: "oauth2", ...options(server) });
     return oauth.processDiscoveryResponse(address, answer);
   });
+}
 
 /** A sign-in in the browser, under way: authorization code with PKCE (OAuth 2.1, RFC 7636). */
 export interface Started {
@@ -100,6 +101,7 @@ export const oauthError = (error: unknown): string | undefined => {
 /** Plain HTTP is for who named it. */
 const options = (server: string) => ({
   [oauth.allowInsecureRequests]: server.startsWith("http:"),
+  [oauth.customFetch]: (address: string, init: object) => connect({ server }, address, init),
   signal: () => AbortSignal.timeout(TIMEOUT_MS),
 });
 
@@ -118,6 +120,7 @@ async function asked<T>(server: string, run: () => Promise<T>): Promise<T> {
   try {
     return await run();
   } catch (cause) {
+    if (cause instanceof GatehouseError) throw cause;
     if (cause instanceof oauth.ResponseBodyError) {
       const said = cause.cause as { code?: GatehouseError["code"]; requestId?: string };
       throw new GatehouseError(
@@ -129,15 +132,12 @@ async function asked<T>(server: string, run: () => Promise<T>): Promise<T> {
     }
     if (cause instanceof oauth.AuthorizationResponseError)
       throw new GatehouseError("FORBIDDEN", cause.error_description ?? `The sign-in was refused (${cause.error}).`, {}, { cause });
-    // What the library makes of an answer has a code of its own; without one, there was no answer.
-    if (!String((cause as { code?: string }).code).startsWith("OAUTH_"))
-      throw new GatehouseError("UNREACHABLE", `${server} does not answer. Is the server running there?`, {}, { cause });
     const { cause: about } = cause as { cause?: { status?: number; attribute?: string; body?: { issuer?: string } } };
-    if (about?.attribute === "issuer" && about.body)
-      throw new CliError(
-        "usage",
-        `${server} goes by the address ${about.body.issuer}. Use that one: me login --server ${about.body.issuer}`,
-      );
+    if (about?.attribute === "issuer") {
+      const issuer = addressIn(about.body?.issuer);
+      if (issuer !== undefined)
+        throw new CliError("usage", `${server} goes by the address ${issuer}. Use that one: me login --server ${issuer}`);
+    }
     if (about?.status === 429)
       throw new GatehouseError("RATE_LIMITED", "Too many requests from this address. Wait a minute.", {}, { cause });
     if (Number(about?.status) >= 500)
@@ -148,5 +148,13 @@ async function asked<T>(server: string, run: () => Promise<T>): Promise<T> {
       {},
       { cause },
     );
+  }
+}
+
+function addressIn(said: string | undefined): string | undefined {
+  try {
+    return serverAddress(String(said));
+  } catch {
+    return undefined; // such as javascript:, or with a line of its own behind it: not to be shown
   }
 }

@@ -1,0 +1,43 @@
+import { isLoopback } from "./address.ts";
+import { GatehouseError } from "./error.ts";
+import { unreachable } from "./unreachable.ts";
+
+/** What a field of a header may hold (RFC 9110, section 5.5), without what is obsolete: other bytes arrive changed, if they do. */
+const FIELD = /^[\t\x20-\x7e]*$/;
+
+/** The variables that a header's value comes from, as far as there are any. */
+const SOURCES: { readonly [header: string]: string } = {
+  authorization: "The key or token (ME_API_KEY)",
+  "x-me-space": "The space (ME_SPACE)",
+};
+
+/**
+ * Sends one request to a server, and to nobody else: no redirect is followed, and no proxy is asked for an address of this
+ * machine, as both would be given the credential.
+ * @throws GatehouseError UNREACHABLE with the cause, BAD_ANSWER for a redirect, UNSENDABLE for what no header can hold
+ */
+export async function connect(
+  { server, fetch: send = fetch }: { server: string; fetch?: typeof globalThis.fetch },
+  address: string,
+  init: RequestInit,
+): Promise<Response> {
+  for (const [name, value] of Object.entries(init.headers instanceof Headers ? Object.fromEntries(init.headers) : (init.headers ?? {})))
+    if (!FIELD.test(String(value).trim()))
+      throw new GatehouseError(
+        "UNSENDABLE",
+        `${SOURCES[name] ?? `The header ${name}`} holds what can't be sent: a line end, or a letter beyond ASCII. Set it anew.`,
+      );
+  let answer: Response;
+  try {
+    const direct = isLoopback(new URL(address)) ? { proxy: false } : {}; // Bun's; other runtimes leave it
+    answer = await send(address, { ...init, ...direct, redirect: "manual" });
+  } catch (cause) {
+    throw unreachable({ server }, cause);
+  }
+  // A browser shows no more of a redirect than that it is one.
+  if (answer.type !== "opaqueredirect" && (answer.status < 300 || answer.status > 399)) return answer;
+  await answer.body?.cancel();
+  const to = URL.parse(answer.headers.get("location") ?? "", address);
+  const next = to && /^https?:$/.test(to.protocol) && to.host ? `If that is the server, name it: ${to.origin}` : "Check the address.";
+  throw new GatehouseError("BAD_ANSWER", `${server} redirects to another address, which is not followed with a credential. ${next}`);
+}
