@@ -18,11 +18,28 @@ export type Authority = oauth.AuthorizationServer;
  * @throws GatehouseError, as everything here; CliError when the server goes by another address
  */
 export async function findAuthority(server: string): Promise<Authority> {
-  return asked(server, async () => {
+  const authority = await asked(server, async () => {
     const address = new URL(server);
     const answer = await oauth.discoveryRequest(address, { algorithm: "oauth2", ...options(server) });
     return oauth.processDiscoveryResponse(address, answer);
   });
+  for (const [name, address] of Object.entries(authority)) if (name.endsWith("_endpoint")) mustBeOwn(server, name, address);
+  return authority;
+}
+
+/**
+ * Refuses an address that is not of the server itself: what it publishes could otherwise have a login sent to somebody else, or
+ * a program started in place of the browser, as by `file:` or `search-ms:`.
+ */
+function mustBeOwn(server: string, name: string, address: unknown): void {
+  const own = new URL(server);
+  const named = typeof address === "string" ? URL.parse(address) : null;
+  // Not `origin`: that of `blob:http://host/…` is http://host.
+  if (named?.protocol === own.protocol && named.host === own.host) return;
+  throw new GatehouseError(
+    "BAD_ANSWER",
+    `${server} names a ${name} that is not one of its own addresses. Nothing was opened or sent. Check the address of the server.`,
+  );
 }
 
 /** A sign-in in the browser, under way: authorization code with PKCE (OAuth 2.1, RFC 7636). */
@@ -64,7 +81,10 @@ export async function startInBrowser(authority: Authority, redirectUri: string):
 export const startOnDevice = (authority: Authority): Promise<oauth.DeviceAuthorizationResponse> =>
   asked(authority.issuer, async () => {
     const answer = await oauth.deviceAuthorizationRequest(authority, ME, oauth.None(), { scope: SCOPE }, options(authority.issuer));
-    return oauth.processDeviceAuthorizationResponse(authority, ME, answer);
+    const made = await oauth.processDeviceAuthorizationResponse(authority, ME, answer);
+    mustBeOwn(authority.issuer, "verification_uri", made.verification_uri);
+    mustBeOwn(authority.issuer, "verification_uri_complete", made.verification_uri_complete ?? made.verification_uri);
+    return made;
   });
 
 /** Asks whether the code was entered. @throws GatehouseError whose `oauth` says what the server waits for */
