@@ -1,4 +1,5 @@
 import { createSpaceClient, createUserClient } from "@gatehouse/client";
+import { toJsonSchema } from "@gatehouse/protocol";
 import {
   type CallToolResult,
   type InputRequiredResult,
@@ -7,7 +8,7 @@ import {
   type ServerContext,
 } from "@modelcontextprotocol/server";
 import { context, propagation } from "@opentelemetry/api";
-import { z } from "zod";
+import type { z } from "zod";
 import packageJson from "../package.json" with { type: "json" };
 import { failure } from "./failure.ts";
 import type { House } from "./house.ts";
@@ -110,4 +111,4 @@ function listed(each: Tool): Listed {
 /** Made once, as schemas take their time. */
 const listings = new Map<Tool, Listed>();
 
-const schemaOf = (schema: z.ZodObject, io: "input" | "output") => z.toJSONSchema(schema, { io }) as Listed["inputSchema"];
+const schemaOf = (schema: z.ZodObject, io: "input" | "output") => toJsonSchema(schema, { io }) as Listed["inputSchema"];

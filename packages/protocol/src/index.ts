@@ -8,6 +8,7 @@ export * from "./errors.ts";
 export * from "./group.ts";
 export * from "./identity.ts";
 export * from "./invite.ts";
+export * from "./json-schema.ts";
 export * from "./method.ts";
 export * from "./permission.ts";
 export * from "./principal.ts";

@@ -1,5 +1,5 @@
-import { type Api, errors, type Method } from "@gatehouse/protocol";
-import { z } from "zod";
+import { type Api, errors, type Method, toJsonSchema } from "@gatehouse/protocol";
+import type { z } from "zod";
 import packageJson from "../package.json" with { type: "json" };
 import type { Actor } from "./actor.ts";
 import { JsonText } from "./json.ts";
@@ -46,16 +46,16 @@ const describeMethod = (name: string, contract: Method, rule: Rule<never>) => ({
   params: Object.entries(contract.params.shape).map(([param, schema]) => ({
     name: param,
     required: !schema.safeParse(undefined).success,
-    schema: toJsonSchema(schema, "input"),
+    schema: schemaOf(schema, "input"),
   })),
-  result: { name: "result", schema: toJsonSchema(contract.result, "output") },
+  result: { name: "result", schema: schemaOf(contract.result, "output") },
   errors: contract.errors.map((code) => ({ code: errors[code].number, message: errors[code].message, data: { code } })),
   "x-effect": contract.effect,
   "x-policy": describeRule(rule),
 });
 
 /** OpenRPC takes JSON Schema draft 7. */
-function toJsonSchema(schema: z.core.$ZodType, io: "input" | "output") {
-  const { $schema, ...rest } = z.toJSONSchema(schema, { target: "draft-7", io });
+function schemaOf(schema: z.core.$ZodType, io: "input" | "output") {
+  const { $schema, ...rest } = toJsonSchema(schema, { target: "draft-7", io });
   return rest;
 }
