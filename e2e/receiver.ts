@@ -11,6 +11,8 @@ export interface ReceivedSpan {
   name: string;
   kind: "internal" | "server" | "client" | "other";
   service: string;
+  /** Attributes of what sent it. */
+  resource: Record<string, unknown>;
   attributes: Record<string, unknown>;
   /** Whether its status is ERROR. */
   failed: boolean;
@@ -75,6 +77,7 @@ function readSpans({ resourceSpans }: Export): ReceivedSpan[] {
         name,
         kind: KINDS[kind] ?? "other",
         service: String(readAttributes(resource.attributes)["service.name"]),
+        resource: readAttributes(resource.attributes),
         attributes: readAttributes(attributes),
         failed: status?.code === STATUS_ERROR,
       })),

@@ -180,7 +180,11 @@ export const Settings = z.object({
       "Where to send traces (OTLP over HTTP). The other standard OTEL_* variables are honoured too; with none of them, nothing is traced.",
     ),
   OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: z.url().optional().describe("The same, for traces alone."),
-  OTEL_SERVICE_NAME: z.string().default("gatehouse").describe("The name under which traces appear."),
+  OTEL_SERVICE_NAME: z
+    .string()
+    .optional()
+    .describe("The name under which traces appear. Without it, service.name in OTEL_RESOURCE_ATTRIBUTES counts.")
+    .meta({ default: "gatehouse" }),
   OTEL_SDK_DISABLED: z.enum(["true", "false"]).optional().describe("true: no traces, whatever else is set."),
   XDG_DATA_HOME: z.string().optional().describe("Base of the data folder."),
 });
@@ -215,8 +219,10 @@ export interface Config {
   bodyTimeoutMs: number;
   leaseSeconds: number;
   logLevel: string;
-  /** The service name to trace under; absent when no OTLP endpoint is configured. */
-  tracedAs: string | undefined;
+  /** Whether an OTLP endpoint is configured. */
+  traced: boolean;
+  /** The service name to trace under, whatever OTEL_RESOURCE_ATTRIBUTES says. */
+  serviceName: string | undefined;
 }
 
 /** Every mistake in the settings, in one error. */
@@ -261,10 +267,10 @@ export function readConfig(env: Record<string, string | undefined> = process.env
     bodyTimeoutMs: settings.BODY_TIMEOUT_MS,
     leaseSeconds: settings.LEASE_SECONDS,
     logLevel: settings.LOG_LEVEL,
-    tracedAs:
-      settings.OTEL_SDK_DISABLED !== "true" && (settings.OTEL_EXPORTER_OTLP_ENDPOINT ?? settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)
-        ? settings.OTEL_SERVICE_NAME
-        : undefined,
+    traced:
+      settings.OTEL_SDK_DISABLED !== "true" &&
+      (settings.OTEL_EXPORTER_OTLP_ENDPOINT ?? settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) !== undefined,
+    serviceName: settings.OTEL_SERVICE_NAME,
   };
 }
 

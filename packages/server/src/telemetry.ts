@@ -13,10 +13,20 @@ const tracer = trace.getTracer("gatehouse");
 
 /** Starts the OpenTelemetry SDK, if a receiver is configured. @returns how to flush and stop it. */
 export async function startTelemetry(config: Config): Promise<() => Promise<void>> {
-  if (!config.tracedAs) return async () => {};
+  if (!config.traced) return async () => {};
   // The SDK is large: a server that is not traced does not load it.
-  const { NodeSDK } = await import("@opentelemetry/sdk-node");
-  const sdk = new NodeSDK({ serviceName: config.tracedAs, metricReaders: [], logRecordProcessors: [], instrumentations: [] });
+  const [{ NodeSDK }, { defaultResource, resourceFromAttributes }] = await Promise.all([
+    import("@opentelemetry/sdk-node"),
+    import("@opentelemetry/resources"),
+  ]);
+  const sdk = new NodeSDK({
+    // What OTEL_RESOURCE_ATTRIBUTES says is merged over this resource, and OTEL_SERVICE_NAME over both.
+    resource: defaultResource().merge(resourceFromAttributes({ "service.name": "gatehouse" })),
+    ...(config.serviceName !== undefined && { serviceName: config.serviceName }),
+    metricReaders: [],
+    logRecordProcessors: [],
+    instrumentations: [],
+  });
   sdk.start();
   // A receiver that is down must neither fail a server that stops, nor hold it up.
   return () => Promise.race([sdk.shutdown().catch(() => {}), delay(FLUSH_MS, undefined, { ref: false })]);
