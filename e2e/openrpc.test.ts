@@ -1,6 +1,6 @@
 import { createRequire } from "node:module";
 import { exchangeToken } from "@gatehouse/client";
-import { userApi } from "@gatehouse/protocol";
+import { type Api, spaceApi, userApi } from "@gatehouse/protocol";
 import { describeRule, userPolicy } from "@gatehouse/server";
 import { Ajv } from "ajv";
 import addFormats from "ajv-formats";
@@ -42,7 +42,7 @@ interface Described {
   name: string;
   params: { name: string; required: boolean; schema: object }[];
   result: { schema: object };
-  errors: { code: number; message: string }[];
+  errors: { code: number; message: string; data: { code: string | string[] } }[];
   "x-policy": unknown;
 }
 interface Document {
@@ -53,6 +53,7 @@ interface Document {
 let server: TestServer;
 const tokens = {} as Record<Caller, string>;
 const documents = {} as Record<Caller, Document>;
+let spaceDocument: Document;
 beforeAll(async () => {
   server = await startTestServer();
   const { session } = await server.user("Alice");
@@ -65,6 +66,7 @@ beforeAll(async () => {
   const { slug } = (await server.call(session, "space.create", { name: "Home" })).result;
   tokens["secret key"] = (await server.call(session, "secretKey.create", { name: "backend" }, slug)).result.key;
   tokens.token = (await server.call(session, "token.create", { space: slug, scope: ["admin"] })).result.token;
+  spaceDocument = (await server.call(session, "rpc.discover", {}, slug)).result;
   for (const caller of callers) documents[caller] = (await server.call(tokens[caller], "rpc.discover")).result;
 });
 afterAll(() => server.close());
@@ -92,12 +94,42 @@ describe.each(callers)("rpc.discover, asked with a %s", (caller) => {
   });
 });
 
-test("params stand in the order of their positions, those that are required first", () => {
-  for (const { name, params } of documents.session.methods) {
-    expect(params.map((param) => param.name)).toEqual(Object.keys(userApi[name as keyof typeof userApi].params.shape));
-    const required = params.map((param) => param.required);
-    expect([name, required]).toEqual([name, required.toSorted((a, b) => Number(b) - Number(a))]);
-  }
+describe.each(["user", "space"] as const)("the document of the %s RPC", (door) => {
+  const api: Api = { user: userApi, space: spaceApi }[door];
+  let methods: Described[];
+  beforeAll(() => {
+    methods = { user: documents.session, space: spaceDocument }[door].methods;
+    expect(methods.map(({ name }) => name)).toEqual(Object.keys(api));
+  });
+
+  test("is valid", () => {
+    const checked = validateOpenRPCDocument(door === "user" ? documents.session : spaceDocument);
+    if (checked !== true) throw checked;
+  });
+
+  test("has params in the order of their positions, those that are required first", () => {
+    for (const { name, params } of methods) {
+      expect(params.map((param) => param.name)).toEqual(Object.keys(api[name]?.params.shape ?? {}));
+      const required = params.map((param) => param.required);
+      expect([name, required]).toEqual([name, required.toSorted((a, b) => Number(b) - Number(a))]);
+    }
+  });
+
+  test("names each method, each param of a method, and each error code of a method once", () => {
+    const repeated = (values: readonly unknown[]) => values.filter((value, place) => values.indexOf(value) !== place);
+    expect(repeated(methods.map(({ name }) => name))).toEqual([]);
+    for (const { name, params, errors } of methods)
+      expect([name, repeated(params.map((param) => param.name)), repeated(errors.map(({ code }) => code))]).toEqual([name, [], []]);
+  });
+
+  test("names every error that a method declares", () => {
+    for (const { name, errors } of methods)
+      expect(errors.flatMap(({ data }) => data.code).sort()).toEqual([...(api[name]?.errors ?? [])].sort());
+  });
+
+  test("refers to nothing that it does not hold, from its own root and from that of each schema", () => {
+    expect(JSON.stringify(methods)).not.toContain('"$ref"');
+  });
 });
 
 test("what is sent and what is answered, of every method, fits the schemas of the document", async () => {

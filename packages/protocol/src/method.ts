@@ -10,7 +10,7 @@ export interface Method<P extends z.ZodObject = z.ZodObject, R extends z.ZodType
    * the log of a session, which is a record itself.
    */
   readonly effect: "read" | "write" | "append";
-  /** Strict, by name; by position in the order of its keys. */
+  /** Strict, by name; by position in the order of its keys, those that are required first. */
   readonly params: P;
   readonly result: R;
   /** What it may answer besides the errors any call may get. */
@@ -42,6 +42,11 @@ export const page = {
 
 /** Where the next page begins; null on the last one. */
 export const Next = Id.nullable();
+
+/** Any JSON value. */
+export const Json = z.json();
+// JSON Schema's word for that is {}. zod's recursive one refers to itself from the root of a document that it is only a part of.
+Json._zod.toJSONSchema = () => ({});
 
 const UUID_SHAPE = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 

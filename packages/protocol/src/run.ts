@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { Id, looksLikeId, method, Next, page, Timestamp } from "./method.ts";
+import { Id, Json, looksLikeId, method, Next, page, Timestamp } from "./method.ts";
 import { IdleSeconds, TaskPath } from "./task.ts";
 
 /** Longest that a worker's question waits for an answer, in seconds. */
@@ -60,7 +60,7 @@ export const runMethods = {
           session: Id,
           externalId: z.string().nullable(),
           task: TaskPath,
-          metadata: z.record(z.string(), z.json()),
+          metadata: z.record(z.string(), Json),
           number: z.number().int(),
           reason: z.enum(["initial", "continuation", "upgrade"]),
           idleTimeoutSeconds: IdleSeconds,
@@ -82,7 +82,7 @@ export const runMethods = {
           attempt: z.number().int().describe("2 and more: an earlier worker was lost over it"),
           inputId: z.string(),
           kind: z.enum(["message", "action"]),
-          data: z.json(),
+          data: Json,
           traceparent: z.string().nullable().describe("the trace that it came in (W3C Trace Context); null = none"),
         })
         .nullable(),
@@ -96,11 +96,11 @@ export const runMethods = {
     params: z.strictObject({
       ...hold,
       turn: z.int32(),
-      batch: z.int32().min(1).optional().describe("1, 2, 3 of this attempt: a batch that is sent again counts once"),
       chunks: z
         .array(z.looseObject({ type: z.string() }))
         .min(1)
         .max(1000),
+      batch: z.int32().min(1).optional().describe("1, 2, 3 of this attempt: a batch that is sent again counts once"),
     }),
     result: z.strictObject({ seq: z.number().int(), stop: z.boolean().describe("whether the turn is to be stopped") }),
     errors: [...errorsOfHold, "CONFLICT"],

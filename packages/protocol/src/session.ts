@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { PrincipalRef } from "./identity.ts";
-import { Id, Moment, method, Next, page, Timestamp } from "./method.ts";
+import { Id, Json, Moment, method, Next, page, Timestamp } from "./method.ts";
 import { ExternalId, Run, SessionRef } from "./run.ts";
 import { IdleSeconds, TaskPath } from "./task.ts";
 
@@ -11,7 +11,7 @@ export const MAX_QUEUED_TURNS = 100;
 /** Most inputs of one session in any minute. */
 export const MAX_INPUTS_PER_MINUTE = 120;
 
-const Metadata = z.record(z.string(), z.json()).describe("your own data, kept with the session");
+const Metadata = z.record(z.string(), Json).describe("your own data, kept with the session");
 const Tag = z
   .string()
   .min(1)
@@ -40,7 +40,7 @@ const Message = z.union([
   z.string().min(1),
   z.looseObject({ id: z.string().optional(), role: z.literal("user"), parts: z.array(z.looseObject({ type: z.string() })).min(1) }),
 ]);
-const Action = z.strictObject({ name: z.string().min(1).max(64), data: z.json().optional() });
+const Action = z.strictObject({ name: z.string().min(1).max(64), data: Json.optional() });
 
 const InputId = z.string().min(1).max(128).describe("names the input: sent again, it counts once");
 
@@ -54,7 +54,7 @@ export const SessionEvent = z.strictObject({
     .describe("in: message, action, stop, close; out: the others"),
   turn: z.number().int().nullable(),
   run: Id.nullable(),
-  data: z.json(),
+  data: Json,
 });
 export type SessionEvent = z.infer<typeof SessionEvent>;
 

@@ -49,10 +49,20 @@ const describeMethod = (name: string, contract: Method, rule: Rule<never>) => ({
     schema: schemaOf(schema, "input"),
   })),
   result: { name: "result", schema: schemaOf(contract.result, "output") },
-  errors: contract.errors.map((code) => ({ code: errors[code].number, message: errors[code].message, data: { code } })),
+  errors: errorsOf(contract),
   "x-effect": contract.effect,
   "x-policy": describeRule(rule),
 });
+
+/** One entry for each number, as OpenRPC wants: several codes may share one. */
+function errorsOf({ errors: codes }: Method) {
+  const byNumber = Map.groupBy(codes, (code) => errors[code].number);
+  return [...byNumber].map(([code, shared]) => ({
+    code,
+    message: shared.map((each) => errors[each].message).join(" "),
+    data: { code: shared.length === 1 ? shared[0] : shared },
+  }));
+}
 
 /** OpenRPC takes JSON Schema draft 7. */
 function schemaOf(schema: z.core.$ZodType, io: "input" | "output") {
