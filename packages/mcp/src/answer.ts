@@ -8,6 +8,8 @@ import type { At } from "./tool.ts";
 interface Answer {
   status: "complete" | "running";
   text: string;
+  /** Whether the answer is longer than `text`. */
+  truncated?: boolean;
   turn: number;
   /** Of one that is running: how to go on. */
   next?: string;
@@ -31,6 +33,8 @@ const passes = isOneOf("UNREACHABLE", "UNAVAILABLE");
 /** After these nobody knows whether it was done. */
 const isDoubtful = isOneOf("UNREACHABLE", "UNAVAILABLE", "BAD_ANSWER", "INTERNAL_ERROR");
 const PAUSE_MS = 300;
+/** Longest answer that is gathered, in characters. */
+const MAX_ANSWER_LENGTH = 200_000;
 
 const pause = () => new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
 const patienceOf = ({ house }: At): number => house.waitMs ?? WAIT_MS;
@@ -89,13 +93,13 @@ export async function answerTo(
 ): Promise<Answer & { run: { id: string } | null }> {
   const late = AbortSignal.timeout(patienceOf(at));
   const signal = AbortSignal.any([late, at.signal]);
-  const answer = { status: "running" as "complete" | "running", text: "", turn, run: null as { id: string } | null };
+  const answer: Answer & { run: { id: string } | null } = { status: "running", text: "", turn, run: null };
   let place = after;
   let named = false;
   const mustBeNamed = () => {
     if (!named && place >= by) throw new ToolError(`This chat has no turn ${turn}.`);
   };
-  const untilThen = (words: string) => (answer.text ? `${words} Until then it said: ${answer.text}` : words);
+  const untilThen = () => (answer.text ? `Until then it said: ${answer.text}` : undefined);
   const next = `wait_agent_message ${JSON.stringify({ chatId, turn })}`;
   mustBeNamed();
   while (!signal.aborted) {
@@ -108,23 +112,31 @@ export async function answerTo(
         if (event.run !== null) answer.run = { id: event.run };
         if (event.kind === "turn-lost") {
           answer.text = "";
+          delete answer.truncated;
           await at.progress("\nThe worker was lost over it: another one answers anew.\n");
         }
         if (event.kind === "chunks") {
           const more = textOf(event);
-          answer.text += more;
-          if (more) await at.progress(more);
+          const room = MAX_ANSWER_LENGTH - answer.text.length;
+          answer.text += more.slice(0, room);
+          if (more.length > room) answer.truncated = true;
+          if (more && room > 0) await at.progress(more.slice(0, room));
         }
         if (event.kind !== "turn-end") continue;
+        const { outcome, error } = event.data as { outcome: string; error?: string };
+        if (outcome === "errored")
+          throw new ToolError(`The agent failed to answer turn ${turn}.`, {
+            quoted: [`It said why: ${error ?? "not at all."}`, untilThen()].filter(Boolean).join("\n"),
+          });
         const failed = failureOf(event);
-        if (failed) throw new ToolError(untilThen(failed));
+        if (failed) throw new ToolError(failed, { quoted: untilThen() });
         return { ...answer, status: "complete" };
       }
-      if (!signal.aborted) throw new ToolError(untilThen("The conversation was over before the answer."));
+      if (!signal.aborted) throw new ToolError("The conversation was over before the answer.", { quoted: untilThen() });
     } catch (error) {
       if (error instanceof ToolError) throw error;
       // What was said stays: who does not know so says it again.
-      if (!passes(error)) throw telling(error, untilThen(`The message was kept, as turn ${turn}. Next: ${next}.`));
+      if (!passes(error)) throw telling(error, `The message was kept, as turn ${turn}. Next: ${next}.`, untilThen());
       await pause();
     }
   }

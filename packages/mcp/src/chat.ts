@@ -18,6 +18,7 @@ const inputId = z
 const Answer = {
   status: z.enum(["complete", "running"]).describe("running: there is no whole answer yet; wait_agent_message goes on waiting for it"),
   text: z.string().describe("the answer, as far as there is one"),
+  truncated: z.boolean().optional().describe("true: the answer is longer; read_session reads all of it"),
   turn: z.number().int(),
   next: z.string().optional().describe("where it is running: what to call to go on"),
 };

@@ -1,24 +1,47 @@
 import { GatehouseError } from "@gatehouse/client";
 import type { CallToolResult } from "@modelcontextprotocol/server";
 import type { Tool } from "./tool.ts";
+import { clean, cleanText, setApart, UNTRUSTED } from "./untrusted.ts";
 
 /** What a tool could not do, with what to do next. Where the server refused something, that is its cause. */
 export class ToolError extends Error {
   override readonly name = "ToolError";
+  /** What others said, apart from our own words. */
+  readonly quoted: string | undefined;
+
+  constructor(message: string, { quoted, ...options }: ErrorOptions & { quoted?: string | undefined } = {}) {
+    super(message, options);
+    this.quoted = quoted;
+  }
 }
 
 /** An error that says more besides; as what the server said it stays. */
-export const telling = (error: unknown, more: string): ToolError =>
-  new ToolError(`${wordsOf(error)}\n${more}`, { cause: refusalIn(error) });
+export const telling = (error: unknown, more: string, quoted?: string): ToolError =>
+  new ToolError(`${wordsOf(error)}\n${more}`, { cause: refusalIn(error), quoted: quoted ?? quotedIn(error) });
 
 /** An error as a tool's answer: in words for the model, and under `_meta` as the server said it. */
 export function failure(error: unknown, tools: readonly Tool[]): CallToolResult {
   const refusal = refusalIn(error);
+  const quoted = quotedIn(error);
   return {
     isError: true,
-    content: [{ type: "text", text: inTools(wordsOf(error), tools) }],
-    ...(refusal && { _meta: { "gatehouse/error": { code: refusal.code, ...refusal.data } } }),
+    content: [{ type: "text", text: clipped(inTools(wordsOf(error), tools)) }, ...(quoted === undefined ? [] : setApart(clipped(quoted)))],
+    _meta: {
+      ...(refusal && { "gatehouse/error": clean({ code: refusal.code, ...refusal.data }) }),
+      ...(quoted !== undefined && { [UNTRUSTED]: true }),
+    },
   };
+}
+
+/** Longest text of a part of an error, in characters. */
+const MAX_LENGTH = 8000;
+const clipped = (text: string): string => (text.length > MAX_LENGTH ? `${cleanText(text.slice(0, MAX_LENGTH))}…` : cleanText(text));
+
+/** What an error says in others' words: names of those who could help are chosen by them. */
+function quotedIn(error: unknown): string | undefined {
+  if (error instanceof ToolError) return error.quoted;
+  const { grantors = [] } = error instanceof GatehouseError ? error.data : {};
+  return grantors.length > 0 ? `Who could give it: ${JSON.stringify(grantors)}` : undefined;
 }
 
 const refusalIn = (error: unknown): GatehouseError | undefined =>
@@ -26,10 +49,16 @@ const refusalIn = (error: unknown): GatehouseError | undefined =>
 
 const wordsOf = (error: unknown): string =>
   error instanceof GatehouseError
-    ? [instead[error.code] ?? error.message, ...next(error)].join("\n")
+    ? [instead[error.code] ?? inOurWords(error), ...next(error)].join("\n")
     : error instanceof Error
       ? error.message
       : String(error);
+
+/** What the server said, without the names with which it ends. */
+const inOurWords = ({ message, data: { grantors = [] } }: GatehouseError): string => {
+  const whom = ` Ask ${grantors.join(", ")}.`;
+  return message.endsWith(whom) ? message.slice(0, -whom.length) : message;
+};
 
 /** In place of the server's own words, where those name what no tool has. */
 const instead: { readonly [code in GatehouseError["code"]]?: string } = {
