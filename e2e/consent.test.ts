@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
 
 let server: TestServer;
@@ -8,6 +8,7 @@ beforeAll(async () => {
   ann = await server.user("Ann");
   await server.call(ann.session, "space.create", { name: "Team" });
 });
+beforeEach(() => server.sql`delete from auth.attempts`);
 afterAll(() => server.close());
 
 /** Where a browser is led for a request of a new program. */
@@ -47,8 +48,8 @@ test.each([
   ["https://gаtehouse.example/", "xn--gtehouse-16g.example", false],
   ["com.example.app:/callback", "com.example.app", true],
   // By a scheme of one's own, all else is one's own too: it must not look like an address.
-  ["evil://bank.example/callback", "evil", true],
-  ["evil://127.0.0.1/callback", "evil", true],
+  ["com.evil://bank.example/callback", "com.evil", true],
+  ["com.evil://127.0.0.1/callback", "com.evil", true],
 ])("an answer to %s goes to %s", async (redirect, where, here) => {
   const page = await shown(redirect);
   expect(/The answer goes to <code>(.*?)<\/code>/.exec(page)?.[1]).toBe(where);
@@ -61,20 +62,47 @@ test("what a program calls itself is text, whatever it is", async () => {
   expect(page).not.toContain("<script>alert");
 });
 
-test("nobody is led to an address on the web before they were asked, whatever a program does wrong", async () => {
+test("nobody is led to the web or into another program before they were asked, whatever a program does wrong", async () => {
   const wrongs: Record<string, string>[] = [
     { scope: "admin" },
     { response_type: "token" },
     { code_challenge_method: "plain" },
     { prompt: "none", scope: "account" },
+    { resource: "https://evil.example/" },
+    { prompt: "select_account", request: "x" },
+    { max_age: "x" },
   ];
-  for (const wrong of wrongs) {
-    const { origin, pathname, searchParams } = new URL(await led("https://evil.example/lure", "Lure", wrong));
-    expect([origin, pathname], JSON.stringify(wrong)).toEqual([server.url, "/sign-in"]);
-    expect(searchParams.get("error")).toMatch(/^\w+$/);
+  for (const redirect of ["https://evil.example/lure", "com.evil.lure:/callback", "com.evil.lure://callback"]) {
+    await server.sql`delete from auth.attempts`;
+    for (const wrong of wrongs) {
+      const { origin, pathname, searchParams } = new URL(await led(redirect, "Lure", wrong));
+      // Some of it is no longer wrong where consent is asked for each time.
+      expect([origin, ["/sign-in", "/consent"].includes(pathname)], `${redirect} ${JSON.stringify(wrong)}`).toEqual([server.url, true]);
+      if (pathname === "/sign-in") expect(searchParams.get("error")).toMatch(/^\w+$/);
+    }
   }
   // On this computer, the program learns what was wrong.
   expect(await led("http://127.0.0.1:1/callback", "An editor", { scope: "admin" })).toContain(
     "http://127.0.0.1:1/callback?error=invalid_scope",
   );
+});
+
+test("a program that registered before with a scheme of the system's leads nobody anywhere, also not to consent", async () => {
+  for (const redirect of ["search-ms:query=x", "ms-appinstaller:?source=https://evil.example/x.msix", "evil://callback"]) {
+    const { client_id = "" } = Object.fromEntries(new URL(await led("https://evil.example/lure", "Lure")).searchParams);
+    await server.sql`update auth."oauthClient" set "redirectUris" = ${server.sql.json([redirect])} where "clientId" = ${client_id}`;
+    for (const scope of ["write:tasks", "admin"]) {
+      const query = {
+        client_id,
+        redirect_uri: redirect,
+        response_type: "code",
+        scope,
+        code_challenge: "A".repeat(43),
+        code_challenge_method: "S256",
+      };
+      const url = `${server.url}/api/auth/oauth2/authorize?${new URLSearchParams(query)}`;
+      const asked = await fetch(url, { headers: cookie(), redirect: "manual" });
+      expect(asked.headers.get("location"), redirect).toBe(`${server.url}/sign-in?error=invalid_redirect`);
+    }
+  }
 });

@@ -141,13 +141,15 @@ test("a program may not be the command line, ask for another resource, or use an
   expect((await authorize({})).pathname).toBe("/sign-in");
   for (const [more, error] of [
     [{ scope: "account" }, "invalid_scope"],
-    [{ scope: "write:tasks account" }, "invalid_scope"],
     [{ scope: "admin" }, "invalid_scope"],
-    [{ resource: server.url }, "invalid_target"],
+    [{ resource: `${server.url}/api/v1/user/rpc` }, "invalid_target"],
     [{ resource: "https://elsewhere.example/mcp" }, "invalid_target"],
     [{ redirect_uri: "https://elsewhere.example/" }, "invalid_redirect"],
   ] as const)
     expect((await authorize(more)).searchParams.get("error"), JSON.stringify(more)).toBe(error);
+  // What it may not ask for is left out; the server as a whole is its door for programs.
+  expect((await authorize({ scope: "write:tasks account" })).searchParams.get("scope")).toBe("write:tasks");
+  expect((await authorize({ resource: server.url })).searchParams.get("error")).toBeNull();
   const device = await fetch(`${server.url}/api/auth/device/code`, {
     method: "POST",
     body: new URLSearchParams({ client_id, scope: "write:tasks" }),

@@ -85,7 +85,7 @@ test("nobody asks for a code in somebody's name, for another client, or for more
   const ask = (params: Record<string, string>) => jar.form("/api/auth/device/code", params);
   expect((await ask({ client_id: "you" })).body).toMatchObject({ error: "invalid_client" });
   expect((await ask({})).body).toMatchObject({ error: "invalid_request" });
-  expect((await ask({ client_id: "me", scope: "account everything" })).body).toMatchObject({ error: "invalid_scope" });
+  expect((await ask({ client_id: "me", scope: "everything" })).body).toMatchObject({ error: "invalid_scope" });
   expect((await ask({ client_id: "me", user_id: alice.id })).status).toBe(200);
   expect(
     await server.sql`select from auth."deviceCode" where "userId" = ${alice.id} and status = 'pending' and "expiresAt" > now()`,

@@ -92,7 +92,7 @@ test("a request that lacks PKCE, or asks for too much, is sent back with an erro
   const wrong: [Record<string, string>, string][] = [
     [{ code_challenge: "", code_challenge_method: "" }, "invalid_request"],
     [{ code_challenge_method: "plain" }, "invalid_request"],
-    [{ scope: "account everything" }, "invalid_scope"],
+    [{ scope: "everything" }, "invalid_scope"],
     [{ scope: "openid" }, "invalid_scope"],
   ];
   for (const [params, error] of wrong) {

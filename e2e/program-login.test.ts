@@ -83,8 +83,12 @@ describe("a login of a program", () => {
       expect((await token({ ...wider, scope })).body.error, scope).toBe("invalid_scope");
     const { body } = await token({ ...wider, scope: "offline_access", referenceId: other, space: other });
     expect(await callTool(ask, body.access_token, "whoami")).toMatchObject({ result: { credential: { scope: [], space: slug } } });
-    // The narrower scope is what counts, also in what comes after.
-    expect((await token({ ...wider, refresh_token: body.refresh_token, scope: "read:members" })).body.error).toBe("invalid_scope");
+    // The login keeps what was allowed (RFC 6749 §6), and no more than that.
+    const { body: next } = await token({ ...wider, refresh_token: body.refresh_token, scope: "read:members" });
+    expect(await callTool(ask, next.access_token, "whoami")).toMatchObject({
+      result: { credential: { scope: ["read:members"], space: slug } },
+    });
+    expect((await token({ ...wider, refresh_token: next.refresh_token, scope: "write:tasks" })).body.error).toBe("invalid_scope");
   });
 });
 

@@ -7,26 +7,54 @@ import { unauthenticated } from "../refusal.ts";
 import { OAuthError } from "./error.ts";
 import { count, type Form } from "./form.ts";
 
-/**
- * The credential by which a client authenticates: a Bearer token, or a key as the client's secret (RFC 6749 §2.3.1). A
- * header that holds neither is a failed attempt, not none at all.
- * @throws Refusal UNAUTHENTICATED
- */
-export function credentialOf(request: FastifyRequest, form: Form): string | undefined {
-  const { authorization } = presentedBy(request);
-  if (authorization === undefined) return form.client_secret;
-  const [, scheme, value] = /^(bearer|basic) +(\S+) *$/i.exec(authorization) ?? [];
-  if (!scheme || !value) throw unauthenticated("neither Bearer nor Basic");
-  return scheme.toLowerCase() === "bearer" ? value : secretOf(value);
+/** How a client says which it is, and proves it. */
+interface Client {
+  id: string | undefined;
+  /** A key, as the client's secret, or a Bearer token: it says by itself whose it is. */
+  credential: string | undefined;
 }
 
-/** The client's secret in Basic credentials: form-encoded, behind a colon. @throws Refusal UNAUTHENTICATED */
-function secretOf(basic: string): string {
-  const [, secret] = Buffer.from(basic, "base64").toString("utf8").split(":");
+/**
+ * The client that sends a request: in the Authorization header (Bearer, or Basic as RFC 6749 §2.3.1 has it), or in the form.
+ * A header that holds neither is a failed attempt, not none at all.
+ * @throws Refusal UNAUTHENTICATED
+ * @throws OAuthError invalid_request where it authenticates twice (§2.3), or by two names
+ */
+export function clientOf(request: FastifyRequest, { client_id, client_secret }: Form): Client {
+  const { authorization } = presentedBy(request);
+  if (authorization === undefined) return { id: client_id, credential: client_secret };
+  const [, scheme, value] = /^(bearer|basic) +(\S+) *$/i.exec(authorization) ?? [];
+  if (!scheme || !value) throw unauthenticated("neither Bearer nor Basic");
+  if (client_secret !== undefined)
+    throw new OAuthError("invalid_request", { says: "Send the client's secret once: in the Authorization header, or as client_secret." });
+  if (scheme.toLowerCase() === "bearer") return { id: client_id, credential: value };
+  const { id, secret } = readBasic(value);
+  if (client_id !== undefined && client_id !== id)
+    throw new OAuthError("invalid_request", { says: "client_id must be the client that the Authorization header names." });
+  return { id, credential: secret || undefined };
+}
+
+/** Basic credentials (RFC 7617): the id and the secret, each form-encoded (RFC 6749 §2.3.1). @throws Refusal UNAUTHENTICATED */
+function readBasic(basic: string): { id: string; secret: string } {
   try {
-    if (secret) return decodeURIComponent(secret.replaceAll("+", " "));
+    const bytes = Buffer.from(basic, "base64");
+    if (bytes.toString("base64") !== basic) throw new TypeError("not strict base64");
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    const [, id, secret] = /^([^:]+):(.*)$/s.exec(text)?.map((part) => decodeURIComponent(part.replaceAll("+", " "))) ?? [];
+    if (id !== undefined && secret !== undefined) return { id, secret };
   } catch {}
   throw unauthenticated("malformed Basic credentials");
+}
+
+/**
+ * A form with the id of its client, which has no secret: the programs that people sign in to are public clients.
+ * @throws OAuthError invalid_client where it comes with one
+ */
+export function publicForm(request: FastifyRequest, form: Form): Form {
+  const { id, credential } = clientOf(request, form);
+  if (credential !== undefined)
+    throw new OAuthError("invalid_client", { status: 401, says: "This client has no secret. Send client_id alone." });
+  return id === undefined ? form : { ...form, client_id: id };
 }
 
 export const bearer = (credential: string): Credentials => ({ authorization: `Bearer ${credential}` });

@@ -19,7 +19,7 @@ const errors = {
   expired_token: { code: "UNAUTHENTICATED", says: "The device code is too old. Begin again." },
   invalid_redirect_uri: {
     code: "INVALID_PARAMS",
-    says: "Name 1 to 10 redirect_uris: https, http on 127.0.0.1, [::1] or localhost, or a scheme of your own; no fragment.",
+    says: "Name 1 to 10 redirect_uris: https, http on 127.0.0.1, [::1] or localhost, or a reverse-domain scheme such as com.example.app:/callback; no fragment.",
   },
   invalid_client_metadata: { code: "INVALID_PARAMS", says: "Send a JSON object with redirect_uris and client_name, as RFC 7591 has it." },
   access_denied: { code: "FORBIDDEN", says: "The person said no." },

@@ -2,7 +2,7 @@ import { splitScope } from "@gatehouse/protocol";
 import type { Credentials } from "../authenticate.ts";
 import type { House } from "../house.ts";
 import { nobody, Refusal } from "../refusal.ts";
-import { bearer, call, countGood, credentialOf, required } from "./client.ts";
+import { bearer, call, clientOf, countGood, required } from "./client.ts";
 import { OAuthError } from "./error.ts";
 import type { Endpoint, Form } from "./form.ts";
 import { isServer } from "./resource.ts";
@@ -34,7 +34,7 @@ export const exchange: Endpoint = async (house, request, form) => {
     ...(form.ttl && { ttlSeconds: secondsOf(form.ttl) }),
     ...(form.may_act && { mayAct: form.may_act }),
   };
-  const client = credentialOf(request, form);
+  const { credential: client } = clientOf(request, form);
   if (client !== undefined) await house.doors.user.authenticate(bearer(client));
   const presented = await presentedIn(house, form, subject, client);
   const used = await proves(house, presented);

@@ -1,3 +1,4 @@
+import { splitScope } from "@gatehouse/protocol";
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
 import type { House } from "../house.ts";
@@ -6,28 +7,45 @@ import { countAttempt } from "../people/limits.ts";
 import { endLogin, hashLogin } from "../people/login.ts";
 import { DEFAULT_SCOPE } from "../people/routes.ts";
 import { Refusal } from "../refusal.ts";
+import { publicForm } from "./client.ts";
 import { OAuthError, toOAuthError } from "./error.ts";
 import { count, type Endpoint, type Form, need } from "./form.ts";
-import { isResourceOf, resourceOf } from "./resource.ts";
+import { isResourceOf, knownScope, resourceOf } from "./resource.ts";
 
 export const DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code";
 
 type Answer = Awaited<ReturnType<Endpoint>>;
 
-export async function byCode(house: House, request: FastifyRequest, form: Form): Promise<Answer> {
+export async function byCode(house: House, request: FastifyRequest, sent: Form): Promise<Answer> {
+  const form = publicForm(request, sent);
   const params = need(form, {
     grant_type: z.string(),
     client_id: z.string(),
     code: z.string(),
-    redirect_uri: z.string(),
+    redirect_uri: z.string().optional(),
     code_verifier: z.string(),
   });
   await mustBeClient(house, params.client_id, form.resource);
+  const grant = { ...params, redirect_uri: params.redirect_uri ?? (await redirectOf(house, params.code)) };
   // Nothing is missing: whatever better-auth finds wrong now is wrong with the code.
-  return exchange(house, request, params, { invalid_request: "invalid_grant" });
+  return exchange(house, request, grant, { invalid_request: "invalid_grant" });
 }
 
-export async function byDevice(house: House, request: FastifyRequest, form: Form): Promise<Answer> {
+/**
+ * Where a code was sent, if there is such a code: PKCE has made it needless that a client names that again (OAuth 2.1 §10.2),
+ * and better-auth still asks for it.
+ */
+async function redirectOf({ auth }: House, code: string): Promise<string | undefined> {
+  const { internalAdapter } = await auth.$context;
+  const kept = await internalAdapter.findVerificationValue(hashLogin(code));
+  return kept ? CodeKept.parse(JSON.parse(kept.value)).query.redirect_uri : undefined;
+}
+
+/** What better-auth keeps of a code. */
+const CodeKept = z.object({ query: z.object({ redirect_uri: z.string() }) });
+
+export async function byDevice(house: House, request: FastifyRequest, sent: Form): Promise<Answer> {
+  const form = publicForm(request, sent);
   const params = need(form, { grant_type: z.string(), client_id: z.string(), device_code: z.string() });
   await mustBeClient(house, params.client_id, form.resource);
   return exchange(house, request, params);
@@ -37,8 +55,14 @@ export async function byDevice(house: House, request: FastifyRequest, form: Form
  * A refresh token is good for one time. Who comes with a used one, or somebody before them, has stolen it: the login ends
  * (RFC 9700 §4.14.2). One after the other, so that two at once are seen to be two; and what ends the login waits its turn.
  */
-export async function refresh(house: House, request: FastifyRequest, form: Form): Promise<Answer> {
-  const params = need(form, { grant_type: z.string(), client_id: z.string(), refresh_token: z.string(), scope: z.string().optional() });
+export async function refresh(house: House, request: FastifyRequest, sent: Form): Promise<Answer> {
+  const form = publicForm(request, sent);
+  const { scope, ...params } = need(form, {
+    grant_type: z.string(),
+    client_id: z.string(),
+    refresh_token: z.string(),
+    scope: z.string().optional(),
+  });
   await mustBeClient(house, params.client_id, form.resource);
   const { sql } = house.doors.user;
   const [login] = await sql<{ id: string; userId: string }[]>`
@@ -48,8 +72,13 @@ export async function refresh(house: House, request: FastifyRequest, form: Form)
   await count(countAttempt(sql, "token", { account: login.userId }));
   const work = sql.begin(async (tx) => {
     await tx`select from auth.logins where id = ${login.id} for no key update`;
-    const [token] = await tx`select from auth."oauthRefreshToken" where token = ${hashLogin(params.refresh_token)} and revoked is null`;
-    if (token) return exchange(house, request, params);
+    const [token] = await tx<{ scopes: string[] }[]>`
+      select scopes from auth."oauthRefreshToken" where token = ${hashLogin(params.refresh_token)} and revoked is null`;
+    if (token) {
+      const narrowed = scope === undefined ? undefined : within(token.scopes, scope);
+      const answer = await exchange(house, request, params);
+      return narrowed ? narrow(house, answer, narrowed) : answer;
+    }
     await endLogin(tx, login.id);
     return undefined; // and not an error, which would undo it
   });
@@ -59,10 +88,28 @@ export async function refresh(house: House, request: FastifyRequest, form: Form)
   return answer;
 }
 
-export async function beginDevice(house: House, request: FastifyRequest, form: Form): Promise<Answer> {
+/** The part of what was granted that a refresh asks for. @throws OAuthError invalid_scope where that is nothing, or more (RFC 6749 §6) */
+function within(granted: readonly string[], scope: string): string[] {
+  const asked = [...new Set(splitScope(scope))];
+  if (asked.length === 0 || !asked.every((word) => granted.includes(word))) throw new OAuthError("invalid_scope");
+  return asked;
+}
+
+/**
+ * Narrows an access token that nobody has yet. The refresh token keeps all that was granted: the next refresh may ask for it
+ * again (RFC 6749 §6), which better-auth does not do.
+ */
+async function narrow({ doors }: House, answer: Record<string, unknown>, scopes: string[]): Promise<Answer> {
+  const { sql } = doors.user;
+  await sql`update auth."oauthAccessToken" set scopes = ${sql.json(scopes)} where token = ${hashLogin(String(answer.access_token))}`;
+  return { ...answer, scope: scopes.join(" ") };
+}
+
+export async function beginDevice(house: House, request: FastifyRequest, sent: Form): Promise<Answer> {
+  const form = publicForm(request, sent);
   const { client_id, scope } = need(form, { client_id: z.string(), scope: z.string().default(DEFAULT_SCOPE) });
   await mustBeClient(house, client_id, form.resource);
-  return ask(house, request, "/device/code", { client_id, scope });
+  return ask(house, request, "/device/code", { client_id, scope: knownScope(client_id, scope) });
 }
 
 /** @throws OAuthError invalid_client, invalid_target: before a code is used up */

@@ -5,7 +5,7 @@ import { type House, presentedBy } from "../house.ts";
 import { loginPrefixes, prefixOf } from "../key.ts";
 import { endLogin, loginOf } from "../people/login.ts";
 import { Refusal } from "../refusal.ts";
-import { bearer, call, countGood, credentialOf, required } from "./client.ts";
+import { bearer, call, clientOf, countGood, required } from "./client.ts";
 import { OAuthError } from "./error.ts";
 import type { Endpoint } from "./form.ts";
 import { mustBeClient } from "./login.ts";
@@ -13,7 +13,7 @@ import { mustBeClient } from "./login.ts";
 /** Tells whether a token or key is good, and for what (RFC 7662): `token.inspect`, by the credential of the client. */
 export const introspect: Endpoint = async (house, request, form) => {
   const token = required(form, "token");
-  const credential = credentialOf(request, form);
+  const { credential } = clientOf(request, form);
   const caller = credential === undefined ? presentedBy(request) : bearer(credential);
   await house.doors.user.authenticate(caller);
   await countGood(house, request);
@@ -27,10 +27,10 @@ export const introspect: Endpoint = async (house, request, form) => {
  */
 export const revoke: Endpoint = async (house, request, form) => {
   const token = required(form, "token");
-  const credential = credentialOf(request, form);
+  const { id, credential } = clientOf(request, form);
   const prefix = prefixOf(token);
   if (credential === undefined && (prefix === loginPrefixes.access || prefix === loginPrefixes.refresh)) {
-    await endAsClient(house, request, token, form.client_id);
+    await endAsClient(house, request, token, id);
     return undefined;
   }
   const caller = credential === undefined ? { ...bearer(token), toEnd: true as const } : bearer(credential);

@@ -9,24 +9,23 @@ import { PROGRAM_SCOPES } from "./scopes.ts";
 
 const MAX_URIS = 10;
 /**
- * Schemes whose addresses browsers act upon themselves, or that a page may ask to open (WHATWG HTML §8.9.1.1): what comes by
- * them need not reach a program on the person's computer.
+ * A scheme of the program's own: a domain name in reverse (RFC 8252 §7.1). Any other may be one that the operating system or
+ * another program acts upon, such as `search-ms:`, so that an answer would be a command to it.
  */
-const NO_PROGRAMS =
-  /^(about|blob|data|file|filesystem|intent|javascript|vbscript|view-source|wss?|web\+.*|bitcoin|ftps?|geo|im|ircs?|magnet|mailto|matrix|mms|news|nntp|openpgp4fpr|sftp|sip|sms|smsto|ssh|tel|urn|webcal|wtai|xmpp):$/;
+const PRIVATE_SCHEME = /^([a-z]{2,63}|xn--[a-z0-9-]+)(\.[a-z0-9-]+)+:$/;
 
 /**
  * Where an answer may go: to a web address over TLS, to this computer (RFC 8252 §7.3), or by a scheme of the program's own
  * (§7.1). Never with a fragment (RFC 6749 §3.1.2), nor a name and password in it.
  */
-const RedirectUri = z
+export const RedirectUri = z
   .string()
   .max(2048)
   .refine((text) => {
     if (!URL.canParse(text)) return false;
-    const { protocol, hostname, hash, username, password } = new URL(text);
-    if (hash || text.includes("#") || username || password || NO_PROGRAMS.test(protocol)) return false;
-    return protocol !== "http:" || isLoopback(hostOf({ hostname }));
+    const { protocol, hostname, username, password } = new URL(text);
+    if (text.includes("#") || username || password) return false;
+    return protocol === "https:" || PRIVATE_SCHEME.test(protocol) || (protocol === "http:" && isLoopback(hostOf({ hostname })));
   });
 
 /** What a program tells of itself (RFC 7591 §2), as far as it is kept: nobody has looked at it. What else comes is left out. */

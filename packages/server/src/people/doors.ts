@@ -46,6 +46,8 @@ async function answer(house: House, request: FastifyRequest, reply: FastifyReply
   const { log, sql } = house.doors.user;
   const input = read(request, route);
   route.check?.(house);
+  const flaw = route.flaw?.(input);
+  if (flaw) return reply.redirect(refusedPage(house, flaw), 302);
   if (route.limit) await limit(house, request, reply, route.limit, await accountOf(house, request, route, input));
 
   const { id } = request.params as { id?: string };
@@ -63,7 +65,7 @@ async function answer(house: House, request: FastifyRequest, reply: FastifyReply
     const refusal = refusalOf(answered.status, text);
     if (!route.navigates || refusal.code === "INTERNAL_ERROR") throw refusal;
     log.info({ route: route.path, requestId: request.id, address: request.ip, outcome: refusal.code }, "sign-in refused");
-    return reply.redirect(`${house.publicUrl}/sign-in?${new URLSearchParams({ error: wordOf(text) })}`, 302);
+    return reply.redirect(refusedPage(house, wordOf(text)), 302);
   }
 
   if (route.path === "/sign-in/email") await forgive(sql, "signIn", String(input.email));
@@ -81,7 +83,10 @@ async function answer(house: House, request: FastifyRequest, reply: FastifyReply
     if (!location) throw new Refusal("INTERNAL_ERROR", undefined, {}, { cause: "nowhere to go" });
     return reply.redirect(unlessForeign(house, withIssuer(house, location)), 302);
   }
-  if (body?.redirect && body.url) body.url = withIssuer(house, body.url);
+  if (body?.redirect && body.url) {
+    const next = withIssuer(house, body.url);
+    body.url = route.leaves ? next : unlessForeign(house, next);
+  }
   if (body?.session) delete body.session.token; // the cookie has it, out of reach of scripts
   return reply.code(answered.status).type("application/json").send(JSON.stringify(body));
 }
@@ -147,12 +152,16 @@ function withIssuer({ publicUrl }: House, location: string): string {
 }
 
 /**
- * Where a browser may be led whose person was not asked yet: to pages of ours, or to this computer. What a program did wrong
- * is not told to an address on the web, as anyone may register one, and lead people there by our name (RFC 9700 §4.11.2).
+ * Where a browser may be led whose person was not asked yet: to pages of ours, or to an HTTP server on this computer. What a
+ * program did wrong is told to no other address: anyone may register one, and lead people there by our name (RFC 9700
+ * §4.11.2), or have another program on their computer act upon it.
  */
-function unlessForeign({ publicUrl }: House, location: string): string {
-  const { origin, protocol, hostname, searchParams } = new URL(location, publicUrl);
-  const web = protocol === "https:" || protocol === "http:";
-  if (!web || origin === publicUrl || isLoopback(hostOf({ hostname }))) return location;
-  return `${publicUrl}/sign-in?${new URLSearchParams({ error: /^\w{1,64}$/.exec(searchParams.get("error") ?? "")?.[0] ?? "failed" })}`;
+function unlessForeign(house: House, location: string): string {
+  const { origin, protocol, hostname, searchParams } = new URL(location, house.publicUrl);
+  const here = (protocol === "http:" || protocol === "https:") && isLoopback(hostOf({ hostname }));
+  if (here || origin === house.publicUrl) return location;
+  return refusedPage(house, /^\w{1,64}$/.exec(searchParams.get("error") ?? "")?.[0] ?? "failed");
 }
+
+/** The page that says why a person does not get any further. */
+const refusedPage = ({ publicUrl }: House, error: string) => `${publicUrl}/sign-in?${new URLSearchParams({ error })}`;

@@ -1,7 +1,8 @@
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
 import type { House } from "../house.ts";
-import { isResourceOf } from "../oauth/resource.ts";
+import { RedirectUri } from "../oauth/register.ts";
+import { isResourceOf, knownScope } from "../oauth/resource.ts";
 import { LOGIN_SCOPES } from "../oauth/scopes.ts";
 import { Refusal } from "../refusal.ts";
 import { type Question, signedIn } from "./hand-over.ts";
@@ -24,14 +25,24 @@ interface Route {
   asks?(input: Record<string, unknown>, house: House, request: FastifyRequest): Partial<Question> | Promise<Partial<Question>>;
   /** For browsers that follow a link here: the answer is where they go next. */
   navigates?: boolean;
+  /** A word for the page that says what is wrong with such a link, where better-auth would not notice, or too late. */
+  flaw?(input: Record<string, unknown>): string | undefined;
+  /** The answer may lead to another site: the person was asked, or signs in there. */
+  leaves?: boolean;
 }
 
 const Email = z.email("must be an e-mail address").max(254).toLowerCase();
 const Token = z.string().min(1).max(4096);
 /** The query of a page that better-auth sent somebody to in the middle of signing a program in: signed by it. */
-const oauth_query = z.string().max(8192).optional();
-/** A page of ours, and of nobody else. */
-const Page = z.string().regex(/^\/(?![/\\])/, "must be a path");
+const OAuthQuery = z.string().max(8192);
+const oauth_query = OAuthQuery.optional();
+/** Most characters of a program's request to sign in, encoded: signed, and with the names of its parts again, it fits in `oauth_query`. */
+const MAX_REQUEST = 6144;
+/** A page of ours, and of nobody else: as a browser writes it in an address. */
+const Page = z
+  .string()
+  .max(16_384)
+  .regex(/^\/(?![/\\])[!-~]*$/, "must be a path, percent-encoded");
 /** What a browser made of a passkey: better-auth checks it. */
 const Ceremony = z.looseObject({ id: z.string().max(2048) });
 const PasskeyId = z.uuidv7("must be the id of a passkey");
@@ -70,6 +81,7 @@ export const routes: readonly Route[] = [
       oauth_query,
     }),
     limit: "link",
+    leaves: true,
   },
   { method: "GET", path: "/callback/:id", takes: z.record(z.string(), z.string()), limit: "link", navigates: true },
 
@@ -117,11 +129,17 @@ export const routes: readonly Route[] = [
     path: "/oauth2/authorize",
     takes: z.record(z.string(), z.string("must not be repeated")),
     navigates: true,
+    flaw: (query) => {
+      const { redirect_uri } = query;
+      if (redirect_uri !== undefined && !RedirectUri.safeParse(redirect_uri).success) return "invalid_redirect";
+      return new URLSearchParams(query as Record<string, string>).toString().length > MAX_REQUEST ? "request_too_long" : undefined;
+    },
     // Consent is asked for each time: any program on a machine can say that it is the command line (RFC 8252 §8.6).
     asks: (query, { publicUrl }) => {
-      const { resource, ...rest } = query as Record<string, string>;
+      const { resource, scope, ...rest } = query as Record<string, string>;
       const known = isResourceOf(publicUrl, rest.client_id, resource);
-      return { query: new URLSearchParams({ ...rest, ...(!known && { resource }), prompt: "consent" }) };
+      const wanted = scope !== undefined && { scope: knownScope(rest.client_id, scope) };
+      return { query: new URLSearchParams({ ...rest, ...wanted, ...(!known && { resource }), prompt: "consent" }) };
     },
   },
   {
@@ -129,7 +147,7 @@ export const routes: readonly Route[] = [
     path: "/oauth2/consent",
     takes: z.strictObject({
       accept: z.boolean(),
-      oauth_query: z.string().max(8192),
+      oauth_query: OAuthQuery,
       scope: z.string().max(2048).optional(),
       space: z.string().max(64).optional(),
     }),
@@ -137,6 +155,7 @@ export const routes: readonly Route[] = [
       const own = new URLSearchParams(String(body.oauth_query)).get("client_id") === COMMAND_LINE;
       return { body, ...(body.accept === true && !own && { space: await chosen(house, request, space) }) };
     },
+    leaves: true,
   },
 
   { method: "GET", path: "/device", takes: z.object({ user_code: z.string().max(64) }), limit: "userCode", account: "session" },

@@ -19,6 +19,10 @@ const problems = new Map([
   ["state_mismatch", "This took too long, or began in another browser. Sign in again here."],
   ["invalid_client", "A program asked you to sign in, but this server does not know it. Start again from the program."],
   ["invalid_redirect", "A program asked you to sign in, but wants the answer at an address that is not its own. Do not trust it."],
+  ["invalid_request", "A program asked you to sign in, but its request is incomplete or wrong. Report this to the makers of the program."],
+  ["invalid_scope", "A program asked you to sign in, but for nothing that this server has. Report this to the makers of the program."],
+  ["invalid_target", "A program asked you to sign in, but for another server than this one. Start again from the program."],
+  ["request_too_long", "A program asked you to sign in, but its request is too long. Report this to the makers of the program."],
 ]);
 
 /** Signing in: by password, by passkey, or through another provider. Continues what it was opened for. */
