@@ -61,7 +61,7 @@ const first = await launch([me, "up"], env);
 // One address to the outside, as behind a proxy: what one server signs is for the others too.
 const others = { ...env, PUBLIC_URL: first.url };
 const servers = [first, await launch([me, "up"], others), await launch([me, "up"], others)];
-const { auth, close: closeAuth } = createAuth({ address, secret: SECRET, publicUrl: first.url, origins: [] });
+const { auth, close: closeAuth } = createAuth({ address, secret: SECRET, publicUrl: first.url, cookieOrigins: [] });
 
 async function post(server: number, credential: string, method: string, params: object, space?: string): Promise<RpcResponse> {
   const answer = await fetch(`${servers[server]?.url}/api/v1/${space === undefined ? "user" : "space"}/rpc`, {

@@ -61,11 +61,12 @@ export async function serveArithmetic(server: TestServer) {
 
   const bothDoors = (door: Door) => ({ user: door, space: door });
   const config = readConfig({ RATE_LIMIT: "0", FAILED_AUTH_LIMIT: "0", LOG_LEVEL: "silent" });
-  const { auth, close } = createAuth({ address: server.databaseUrl, secret: server.secret, publicUrl: server.url, origins: [] });
+  const { auth, close } = createAuth({ address: server.databaseUrl, secret: server.secret, publicUrl: server.url, cookieOrigins: [] });
   const app = await openDoors({
     config,
     publicUrl: server.url,
     origins: [],
+    cookieOrigins: [],
     auth,
     mails: false,
     ready: async () => true,
@@ -76,7 +77,7 @@ export async function serveArithmetic(server: TestServer) {
       authenticate: createAuthenticate({
         sql: server.sql,
         auth,
-        origins: [],
+        cookieOrigins: [],
         readToken: () => Promise.reject(new Refusal("UNAUTHENTICATED")),
       }),
       sql: server.sql,

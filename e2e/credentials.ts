@@ -11,8 +11,8 @@ export interface Credential {
   actor?: Actor;
 }
 
-/** What the server must allow for the cookie of another web origin to be good: a value for ALLOWED_ORIGINS. */
-export const ALLOWED_ORIGIN = "https://app.example.com";
+/** The settings of a server on which the cookie of one other web origin is good, and another may call with a Bearer token alone. */
+export const ORIGINS = { COOKIE_ORIGINS: "https://console.example.com", ALLOWED_ORIGINS: "https://app.example.com" };
 const LIMIT = "read";
 
 /** Where credentials are made: a space of the user's, with an agent on its roster. */
@@ -76,6 +76,8 @@ export async function makeCredentials(
     "Bearer without token": { headers: { authorization: "Bearer" } },
     "cookie, foreign origin": { headers: { cookie, origin: "https://elsewhere.example" } },
     "cookie, no origin": { headers: { cookie } },
+    "cookie, origin for Bearer tokens": { headers: { cookie, origin: ORIGINS.ALLOWED_ORIGINS } },
+    "cookie, origin null": { headers: { cookie, origin: "null" } },
     "bad key and good cookie": { headers: { authorization: `Bearer ${dead["key, revoked"]}`, cookie, ...own } },
     "bad token and good cookie": { headers: { authorization: `Bearer ${dead["revoked token"]}`, cookie, ...own } },
     ...Object.fromEntries(Object.entries(dead).map(([name, token]) => [name, bearer(token)])),
@@ -84,7 +86,7 @@ export async function makeCredentials(
     session: bearer(user.session, session),
     "lower-case bearer": { headers: { authorization: `bearer ${user.session}` }, actor: session },
     "cookie, own origin": { headers: { cookie, ...own }, actor: session },
-    "cookie, allowed origin": { headers: { cookie, origin: ALLOWED_ORIGIN }, actor: session },
+    "cookie, cookie origin": { headers: { cookie, origin: ORIGINS.COOKIE_ORIGINS }, actor: session },
     PAT: bearer(pat.key, actor("u", "pat")),
     "PAT, ceiling": bearer(limitedPat.key, actor("u", "pat", LIMIT)),
     "rotated PAT, in overlap": bearer(rotated.key, actor("u", "pat")),

@@ -1,7 +1,7 @@
 import { userPolicy } from "@gatehouse/server";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { ALLOWED_ORIGIN, type Credential, makeCredentials } from "./credentials.ts";
+import { type Credential, makeCredentials, ORIGINS } from "./credentials.ts";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
 import { anyBody, anyParams, callText, Junk, worstBodies, worstParams } from "./junk.ts";
 import { methods, targetsOf, validParams } from "./params.ts";
@@ -11,7 +11,7 @@ let server: TestServer;
 let alice: TestUser;
 let credentials: [name: string, credential: Credential][];
 beforeAll(async () => {
-  server = await startTestServer({ ALLOWED_ORIGINS: ALLOWED_ORIGIN, RATE_LIMIT: "1000000" });
+  server = await startTestServer({ ...ORIGINS, RATE_LIMIT: "1000000" });
   alice = await server.user("Alice");
   credentials = Object.entries((await makeCredentials(server, alice)).credentials);
 });

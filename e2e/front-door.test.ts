@@ -47,10 +47,11 @@ test("an address with a path is no PUBLIC_URL, and a proxy has an address", asyn
     PUBLIC_URL: "https://example.com/gatehouse",
     TRUST_PROXY: "true",
     ALLOWED_ORIGINS: "https://app.example.com/x",
+    COOKIE_ORIGINS: "null",
   });
   const { code, stderr } = await me(home, ["up"]);
   expect(code).toBe(1);
-  for (const name of ["PUBLIC_URL", "TRUST_PROXY", "ALLOWED_ORIGINS"]) expect(stderr).toContain(`${name}:`);
+  for (const name of ["PUBLIC_URL", "TRUST_PROXY", "ALLOWED_ORIGINS", "COOKIE_ORIGINS"]) expect(stderr).toContain(`${name}:`);
 });
 
 test("sign-ins are in the log, with address and without e-mail; a kept session is kept", async () => {

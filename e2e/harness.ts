@@ -74,7 +74,7 @@ export async function startTestServer(settings: Record<string, string> = {}, mcp
   const { url } = server;
   const rpcUrl = `${url}/api/v1/user/rpc`;
 
-  const { auth, close: closeAuth } = createAuth({ address: databaseUrl, secret: SECRET, publicUrl: url, origins: [] });
+  const { auth, close: closeAuth } = createAuth({ address: databaseUrl, secret: SECRET, publicUrl: url, cookieOrigins: [] });
 
   const settle = () => {
     if (performance.now() - touchedAt < TOUCHED_MS) server.doubt();

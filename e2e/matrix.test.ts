@@ -2,7 +2,7 @@ import { formatPermission, MAX_BATCH } from "@gatehouse/protocol";
 import { Refusal, userPolicy } from "@gatehouse/server";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Judging, Rule } from "../packages/server/src/rules.ts";
-import { ALLOWED_ORIGIN, type Credential, makeCredentials } from "./credentials.ts";
+import { type Credential, makeCredentials, ORIGINS } from "./credentials.ts";
 import { type Cell, callForCell, grid, legend, OK, refused, table } from "./grid.ts";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
 import { methods, type Targets, targetsOf, validParams } from "./params.ts";
@@ -13,7 +13,7 @@ let targets: Targets;
 let credentials: [name: string, credential: Credential][];
 let proving: [name: string, credential: Required<Credential>][];
 beforeAll(async () => {
-  server = await startTestServer({ ALLOWED_ORIGINS: ALLOWED_ORIGIN });
+  server = await startTestServer(ORIGINS);
   alice = await server.user("Alice");
   const made = await makeCredentials(server, alice);
   // A token is minted for the space that all of them are in.

@@ -327,7 +327,7 @@ test("every wrong login token is the same 401, and one without the scope `accoun
 
 test("nothing of better-auth is reachable but what is listed", async () => {
   const { auth } = await import("../packages/server/src/people/auth.ts").then(({ createAuth }) =>
-    createAuth({ address: server.databaseUrl, secret: server.secret, publicUrl: server.url, origins: [] }),
+    createAuth({ address: server.databaseUrl, secret: server.secret, publicUrl: server.url, cookieOrigins: [] }),
   );
   const open = new Set<string>();
   const jar = openJar(server.url);

@@ -15,7 +15,7 @@ let ground: Ground;
 let close: () => Promise<unknown>;
 beforeAll(async () => {
   const server = await startTestServer();
-  const opened = createAuth({ address: server.databaseUrl, secret: server.secret, publicUrl: server.url, origins: [] });
+  const opened = createAuth({ address: server.databaseUrl, secret: server.secret, publicUrl: server.url, cookieOrigins: [] });
   ground = { server, session: async (userId) => (await openSession(opened.auth, userId)).token };
   close = async () => {
     await opened.close();

@@ -27,7 +27,7 @@ interface Ground {
   sql: Sql;
   auth: Auth;
   /** Web origins whose requests may bring a cookie. */
-  origins: readonly string[];
+  cookieOrigins: readonly string[];
   readToken: ReadToken;
 }
 
@@ -47,7 +47,7 @@ export function createAuthenticate(ground: Ground): Authenticate {
       return subject === undefined ? caller : actingFor(ground, caller, subject);
     }
     if (cookie === undefined || resource !== undefined) throw unauthenticated("no credential");
-    if (origin === undefined || !ground.origins.includes(origin)) throw unauthenticated("cookie from an origin that is not allowed");
+    if (origin === undefined || !ground.cookieOrigins.includes(origin)) throw unauthenticated("cookie from an origin that is not allowed");
     return bySession(ground.auth, new Headers({ cookie }));
   };
 }

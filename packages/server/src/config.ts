@@ -14,6 +14,16 @@ const origin = z
     context.addIssue("must be an origin such as https://gatehouse.example.com, with no path behind it");
     return z.NEVER;
   });
+const origins = z
+  .string()
+  .default("")
+  .transform((text) =>
+    text
+      .split(",")
+      .map((origin) => origin.trim())
+      .filter(Boolean),
+  )
+  .pipe(z.array(origin));
 /** Somebody else's server at which people sign in (OpenID Connect Core 1.0). */
 const OidcProvider = z.strictObject({
   id: z.string().regex(/^[a-z0-9-]{1,32}$/, "must be of a-z, 0-9 and -"),
@@ -93,17 +103,12 @@ export const Settings = z.object({
     .optional()
     .describe("How callers reach this server, if not by its address and port: the base of every address it publishes.")
     .meta({ default: "http://HOST:PORT" }),
-  ALLOWED_ORIGINS: z
-    .string()
-    .default("")
-    .transform((text) =>
-      text
-        .split(",")
-        .map((origin) => origin.trim())
-        .filter(Boolean),
-    )
-    .pipe(z.array(origin))
-    .describe("Web origins, besides the server's own, that may send cookies and read answers (CORS). Commas between them."),
+  ALLOWED_ORIGINS: origins.describe(
+    "Web origins, besides the server's own, whose pages may call with a Bearer token and read the answers (CORS), such as a page with a chat. A visitor's cookie never counts there. Commas between them.",
+  ),
+  COOKIE_ORIGINS: origins.describe(
+    "Web origins, besides the server's own, whose pages may use the cookie of a signed-in visitor: they can do all that the visitor may, API keys included. Commas between them.",
+  ),
   TRUST_PROXY: z
     .string()
     .default("0")
@@ -194,7 +199,10 @@ export interface Config {
   host: string;
   port: number;
   publicUrl: string | undefined;
+  /** Web origins that may call with a Bearer token. */
   allowedOrigins: string[];
+  /** Web origins that may use cookies. */
+  cookieOrigins: string[];
   /** Proxies before the server: how many, or which. */
   trustProxy: number | string[];
   /** Absent: the embedded Postgres. */
@@ -249,6 +257,7 @@ export function readConfig(env: Record<string, string | undefined> = process.env
     port: settings.PORT,
     publicUrl: settings.PUBLIC_URL,
     allowedOrigins: settings.ALLOWED_ORIGINS,
+    cookieOrigins: settings.COOKIE_ORIGINS,
     trustProxy: settings.TRUST_PROXY,
     databaseUrl: settings.DATABASE_URL,
     dataDir: settings.GATEHOUSE_DATA ?? join(settings.XDG_DATA_HOME ?? join(homedir(), ".local", "share"), "gatehouse"),

@@ -21,8 +21,10 @@ declare module "fastify" {
 export interface House {
   config: Config;
   publicUrl: string;
-  /** Web origins that may send cookies: the server's own and those allowed. */
+  /** Web origins whose pages may call and read the answers: those that may use cookies, and those allowed. */
   origins: string[];
+  /** Web origins whose pages may use cookies: the server's own, and COOKIE_ORIGINS. */
+  cookieOrigins: string[];
   auth: Auth;
   /** Whether mail can be sent. */
   mails: boolean;

@@ -57,12 +57,15 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
   });
   await app.register(helmet);
   await app.register(cors, {
-    origin: house.origins,
-    credentials: true,
-    methods: ["GET", "POST", "PATCH"],
-    // Answers every OPTIONS: strict, it refuses some of them in a shape of its own.
-    strictPreflight: false,
-    exposedHeaders: ["www-authenticate", "x-request-id", "retry-after", "ratelimit", "set-auth-token"],
+    delegator: async ({ headers: { origin = "" } }: FastifyRequest) => ({
+      origin: house.origins,
+      // A browser then sends no cookie to where a page of another origin asks, and keeps none that it is answered with.
+      credentials: house.cookieOrigins.includes(origin),
+      methods: ["GET", "POST", "PATCH"],
+      // Answers every OPTIONS: strict, it refuses some of them in a shape of its own.
+      strictPreflight: false,
+      exposedHeaders: ["www-authenticate", "x-request-id", "retry-after", "ratelimit", "set-auth-token"],
+    }),
   });
   if (config.rateLimit > 0) await limitRates(app, config.rateLimit);
   limitFailures(app, config.failedAuthLimit);

@@ -81,14 +81,15 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     await migrate(database.sql);
     const port = config.port || (await freePort(config.host));
     const publicUrl = config.publicUrl ?? `http://${config.host.includes(":") ? `[${config.host}]` : config.host}:${port}`;
-    const origins = [...new Set([new URL(publicUrl).origin, ...config.allowedOrigins])];
+    const cookieOrigins = [...new Set([new URL(publicUrl).origin, ...config.cookieOrigins])];
+    const origins = [...new Set([...cookieOrigins, ...config.allowedOrigins])];
     const { sendMail, close: closeMail } = await createMailer(config, log);
     const { signUp, oidcProviders } = config;
     const { auth, close: closeAuth } = createAuth({
       address: database.address,
       secret,
       publicUrl,
-      origins,
+      cookieOrigins,
       signUp,
       oidcProviders,
       sendMail,
@@ -110,7 +111,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     started.push(() => clearInterval(tidying.unref()));
     const jwt = new Jwt(publicUrl, keys);
     const issuers = new TrustedIssuers(config.trustedIssuers);
-    const ground = { sql: database.sql, auth, origins, readToken: createReadToken({ jwt, issuers }) };
+    const ground = { sql: database.sql, auth, cookieOrigins, readToken: createReadToken({ jwt, issuers }) };
     const authenticate = rememberActors(feed, createAuthenticate(ground));
     const minting = { jwt, identify: (sql: Sql, credential: string) => identify({ ...ground, sql }, credential) };
     const enter = { remembered: rememberStandings(feed, enterSpace), now: enterSpace };
@@ -128,6 +129,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
       config,
       publicUrl,
       origins,
+      cookieOrigins,
       auth,
       mails: sendMail !== undefined,
       doors: { user, space },

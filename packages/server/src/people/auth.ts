@@ -48,7 +48,7 @@ export interface AuthOptions {
   address: string;
   secret: string;
   publicUrl: string;
-  origins: string[];
+  cookieOrigins: string[];
   signUp?: Config["signUp"];
   oidcProviders?: OidcProvider[];
   /** Left out where no mail can be sent. */
@@ -58,7 +58,7 @@ export interface AuthOptions {
 export type Auth = ReturnType<typeof createAuth>["auth"];
 
 /** How people sign in: better-auth on schema `auth` of the same database, where a user's id is the principal's id. */
-export function createAuth({ address, secret, publicUrl, origins, signUp = "closed", oidcProviders = [], sendMail }: AuthOptions) {
+export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp = "closed", oidcProviders = [], sendMail }: AuthOptions) {
   // A pool of its own, of the driver that better-auth is made for: it wants Dates, and no renamed columns.
   const pool = openPool(address, { max: POOL_SIZE });
   const db = new Kysely<never>({
@@ -77,7 +77,7 @@ export function createAuth({ address, secret, publicUrl, origins, signUp = "clos
     baseURL: publicUrl,
     basePath: "/api/auth",
     secret,
-    trustedOrigins: origins,
+    trustedOrigins: cookieOrigins,
     database: kyselyAdapter(db, { type: "postgres", transaction: true }),
     advanced: {
       database: { generateId: () => uuidv7() },

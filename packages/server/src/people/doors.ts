@@ -5,7 +5,7 @@ import { type House, problem } from "../house.ts";
 import { examine } from "../json.ts";
 import { mustFit, Refusal, toRefusal } from "../refusal.ts";
 import { FAULTS, loggable } from "../telemetry.ts";
-import { AUTH, handOver, signedIn } from "./hand-over.ts";
+import { AUTH, handOver, refuseForeignPages, signedIn } from "./hand-over.ts";
 import { countAttempt, forgive, type LimitName } from "./limits.ts";
 import { routes } from "./routes.ts";
 import { refusalOf, wordOf } from "./words.ts";
@@ -44,6 +44,7 @@ export function refused(house: House, reply: FastifyReply, thrown: unknown, line
 /** Hands a request to better-auth, and its answer back; its refusals in our words. Leaves one line in the log: who, and from where. */
 async function answer(house: House, request: FastifyRequest, reply: FastifyReply, route: Route): Promise<FastifyReply> {
   const { log, sql } = house.doors.user;
+  refuseForeignPages(house, request);
   const input = read(request, route);
   route.check?.(house);
   const flaw = route.flaw?.(input);

@@ -62,10 +62,25 @@ function signedInHeaders(house: House, request: FastifyRequest, method: "GET" | 
   if (origin) headers.set("origin", origin);
   if (authorization !== undefined) headers.set("authorization", authorization.replace(/^bearer /i, "Bearer "));
   else if (cookie) {
-    if (origin === undefined ? method === "POST" : !house.origins.includes(origin)) throw new Refusal("FORBIDDEN", FOREIGN_ORIGIN);
+    refuseForeignPages(house, request);
+    if (origin === undefined && method === "POST") throw new Refusal("FORBIDDEN", FOREIGN_ORIGIN);
     headers.set("cookie", cookie);
   }
   return headers;
 }
 
-export const FOREIGN_ORIGIN = "This web origin may not sign people in. The operator can allow it in ALLOWED_ORIGINS.";
+/**
+ * Refuses what the page of another web origin asks with the visitor's cookies, or to get some: signing in, too, is done in
+ * the visitor's name. Where the browser names no origin, Sec-Fetch-Site says whether it is another one (W3C Fetch Metadata);
+ * following a link here is no request of that page.
+ * @throws Refusal FORBIDDEN
+ */
+export function refuseForeignPages({ cookieOrigins }: House, request: FastifyRequest): void {
+  const { authorization, origin } = presentedBy(request);
+  if (authorization !== undefined) return; // then no cookie counts
+  const { "sec-fetch-site": site, "sec-fetch-mode": mode } = request.headers;
+  const elsewhere = (site === "cross-site" || site === "same-site") && mode !== "navigate";
+  if (origin === undefined ? elsewhere : !cookieOrigins.includes(origin)) throw new Refusal("FORBIDDEN", FOREIGN_ORIGIN);
+}
+
+export const FOREIGN_ORIGIN = "This web origin may not sign people in. The operator can allow it in COOKIE_ORIGINS.";
