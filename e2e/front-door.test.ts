@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestServer, type TestServer } from "./harness.ts";
+import { inputOf, routes, sendTo, valuesFor } from "./people-routes.ts";
 import { exchange, head } from "./raw-http.ts";
 import { makeHome, me, meJson, startUp } from "./run.ts";
 
@@ -52,6 +53,21 @@ test("an address with a path is no PUBLIC_URL, and a proxy has an address", asyn
   const { code, stderr } = await me(home, ["up"]);
   expect(code).toBe(1);
   for (const name of ["PUBLIC_URL", "TRUST_PROXY", "ALLOWED_ORIGINS", "COOKIE_ORIGINS"]) expect(stderr).toContain(`${name}:`);
+});
+
+test.each(routes)("$method $path is no fault of the server, whatever text it is sent", async (route) => {
+  for (const text of ["ü", "日本", "a\nb", "\u0000", "\ud800", "\u001b[2J", "%", "%ff", "a@evil@example.com", "\ufeff"]) {
+    const input = inputOf(route, valuesFor("nobody@example.com"), {
+      "/callback/:id": { state: "", code: "" },
+      "/oauth2/authorize": { client_id: "me", redirect_uri: "", state: "" },
+    });
+    for (const [name, value] of Object.entries(input)) {
+      if (typeof value !== "string") continue;
+      await server.sql`delete from auth.attempts`;
+      const { status } = await sendTo(server.url, route, { ...input, [name]: name === "callbackURL" ? `/${text}` : text });
+      expect(status, `${name} ${JSON.stringify(text)}`).toBeLessThan(500);
+    }
+  }
 });
 
 test("sign-ins are in the log, with address and without e-mail; a kept session is kept", async () => {

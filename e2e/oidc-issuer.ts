@@ -4,7 +4,7 @@ import { exportJWK, generateKeyPair, type JWTPayload, SignJWT } from "jose";
 
 type KeyPair = Awaited<ReturnType<typeof generateKeyPair>>;
 
-/** An OIDC issuer. */
+/** An OIDC issuer: of tokens that servers trust, and a provider at which people sign in, who says of them whatever it is told to. */
 export class Issuer {
   readonly server: Server;
   readonly url: string;
@@ -13,6 +13,9 @@ export class Issuer {
   says: string;
   requests = 0;
   up = true;
+  /** What its ID tokens say of the person who signs in; with none, it gives out no ID token. */
+  person: JWTPayload | undefined = {};
+  #nonce = "";
 
   private constructor(server: Server) {
     this.server = server;
@@ -28,9 +31,31 @@ export class Issuer {
     server.on("request", async (request, response) => {
       issuer.requests++;
       if (!issuer.up) return response.writeHead(503).end();
+      const { pathname, searchParams } = new URL(request.url ?? "", issuer.url);
+      if (pathname === "/authorize") {
+        issuer.#nonce = searchParams.get("nonce") ?? "";
+        const back = new URL(searchParams.get("redirect_uri") ?? "");
+        back.search = new URLSearchParams({ code: "c", state: searchParams.get("state") ?? "" }).toString();
+        return response.writeHead(302, { location: back.href }).end();
+      }
       const jwk = { ...(await exportJWK(issuer.key.publicKey)), kid: issuer.key.kid, alg: "RS256", use: "sig" };
-      const found =
-        request.url === "/.well-known/openid-configuration" ? { issuer: issuer.says, jwks_uri: `${issuer.url}/keys` } : { keys: [jwk] };
+      const answers: Record<string, () => object> = {
+        "/.well-known/openid-configuration": () => ({
+          issuer: issuer.says,
+          jwks_uri: `${issuer.url}/keys`,
+          authorization_endpoint: `${issuer.url}/authorize`,
+          token_endpoint: `${issuer.url}/token`,
+          userinfo_endpoint: `${issuer.url}/userinfo`,
+          id_token_signing_alg_values_supported: ["RS256"],
+        }),
+        "/token": () => ({ access_token: "a", token_type: "Bearer", ...(idToken !== undefined && { id_token: idToken }) }),
+        "/userinfo": () => ({ sub: "u", email: "u@corp.example", email_verified: true, name: "U" }),
+      };
+      const idToken =
+        pathname === "/token" && issuer.person
+          ? await issuer.token({ iss: issuer.says, sub: "1", nonce: issuer.#nonce, email_verified: true, ...issuer.person })
+          : undefined;
+      const found = answers[pathname]?.() ?? { keys: [jwk] };
       return response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(found));
     });
     return issuer;

@@ -5,6 +5,7 @@ import { startTestServer, type TestServer } from "./harness.ts";
 import { openProvider } from "./identity-provider.ts";
 import { type Jar, openJar } from "./jar.ts";
 import { SCOPE, standardClient } from "./oauth-client.ts";
+import { Issuer } from "./oidc-issuer.ts";
 import { makeHome, me } from "./run.ts";
 
 let corp: Awaited<ReturnType<typeof openProvider>>;
@@ -22,9 +23,12 @@ afterAll(async () => {
 const person = (sub: string, email: string, more: object = {}) =>
   Object.assign(corp.state, { person: { sub, email, email_verified: true, name: "Mallory", ...more } });
 
+/** What the account page sends, to connect the account that somebody has at the provider. */
+const connecting = { callbackURL: "/account?done=connected", errorCallbackURL: "/account", disableRedirect: true };
+
 /** Signs in by the provider, following where it leads. @returns where that is */
-async function byCorp(jar: Jar, more: object = {}): Promise<URL> {
-  const begun = await jar.post("/api/auth/sign-in/social", {
+async function byCorp(jar: Jar, more: object = {}, path = "/sign-in/social"): Promise<URL> {
+  const begun = await jar.post(`/api/auth${path}`, {
     provider: "corp",
     callbackURL: "/account",
     errorCallbackURL: "/sign-in",
@@ -72,21 +76,51 @@ test("in the middle of signing a program in, it leads on to consent", async () =
   expect(new URL(done.body.url).searchParams.get("code")).toBeTruthy();
 });
 
-test("who has an account already gets into it, if both sides have confirmed the address", async () => {
+test("who has an account already, of the same address, does not get into it by the provider until they have connected the two", async () => {
   const grace = await server.user("Grace");
   await server.sql`update auth."user" set email = 'grace@corp.example' where id = ${grace.id}`;
   person("2", "grace@corp.example");
   const jar = openJar(server.url);
-  await byCorp(jar);
-  expect((await jar.get("/api/auth/get-session")).body.user).toMatchObject({ id: grace.id, name: "Grace" });
-  expect((await openJar(server.url).signIn("grace@corp.example", grace.password)).status).toBe(200);
+  const back = await byCorp(jar);
+  expect([back.pathname, back.searchParams.get("error")]).toEqual(["/sign-in", "account_not_linked"]);
+  expect(await jar.whoami()).toBeUndefined();
 
-  const heidi = await server.user("Heidi");
-  await server.sql`update auth."user" set email = 'heidi@corp.example', "emailVerified" = false where id = ${heidi.id}`;
-  person("3", "heidi@corp.example");
+  expect((await jar.signIn("grace@corp.example", grace.password)).status).toBe(200);
+  expect((await byCorp(jar, connecting, "/link-social")).search).toBe("?done=connected");
+  const again = openJar(server.url);
+  await byCorp(again);
+  expect((await again.get("/api/auth/get-session")).body.user).toMatchObject({ id: grace.id, name: "Grace" });
+  // Somebody else there, to whom the address has passed, is somebody else here.
+  person("2b", "grace@corp.example");
   const other = openJar(server.url);
   expect((await byCorp(other)).searchParams.get("error")).toBe("account_not_linked");
   expect(await other.whoami()).toBeUndefined();
+});
+
+test("nobody connects an account of another address, or one that is somebody's already", async () => {
+  const [judy, karl] = [await server.user("Judy"), await server.user("Karl")];
+  await server.sql`update auth."user" set email = 'judy@corp.example' where id = ${judy.id}`;
+  const jar = openJar(server.url);
+  expect((await jar.post("/api/auth/link-social", { provider: "corp", ...connecting })).status).toBe(401);
+  await jar.signIn(karl.email, karl.password);
+  person("20", "judy@corp.example");
+  expect((await byCorp(jar, connecting, "/link-social")).searchParams.get("error")).toBe("email_does_not_match");
+  await jar.signIn("judy@corp.example", judy.password);
+  person("1", "judy@corp.example");
+  expect((await byCorp(jar, connecting, "/link-social")).searchParams.get("error")).toBe("account_already_linked_to_different_user");
+  expect(await server.sql`select from auth.account where "userId" in (${judy.id}, ${karl.id}) and "providerId" = 'corp'`).toHaveLength(0);
+});
+
+test("an account that was bound to a subject alone is bound to the issuer of its provider, once", async () => {
+  person("30", "lea@corp.example");
+  await byCorp(openJar(server.url));
+  const account = () => server.sql`select "accountId", "userId" from auth.account where "accountId" like '%30'`;
+  const [bound] = await account();
+  expect(bound?.accountId).toMatch(/^http:\/\/127\.0\.0\.1:\d+ 30$/);
+  await server.sql`update auth.account set "accountId" = '30' where "userId" = ${bound?.userId}`;
+  for (let starts = 0; starts < 2; starts++)
+    await (await startTestServer({ ...corp.settings(), PORT: "0", DATABASE_URL: server.databaseUrl })).close();
+  expect(await account()).toEqual([bound]);
 });
 
 test.each([
@@ -94,13 +128,98 @@ test.each([
   ["an address elsewhere", "5", "judy@elsewhere.example", {}],
   ["an address that only looks like it", "6", "judy@evil-corp.example", {}],
   ["an address below it", "7", "judy@sub.corp.example", {}],
+  ["an address with an escape sequence", "8", "\u001b[2Jmallory@corp.example", {}],
+  ["an address of two lines", "9", "mallory\n@corp.example", {}],
+  ["an address with a line after it", "10", "mallory@corp.example\n", {}],
+  ["an address with what can't be seen", "11", "mal\u202elory@corp.example", {}],
+  ["an address with two @", "12", "a@evil@corp.example", {}],
+  ["an address with a quoted @", "13", '"a@evil"@corp.example', {}],
+  ["an address without a name", "14", "@corp.example", {}],
+  ["an address of a domain with a path", "15", "a@corp.example/evil", {}],
+  ["an address of a domain with a port", "15b", "a@corp.example:25", {}],
+  ["an address of a domain with a dot too many", "16", "a@corp.example.", {}],
+  ["an address that is too long", "17", `${"a".repeat(250)}@corp.example`, {}],
+  ["an address that is not text", "18", 7 as unknown as string, {}],
+  ["a subject that is too long", "s".repeat(256), "nina@corp.example", {}],
+  ["a subject with a space", "http://127.0.0.1 1", "nina@corp.example", {}],
 ])("%s does not come in", async (_what, sub, email, more) => {
   person(sub, email, more);
   const jar = openJar(server.url);
   const back = await byCorp(jar);
   expect([back.pathname, Boolean(back.searchParams.get("error"))]).toEqual(["/sign-in", true]);
   expect(await jar.whoami()).toBeUndefined();
-  expect(await server.sql`select from auth."user" where email = ${email}`).toHaveLength(0);
+  expect(await server.sql`select from auth."user" where email = ${String(email).toLowerCase()}`).toHaveLength(0);
+  expect(await server.sql`select from auth.account where right("accountId", ${sub.length + 1}) = ${` ${sub}`}`).toHaveLength(0);
+});
+
+test("a person is taken with a name that can be shown, without a picture, and with the domain in its one form", async () => {
+  person("40", "Oda@CORP.example", { name: "\u001b[31mOda\n", picture: "javascript:alert(1)" });
+  await byCorp(openJar(server.url));
+  person("41", "paul@ｃｏｒｐ.example", { name: "x".repeat(500) });
+  await byCorp(openJar(server.url));
+  expect(
+    await server.sql`select name, email, image from auth."user" where email like 'oda@%' or email like 'paul@%' order by email`,
+  ).toEqual([
+    { name: "oda", email: "oda@corp.example", image: null },
+    { name: "paul", email: "paul@corp.example", image: null },
+  ]);
+});
+
+test("a provider that says it is another issuer, or gives no ID token, signs nobody in", async () => {
+  const hostile = await Issuer.start();
+  const settings = (issuer: string) => ({
+    OIDC_PROVIDERS: JSON.stringify([{ id: "corp", name: "Corp", issuer, clientId: "gatehouse", clientSecret: "hush" }]),
+  });
+  const at = await startTestServer(settings(hostile.url));
+  try {
+    const enter = async () => {
+      const jar = openJar(at.url);
+      const begun = await jar.post("/api/auth/sign-in/social", { provider: "corp", callbackURL: "/account", errorCallbackURL: "/sign-in" });
+      const asked = await fetch(begun.body.url, { redirect: "manual" });
+      await jar.get(asked.headers.get("location") as string);
+      return jar.whoami();
+    };
+    hostile.person = { email: "u@corp.example", name: "U" };
+    expect(await enter()).toBe("u@corp.example");
+    for (const [person, says] of [
+      [{ email: "v@corp.example", iss: "https://accounts.elsewhere.example" }, hostile.url],
+      [{ email: "v@corp.example", aud: "another" }, hostile.url],
+      [{ email: "v@corp.example", nonce: "another" }, hostile.url],
+      [{ email: "v@corp.example", sub: undefined }, hostile.url],
+      [{ email: "v@corp.example", emailVerified: true, email_verified: false }, hostile.url],
+      [undefined, hostile.url],
+    ] as const) {
+      Object.assign(hostile, { person, says });
+      expect(await enter(), JSON.stringify(person)).toBeUndefined();
+    }
+  } finally {
+    await at.close();
+  }
+  // Asked anew, it names another issuer in its discovery document, and signs for that.
+  Object.assign(hostile, { says: "https://accounts.elsewhere.example", person: { email: "w@corp.example" } });
+  const next = await startTestServer(settings(hostile.url));
+  try {
+    const jar = openJar(next.url);
+    const begun = await jar.post("/api/auth/sign-in/social", { provider: "corp", callbackURL: "/account", errorCallbackURL: "/sign-in" });
+    const asked = await fetch(begun.body.url, { redirect: "manual" });
+    const back = await jar.get(asked.headers.get("location") as string);
+    expect(back.headers.get("location")).toContain("error=");
+    expect(await jar.whoami()).toBeUndefined();
+  } finally {
+    await next.close();
+    hostile.server.close();
+  }
+});
+
+test("where to go on is an address as browsers write it: anything else is refused, and no fault of the server", async () => {
+  const jar = openJar(server.url);
+  for (const path of ["/ünïcode", "/a\nb", "/a b", "/\u0000", "/\ud800", "/日本", `/${"x".repeat(20_000)}`])
+    for (const name of ["callbackURL", "errorCallbackURL"])
+      expect((await jar.post("/api/auth/sign-in/social", { provider: "corp", [name]: path })).body, `${name} ${path}`).toMatchObject({
+        status: 400,
+        code: "INVALID_PARAMS",
+      });
+  expect((await jar.post("/api/auth/sign-in/social", { provider: "corp", callbackURL: "/%C3%BC?x=%0A" })).status).toBe(200);
 });
 
 test("a callback that was not asked for, or is another browser's, signs nobody in", async () => {

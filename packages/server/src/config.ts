@@ -1,6 +1,7 @@
 import { isIP, isIPv4 } from "node:net";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
+import { domainToASCII } from "node:url";
 import { PermissionText } from "@gatehouse/protocol";
 import { z } from "zod";
 
@@ -32,7 +33,15 @@ const OidcProvider = z.strictObject({
   clientId: z.string().min(1),
   clientSecret: z.string().min(1),
   scopes: z.array(z.string().min(1)).optional(),
-  domains: z.array(z.string().toLowerCase()).min(1).optional(),
+  domains: z
+    .array(
+      z
+        .string()
+        .refine((text) => asciiDomain(text) !== undefined, "must be a domain")
+        .transform((text) => asciiDomain(text) ?? text),
+    )
+    .min(1)
+    .optional(),
 });
 export type OidcProvider = z.infer<typeof OidcProvider>;
 
@@ -282,6 +291,10 @@ export function readConfig(env: Record<string, string | undefined> = process.env
     serviceName: settings.OTEL_SERVICE_NAME,
   };
 }
+
+/** The one ASCII form of a domain name (IDNA, RFC 5890), in lower case; undefined where it is none. */
+export const asciiDomain = (domain: string): string | undefined =>
+  /^[\p{L}\p{M}\p{N}.。．｡-]+$/u.test(domain) ? domainToASCII(domain) || undefined : undefined;
 
 /** The host that a URL names, without the brackets that IPv6 has there (RFC 3986 §3.2.2). */
 export const hostOf = ({ hostname }: { hostname: string }): string => hostname.replace(/^\[|\]$/g, "");

@@ -23,6 +23,7 @@ import { addPeople } from "./people/doors.ts";
 import { createMailer } from "./people/mail.ts";
 import { addPages } from "./people/pages/pages.ts";
 import { addPrograms } from "./people/programs.ts";
+import { bindToIssuers } from "./people/providers.ts";
 import { ensureLocalOwner, openSession, sweep } from "./people/users.ts";
 import { spacePolicy, userPolicy } from "./policy.ts";
 import { keptSecret } from "./postgres/place.ts";
@@ -79,6 +80,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     const database = await opening;
     const secret = await secretOf(config);
     await migrate(database.sql);
+    await bindToIssuers(database.sql, config.oidcProviders);
     const port = config.port || (await freePort(config.host));
     const publicUrl = config.publicUrl ?? `http://${config.host.includes(":") ? `[${config.host}]` : config.host}:${port}`;
     const cookieOrigins = [...new Set([new URL(publicUrl).origin, ...config.cookieOrigins])];

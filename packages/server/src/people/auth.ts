@@ -114,6 +114,8 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
     },
     verification: { storeIdentifier: "hashed" },
     session: { expiresIn: SESSION_SECONDS, updateAge: DAY },
+    // Having the address of an account, at a provider, is not having the account: its person connects the two, signed in.
+    account: { accountLinking: { disableImplicitLinking: true } },
     // What a provider hands out of its own is never used here, so it is not kept.
     databaseHooks: { account: { create: { before: withoutTokens }, update: { before: withoutTokens } } },
     // What it has no answer to is thrown: it would print it, and answer with an empty 500.

@@ -1,7 +1,10 @@
 import { Name } from "@gatehouse/protocol";
 import { APIError } from "better-auth/api";
 import { type GenericOAuthConfig, genericOAuth } from "better-auth/plugins/generic-oauth";
-import type { OidcProvider } from "../config.ts";
+import { decodeJwt } from "jose";
+import { z } from "zod";
+import { asciiDomain, type OidcProvider } from "../config.ts";
+import type { Sql } from "../db.ts";
 
 const SCOPES = ["openid", "email", "profile"];
 
@@ -15,29 +18,65 @@ export function openIdProviders(providers: readonly OidcProvider[]) {
   return { ...genericOAuth({ config }), init: async () => ({ context: { genericOAuthPendingDiscovery } }) };
 }
 
+/** An e-mail address: one `@`, a domain in its one ASCII form (IDNA, RFC 5890), and no character that can't be seen. */
+const Email = z
+  .string()
+  .max(254)
+  .transform((text) => {
+    const [local = "", domain = "", ...more] = text.split("@");
+    return more.length > 0 ? "" : `${local}@${asciiDomain(domain) ?? ""}`.toLowerCase();
+  })
+  .pipe(z.email().max(254));
+
+/** What is taken of what a provider says of a person (OpenID Connect Core 1.0 §2, §5.1). All else is left out, pictures too. */
+const Claims = z.object({ iss: z.string(), sub: z.string().regex(/^[!-~]{1,255}$/) });
+const Profile = z.object({ email: Email, name: Name.catch("") });
+
 /**
  * An OpenID provider as better-auth wants it: found by discovery, with PKCE, a nonce, and ID tokens that are verified.
  * A person is who the provider says by an e-mail address that it has verified, in one of its domains where they are given.
+ * Their account is bound to the issuer and the subject, and to nothing that may pass to somebody else.
  */
 function toGenericProvider({ id, name, issuer, clientId, clientSecret, scopes = [], domains }: OidcProvider): GenericOAuthConfig {
   return {
     providerId: id,
     name,
-    discoveryUrl: `${issuer.replace(/\/$/, "")}/.well-known/openid-configuration`,
+    discoveryUrl: `${bare(issuer)}/.well-known/openid-configuration`,
     clientId,
     clientSecret,
     scopes: [...new Set([...SCOPES, ...scopes])],
     pkce: true,
     requireIdTokenVerification: true,
-    mapProfileToUser: (profile) => {
-      const { email, emailVerified } = profile as { email?: unknown; emailVerified?: unknown };
-      if (typeof email !== "string" || emailVerified !== true) throw refused("email_not_verified");
-      const domain = email.slice(email.lastIndexOf("@") + 1).toLowerCase();
+    // Of the ID token, which is verified by now: without one there is no telling who signed in (Core §3.1.3.3).
+    accountSubject: ({ tokens }) => {
+      const { iss, sub } = Claims.parse(decodeJwt(tokens.idToken ?? ""));
+      if (bare(iss) !== bare(issuer)) throw new Error("an ID token of another issuer (Discovery 1.0 §4.3)");
+      return accountId(issuer, sub);
+    },
+    mapProfileToUser: (said) => {
+      const read = Profile.safeParse(said);
+      if (![true, "true"].includes((said as { email_verified?: unknown }).email_verified as boolean)) throw refused("email_not_verified");
+      if (!read.success) throw refused("profile_not_usable");
+      const { email, name } = read.data;
+      const [local = "", domain = ""] = email.split("@");
       if (domains && !domains.includes(domain)) throw refused("domain_not_allowed");
-      const called = Name.safeParse(profile.name);
-      return { email: email.toLowerCase(), name: called.success ? called.data : email.slice(0, email.lastIndexOf("@")).slice(0, 64) };
+      return { email, name: name || Name.catch("Somebody").parse(local), image: undefined };
     },
   };
+}
+
+const bare = (issuer: string): string => issuer.replace(/\/$/, "");
+const accountId = (issuer: string, sub: string): string => `${bare(issuer)} ${sub}`;
+
+/**
+ * Binds the accounts that were bound to a subject alone to the issuer that their provider has now: a provider whose issuer
+ * the operator changes later is another one.
+ */
+export async function bindToIssuers(sql: Sql, providers: readonly OidcProvider[]): Promise<void> {
+  for (const { id, issuer } of providers)
+    await sql`
+      update auth.account set "accountId" = ${accountId(issuer, "")} || "accountId"
+      where "providerId" = ${id} and "accountId" !~ '^https?://[^ ]+ '`;
 }
 
 const refused = (code: string) => new APIError("FORBIDDEN", { code, message: code });

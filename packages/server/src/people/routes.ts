@@ -83,6 +83,13 @@ export const routes: readonly Route[] = [
     limit: "link",
     leaves: true,
   },
+  {
+    method: "POST",
+    path: "/link-social",
+    takes: z.strictObject({ provider: z.string().max(32), callbackURL: Page, errorCallbackURL: Page, disableRedirect: z.literal(true) }),
+    limit: "link",
+    leaves: true,
+  },
   { method: "GET", path: "/callback/:id", takes: z.record(z.string(), z.string()), limit: "link", navigates: true },
 
   {

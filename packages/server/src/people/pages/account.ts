@@ -1,3 +1,4 @@
+import type { House } from "../../house.ts";
 import { loginsOf } from "../programs.ts";
 import { abilities, signedInAs } from "./asking.ts";
 import { html } from "./html.ts";
@@ -15,17 +16,35 @@ const notices = new Map([
   ["passkey-renamed", "The passkey has a new name."],
   ["program-ended", "The program is signed out. It can do nothing for you any more."],
   ["passkey-removed", "The passkey is removed. Nobody signs in with it any more."],
+  ["connected", "The account is connected. You can sign in with it from now on."],
 ]);
+
+/** What came of connecting an account elsewhere. */
+const problems = new Map([
+  ["email_does_not_match", "That account has another e-mail address than this one, so the two are not connected."],
+  ["account_already_linked_to_different_user", "That account is connected to somebody else here."],
+]);
+
+/** The providers of this server, and whether the person signs in by them. */
+async function providersOf({ config, doors }: House, person: string) {
+  const known = await doors.user.sql<{ providerId: string }[]>`select "providerId" from auth.account where "userId" = ${person}`;
+  return config.oidcProviders.map(({ id, name }) => ({ id, name, connected: known.some(({ providerId }) => providerId === id) }));
+}
 
 /** Who is signed in, their passkeys, and the programs that act for them. */
 export const account: Page = async ({ house, request, query, person }) => {
   if (!person) return "/sign-in?callback=/account";
   const passkeys = await ask<Passkey[]>(house, request, "/passkey/list-user-passkeys");
-  const logins = await loginsOf(house, person.id);
+  const [logins, providers] = await Promise.all([loginsOf(house, person.id), providersOf(house, person.id)]);
+  const error = query.get("error");
   return {
     title: "Your account",
     notice: notices.get(query.get("done") ?? ""),
-    problem: passkeys ? undefined : "Your passkeys can't be shown now. Load the page again in a minute.",
+    problem: error
+      ? (problems.get(error) ?? "The account was not connected. Try again.")
+      : passkeys
+        ? undefined
+        : "Your passkeys can't be shown now. Load the page again in a minute.",
     script: "account.js",
     body: html`
 ${signedInAs(person)}
@@ -47,6 +66,15 @@ ${passkeys?.map(
 <input id="passkey-name" name="name" maxlength="64" autocomplete="off" placeholder="This laptop" aria-describedby="why" required>
 <button class="quiet">Add a passkey</button>
 </form>
+${
+  providers.length > 0 &&
+  html`<h2>Other accounts</h2>
+${providers.map(({ id, name, connected }) =>
+  connected
+    ? html`<p class="fine">You can sign in with ${name}.</p>`
+    : html`<button type="button" class="quiet" data-connect="${id}">Connect with ${name}</button>`,
+)}`
+}
 <h2>Programs</h2>
 ${logins.length === 0 && html`<p class="fine">No program is signed in for you.</p>`}
 ${logins.map(

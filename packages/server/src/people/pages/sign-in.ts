@@ -11,7 +11,14 @@ const notices = new Map([
 /** What came of signing in elsewhere, or of a program that asked wrongly. Never the words of the address: anybody can write those. */
 const problems = new Map([
   ["access_denied", "You did not allow it over there, so nobody is signed in. Try again, or sign in another way."],
-  ["account_not_linked", "There is an account with this e-mail address already. Sign in to it the way you did before."],
+  [
+    "account_not_linked",
+    "There is an account with this e-mail address already. Sign in to it the way you did before, then connect the two on your account page.",
+  ],
+  [
+    "profile_not_usable",
+    "Over there your account has an e-mail address that this server can't take. Correct it there, or sign in another way.",
+  ],
   ["email_not_found", "That account has no e-mail address, and one is needed here. Sign in another way."],
   ["signup_disabled", "There is no account for you here, and this server makes none by itself. Ask whoever runs it for one."],
   ["email_not_verified", "Over there your e-mail address is not confirmed. Confirm it there, or sign in another way."],

@@ -1,4 +1,4 @@
-import { call, element, leave, onSubmit, Refused, signOut } from "./page.js";
+import { call, element, goOn, leave, onSubmit, Refused, run, signOut } from "./page.js";
 import { makePasskey, passkeys } from "./passkey.js";
 
 /** @param {string} what */
@@ -39,6 +39,15 @@ for (const form of document.querySelectorAll("form")) {
       await done("passkey-removed");
     });
 }
+
+for (const button of document.querySelectorAll("button"))
+  if (button.dataset.connect)
+    button.addEventListener("click", () =>
+      run(button, async () => {
+        const back = { callbackURL: "/account?done=connected", errorCallbackURL: "/account" };
+        await goOn(await call("/link-social", { provider: button.dataset.connect, ...back, disableRedirect: true }));
+      }),
+    );
 
 onSubmit(element("sign-out"), async () => {
   await signOut();
