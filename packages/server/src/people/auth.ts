@@ -3,6 +3,7 @@ import { kyselyAdapter } from "@better-auth/kysely-adapter";
 import { oauthDeviceAuthorization, oauthProvider } from "@better-auth/oauth-provider";
 import { passkey } from "@better-auth/passkey";
 import { APIError } from "better-auth/api";
+import { hashPassword, verifyPassword } from "better-auth/crypto";
 import { betterAuth } from "better-auth/minimal";
 import { bearer } from "better-auth/plugins/bearer";
 import { Kysely, PostgresDialect } from "kysely";
@@ -26,6 +27,8 @@ export const PASSWORD_LENGTH = { min: 12, max: 128 };
 export interface Asked {
   /** The id of the space in which a person lets a program act for them: it knows no spaces. */
   space: string | undefined;
+  /** Whether a password may be hashed: that is bounded, and waited for before it is asked. */
+  hashes: boolean;
   /** What its database failed with, first: it answers all the same, and may take it for "nobody is signed in". */
   failure?: unknown;
 }
@@ -94,6 +97,10 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
       minPasswordLength: PASSWORD_LENGTH.min,
       maxPasswordLength: PASSWORD_LENGTH.max,
       resetPasswordTokenExpiresIn: LINK_SECONDS,
+      password: {
+        hash: async (password) => inTurn() && hashPassword(password),
+        verify: async (both) => inTurn() && verifyPassword(both),
+      },
       sendResetPassword: ({ user, token }) =>
         mail(
           user.email,
@@ -168,6 +175,12 @@ export const sessionOf = (auth: Auth, headers: Headers) =>
     if (thrown instanceof APIError && thrown.status === "UNAUTHORIZED") return null;
     throw thrown.cause ?? thrown;
   });
+
+/** @throws Error where a route hashes that does not say so: it would be past the bound on all of them together */
+function inTurn(): true {
+  if (asked.getStore()?.hashes) return true;
+  throw new Error("a password is hashed out of turn");
+}
 
 function note(failure: unknown): void {
   const asking = asked.getStore();

@@ -6,7 +6,9 @@ import { examine } from "../json.ts";
 import { mustFit, Refusal, toRefusal } from "../refusal.ts";
 import { FAULTS, loggable } from "../telemetry.ts";
 import { AUTH, handOver, refuseForeignPages, signedIn } from "./hand-over.ts";
-import { countAttempt, forgive, type LimitName } from "./limits.ts";
+import { createHashing, type Hashing } from "./hashing.ts";
+import { countAttempt, forgive, isKnown, type LimitName } from "./limits.ts";
+import { networkOf } from "./network.ts";
 import { routes } from "./routes.ts";
 import { refusalOf, wordOf } from "./words.ts";
 
@@ -15,6 +17,7 @@ type Input = Record<string, unknown>;
 
 /** Opens the doors by which people sign in and out: those of better-auth that are listed. */
 export function addPeople(app: FastifyInstance, house: House): void {
+  const hashing = createHashing();
   for (const route of routes)
     app.route({
       method: route.method,
@@ -23,7 +26,7 @@ export function addPeople(app: FastifyInstance, house: House): void {
       handler: async (request, reply) => {
         const line = { route: route.path, requestId: request.id, address: request.ip };
         try {
-          return await answer(house, request, reply, route);
+          return await answer(house, request, reply, route, hashing);
         } catch (thrown) {
           return refused(house, reply, thrown, line);
         }
@@ -42,7 +45,7 @@ export function refused(house: House, reply: FastifyReply, thrown: unknown, line
 }
 
 /** Hands a request to better-auth, and its answer back; its refusals in our words. Leaves one line in the log: who, and from where. */
-async function answer(house: House, request: FastifyRequest, reply: FastifyReply, route: Route): Promise<FastifyReply> {
+async function answer(house: House, request: FastifyRequest, reply: FastifyReply, route: Route, hashing: Hashing): Promise<FastifyReply> {
   const { log, sql } = house.doors.user;
   refuseForeignPages(house, request);
   const input = read(request, route);
@@ -54,13 +57,10 @@ async function answer(house: House, request: FastifyRequest, reply: FastifyReply
   const { id } = request.params as { id?: string };
   const path = id === undefined ? route.path : route.path.replace(":id", encodeURIComponent(id));
   const asIs = route.method === "POST" ? { body: input } : { query: new URLSearchParams(input as Record<string, string>) };
-  const answered = await handOver(house, request, {
-    method: route.method,
-    path,
-    signedIn: true,
-    ...asIs,
-    ...(await route.asks?.(input, house, request)),
-  });
+  const question = { method: route.method, path, signedIn: true, ...asIs, ...(await route.asks?.(input, house, request)) };
+  const answered = route.hashes
+    ? await hashing.run(await hasherOf(house, request, hashing, input), () => handOver(house, request, { ...question, hashes: true }))
+    : await handOver(house, request, question);
   const text = await answered.text();
   if (answered.status >= 400) {
     const refusal = refusalOf(answered.status, text);
@@ -90,6 +90,13 @@ async function answer(house: House, request: FastifyRequest, reply: FastifyReply
   }
   if (body?.session) delete body.session.token; // the cookie has it, out of reach of scripts
   return reply.code(answered.status).type("application/json").send(JSON.stringify(body));
+}
+
+/** As whom somebody waits for their turn. Whether they are known is looked up only where that makes a difference. */
+async function hasherOf({ doors }: House, { ip }: FastifyRequest, hashing: Hashing, { email, newPassword }: Input) {
+  const network = networkOf(ip);
+  const known = newPassword === undefined && hashing.busy() && (await isKnown(doors.user.sql, String(email), network));
+  return { key: known ? String(email) : network, known };
 }
 
 /** What better-auth answers with, as far as it matters here. */

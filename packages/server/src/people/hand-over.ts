@@ -18,6 +18,8 @@ export interface Question {
   signedIn?: boolean;
   /** The id of the space in which a program is allowed to act. */
   space?: string;
+  /** Whether it may hash a password: whoever asks has waited their turn. */
+  hashes?: boolean;
 }
 
 /**
@@ -28,7 +30,7 @@ export interface Question {
 export async function handOver(
   house: House,
   request: FastifyRequest,
-  { method, path, query, body, signedIn = false, space }: Question,
+  { method, path, query, body, signedIn = false, space, hashes = false }: Question,
 ): Promise<Response> {
   const headers = signedIn ? signedInHeaders(house, request, method) : new Headers();
   headers.set(ADDRESS_HEADER, request.ip);
@@ -38,7 +40,7 @@ export async function handOver(
   const search = query && query.size > 0 ? `?${query}` : "";
   const url = `${house.publicUrl}${AUTH}${path}${search}`;
   const sent = new Request(url, { method, headers, ...(body && { body: form ? body.toString() : JSON.stringify(body) }) });
-  const asking: Asked = { space };
+  const asking: Asked = { space, hashes };
   const answered = await asked
     .run(asking, () => house.auth.handler(sent))
     .catch((thrown: unknown) => {
@@ -63,7 +65,7 @@ function signedInHeaders(house: House, request: FastifyRequest, method: "GET" | 
   if (authorization !== undefined) headers.set("authorization", authorization.replace(/^bearer /i, "Bearer "));
   else if (cookie) {
     refuseForeignPages(house, request);
-    if (origin === undefined && method === "POST") throw new Refusal("FORBIDDEN", FOREIGN_ORIGIN);
+    if (!origin && method === "POST") throw new Refusal("FORBIDDEN", FOREIGN_ORIGIN);
     headers.set("cookie", cookie);
   }
   return headers;
@@ -80,7 +82,7 @@ export function refuseForeignPages({ cookieOrigins }: House, request: FastifyReq
   if (authorization !== undefined) return; // then no cookie counts
   const { "sec-fetch-site": site, "sec-fetch-mode": mode } = request.headers;
   const elsewhere = (site === "cross-site" || site === "same-site") && mode !== "navigate";
-  if (origin === undefined ? elsewhere : !cookieOrigins.includes(origin)) throw new Refusal("FORBIDDEN", FOREIGN_ORIGIN);
+  if (origin ? !cookieOrigins.includes(origin) : elsewhere) throw new Refusal("FORBIDDEN", FOREIGN_ORIGIN);
 }
 
 export const FOREIGN_ORIGIN = "This web origin may not sign people in. The operator can allow it in COOKIE_ORIGINS.";

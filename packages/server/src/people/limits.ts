@@ -83,7 +83,7 @@ async function count(sql: Sql, key: string, { max, seconds }: Limit): Promise<nu
 }
 
 /** Whether somebody has signed in to the account from there before: guesses from elsewhere must not lock them out. */
-async function isKnown(sql: Sql, account: string, network: string): Promise<boolean> {
+export async function isKnown(sql: Sql, account: string, network: string): Promise<boolean> {
   if (!isIP(network)) return false;
   const [known] = await sql`
     select from auth.known_addresses k join auth."user" u on u.id = k.user_id

@@ -27,6 +27,8 @@ interface Route {
   navigates?: boolean;
   /** A word for the page that says what is wrong with such a link, where better-auth would not notice, or too late. */
   flaw?(input: Record<string, unknown>): string | undefined;
+  /** It hashes a password: that is bounded for all together. */
+  hashes?: boolean;
   /** The answer may lead to another site: the person was asked, or signs in there. */
   leaves?: boolean;
 }
@@ -57,6 +59,7 @@ export const routes: readonly Route[] = [
     takes: z.strictObject({ email: Email, password: z.string(), oauth_query }),
     limit: "signIn",
     account: "email",
+    hashes: true,
   },
   {
     method: "POST",
@@ -68,7 +71,7 @@ export const routes: readonly Route[] = [
       return { signedIn: false };
     },
   },
-  { method: "POST", path: "/sign-up/email", takes: NewUser, limit: "mail", account: "email", check: mustBeOpen },
+  { method: "POST", path: "/sign-up/email", takes: NewUser, limit: "mail", account: "email", hashes: true, check: mustBeOpen },
 
   {
     method: "POST",
@@ -100,7 +103,7 @@ export const routes: readonly Route[] = [
     account: "email",
     check: mustMail,
   },
-  { method: "POST", path: "/reset-password", takes: z.strictObject({ newPassword: Password, token: Token }), limit: "link" },
+  { method: "POST", path: "/reset-password", takes: z.strictObject({ newPassword: Password, token: Token }), limit: "link", hashes: true },
   {
     method: "POST",
     path: "/send-verification-email",
