@@ -57,6 +57,8 @@ export async function forgeTokens(server: TestServer, token: string, other: stri
   const elsewhere = "https://elsewhere.example";
 
   const flawed: Record<string, string | Promise<string>> = {
+    "a BOM before the claims": saying(`\ufeff${claimsText}`),
+    "a BOM before the header": headed(`\ufeff${headerText}`),
     expired: saying({ ...claims, exp: now - 60 }),
     "not yet valid": saying({ ...claims, nbf: now + 3600 }),
     "another audience": saying({ ...claims, aud: elsewhere }),

@@ -168,6 +168,22 @@ describe("a client that names itself by client_secret_basic", () => {
   });
 });
 
+test("a credential with white space or a BOM around it is not one, in whichever parameter it comes", async () => {
+  const { key } = (await server.call(ada.session, "apiKey.create", { name: "bare" })).result;
+  const { token: jwt } = (await server.call(ada.session, "token.create", { space: slug, scope: ["read:tasks"] })).result;
+  const exchange = { grant_type: "urn:ietf:params:oauth:grant-type:token-exchange", space: slug, scope: "read:tasks" };
+  const type = { subject_token_type: "urn:ietf:params:oauth:token-type:access_token" };
+  for (const credential of [key, jwt])
+    for (const written of [` ${credential}`, `${credential} `, `${credential}\n`, `\ufeff${credential}`, `\t${credential}`]) {
+      expect((await token({ ...exchange, ...type, subject_token: written })).status, JSON.stringify(written)).toBe(400);
+      const introspect = (form: Record<string, string>, headers = {}) => postForm(`${server.url}/api/v1/introspect`, form, headers);
+      expect((await introspect({ token: key, client_secret: written })).status).toBe(401);
+      expect((await introspect({ token: written }, { authorization: `Bearer ${ada.session}` })).body).toEqual({ active: false });
+      await postForm(`${server.url}/api/v1/revoke`, { token: written });
+      expect((await server.call(credential, "whoami")).status).toBe(200);
+    }
+});
+
 describe("what a program asks for", () => {
   test.each([["OPENID"], ["openid profile email"], ["everything"]])(
     "beyond what there is (%s) is left out, and it is told what it got",

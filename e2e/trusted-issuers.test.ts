@@ -75,6 +75,16 @@ test("a token of the issuer is the principal of the first rule that fits, with t
   expect((await server.call(adas, "apiKey.list")).error?.data.reason).toBe("token");
 });
 
+const now = () => Math.floor(Date.now() / 1000);
+
+test("a token is taken by the types and within the times that say who calls", async () => {
+  for (const typ of [undefined, "JWT", "jwt", "at+jwt", "application/at+jwt"])
+    expect(await isGood(server, await issuer.token({}, typ === undefined ? {} : { typ })), String(typ)).toBe(true);
+  for (const claims of [{ exp: now() + 86_000 }, { iat: now() + 30 }, { aud: ["gatehouse"] }, { nbf: now() - 1 }])
+    expect(await isGood(server, await issuer.token(claims)), JSON.stringify(claims)).toBe(true);
+  expect(await isGood(server, await issuer.written(String))).toBe(true);
+});
+
 test.each<[string, () => Promise<string>]>([
   ["no rule fits", () => issuer.token({ sub: "repo:other/app" })],
   ["a claim is no text", () => issuer.token({ sub: ["ada"] as never })],
@@ -91,6 +101,21 @@ test.each<[string, () => Promise<string>]>([
   ["it is not signed", async () => `${btoa('{"alg":"none"}').replaceAll("=", "")}.${(await issuer.token({})).split(".")[1]}.AA`],
   ["it is signed by a text", () => issuer.token({}, { alg: "HS256" }, new TextEncoder().encode("a secret that is long enough to sign"))],
   ["its issuer is another's name", () => issuer.token({ iss: `${issuer.url}/` })],
+  ["its type is that of a logout", () => issuer.token({}, { typ: "logout+jwt" })],
+  ["its type is that of a security event", () => issuer.token({}, { typ: "secevent+jwt" })],
+  ["its type is that of a proof", () => issuer.token({}, { typ: "dpop+jwt" })],
+  ["its type is made up", () => issuer.token({}, { typ: "at+jwt+x" })],
+  ["it tells of an event, such as a logout", () => issuer.token({ events: { "http://schemas.openid.net/event/backchannel-logout": {} } })],
+  ["it is the ID token of a sign-in", () => issuer.token({ nonce: "n" })],
+  ["it is the ID token beside an access token", () => issuer.token({ at_hash: "h" })],
+  ["it is the ID token beside a code", () => issuer.token({ c_hash: "h" })],
+  ["it is for others, too", () => issuer.token({ aud: ["gatehouse", "elsewhere"] })],
+  ["it lives longer than a day", () => issuer.token({ exp: now() + 86_460 })],
+  ["it has lived longer than a day", () => issuer.token({ iat: now() - 86_400 })],
+  ["it is issued in the future", () => issuer.token({ iat: now() + 120, exp: now() + 300 })],
+  ["it begins with a BOM", () => issuer.written((json) => `\ufeff${json}`)],
+  ["its header begins with a BOM", () => issuer.written(String, (json) => `\ufeff${json}`)],
+  ["it says something twice", () => issuer.written((json) => json.replace("{", '{"sub":"ada",'))],
 ])("no token is accepted of which %s", async (_what, make) => {
   expect((await server.call(await issuer.token({}), "whoami")).status).toBe(200);
   const { status, error } = await server.call(await make(), "whoami");

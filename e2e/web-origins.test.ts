@@ -2,8 +2,9 @@ import { createServer, type Server } from "node:http";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { routes as sessionRoutes } from "../packages/server/src/sessions/door.ts";
 import { openWindow } from "./browser.ts";
-import type { TestUser } from "./harness.ts";
+import { startTestServer, type TestUser } from "./harness.ts";
 import { openJar } from "./jar.ts";
+import { Issuer } from "./oidc-issuer.ts";
 import { freePort, type NamedServer, signInto, startNamedServer } from "./pages-world.ts";
 import { inputOf, routes, valuesFor } from "./people-routes.ts";
 
@@ -206,4 +207,41 @@ test("following a link from elsewhere shows the visitor their own pages", async 
   });
   expect([answer.status, (await answer.text()).includes(ada.email)]).toEqual([200, true]);
   expect((await jar.get("/account")).headers.get("location")).toContain("/sign-in");
+});
+
+test("over TLS each cookie is of this host alone: none that another host of the site has set signs anybody in", async () => {
+  const corp = await Issuer.start();
+  const tls = await startTestServer({
+    PUBLIC_URL: "https://gate.example.com",
+    OIDC_PROVIDERS: JSON.stringify([{ id: "corp", name: "Corp", issuer: corp.url, clientId: "gatehouse", clientSecret: "hush" }]),
+  });
+  try {
+    const { email, password } = await tls.user("Ada");
+    const ask = (path: string, body?: object, headers: Record<string, string> = {}) => {
+      const post: RequestInit = body ? { method: "POST", body: JSON.stringify(body) } : {};
+      return fetch(`${tls.url}/api/auth${path}`, { ...post, headers: { ...JSON_TYPE, origin: "https://gate.example.com", ...headers } });
+    };
+    const answers = await Promise.all([
+      ask("/sign-in/email", { email, password }),
+      ask("/passkey/generate-authenticate-options"),
+      ask("/sign-in/social", { provider: "corp", callbackURL: "/account" }),
+    ]);
+    for (const answer of answers) {
+      const cookies = answer.headers.getSetCookie();
+      expect(cookies.length, answer.url).toBeGreaterThan(0);
+      for (const cookie of cookies) {
+        expect(cookie).toMatch(/^__Host-gatehouse\./);
+        const attributes = cookie.split("; ").map((part) => part.toLowerCase());
+        expect(attributes).toEqual(expect.arrayContaining(["path=/", "secure", "httponly", "samesite=lax"]));
+        expect(attributes.some((part) => part.startsWith("domain"))).toBe(false);
+      }
+    }
+    const [, value = ""] = /^[^=]+=([^;]+)/.exec(answers[0]?.headers.getSetCookie()[0] ?? "") ?? [];
+    const whose = async (name: string) => (await (await ask("/get-session", undefined, { cookie: `${name}=${value}` })).json())?.user.email;
+    expect(await whose("__Host-gatehouse.session_token")).toBe(email);
+    for (const name of ["gatehouse.session_token", "__Secure-gatehouse.session_token"]) expect(await whose(name)).toBeUndefined();
+  } finally {
+    await tls.close();
+    corp.server.close();
+  }
 });

@@ -57,7 +57,8 @@ export function publicForm(request: FastifyRequest, form: Form): Form {
   return id === undefined ? form : { ...form, client_id: id };
 }
 
-export const bearer = (credential: string): Credentials => ({ authorization: `Bearer ${credential}` });
+/** A credential of a form as one of a header: there, spaces around it would be lost, and here it is not one with them. */
+export const bearer = (credential: string): Credentials => ({ authorization: /\s/.test(credential) ? "" : `Bearer ${credential}` });
 
 /** A parameter that must be there. @throws OAuthError invalid_request */
 export function required(form: Form, name: string): string {

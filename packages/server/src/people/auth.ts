@@ -75,6 +75,7 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
   const mail = async (to: string, subject: string, text: string, path: string, token: string) =>
     sendMail?.({ to, subject, text: `${text}\n\n${publicUrl}${path}#token=${token}\n\nIf you did not ask for this, do nothing.` });
 
+  const secure = new URL(publicUrl).protocol === "https:";
   const auth = betterAuth({
     appName: "Gatehouse",
     baseURL: publicUrl,
@@ -85,7 +86,10 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
     advanced: {
       database: { generateId: () => uuidv7() },
       ipAddress: { ipAddressHeaders: [ADDRESS_HEADER] },
-      cookiePrefix: "gatehouse",
+      // Over TLS no other host of the same site can set or read them (RFC 6265bis §4.1.3.2).
+      useSecureCookies: false, // else its own prefix, __Secure-, comes before
+      cookiePrefix: `${secure ? "__Host-" : ""}gatehouse`,
+      defaultCookieAttributes: { secure },
       // Said, since better-auth leaves these checks out where it believes to be in a test.
       disableCSRFCheck: false,
       disableOriginCheck: false,

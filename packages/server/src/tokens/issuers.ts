@@ -9,6 +9,16 @@ import { TokenError } from "./jwt.ts";
 /** What an issuer may sign with: signatures alone, by keys that only it has. */
 const ALGORITHMS = ["EdDSA", "Ed25519", "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"];
 const FETCH_TIMEOUT_MS = 3000;
+/** Longest life of a token that nobody can revoke here, and how far an issuer's clock may be ahead, in seconds. */
+const MAX_LIFE = 86_400;
+const MAX_SKEW = 60;
+/** Types of token that say who calls (RFC 7519 §5.1, RFC 9068 §2.1). Some issuers, such as Kubernetes, say none. */
+const TYPES = new Set(["jwt", "at+jwt"]);
+/**
+ * What stands in tokens that are made for something else: the ID token of somebody's sign-in (OpenID Connect Core 1.0 §2,
+ * §3.1.3.6, §3.3.2.11), a logout token or another security event (RFC 8417 §2.2).
+ */
+const FOR_ELSE = ["nonce", "at_hash", "c_hash", "s_hash", "events"];
 
 /** The OIDC issuers whose tokens are accepted, each mapped to a principal by rules of the configuration. */
 export class TrustedIssuers {
@@ -65,9 +75,12 @@ export class TrustedIssuers {
   async #verify(token: string, { issuer, audience, jwksUri }: TrustedIssuer): Promise<JWTPayload> {
     try {
       const key = await this.#keysOf(issuer, jwksUri);
-      const { payload } = await jwtVerify(token, key, { issuer, audience, algorithms: ALGORITHMS, requiredClaims: ["exp", "iat", "sub"] });
+      const checks = { issuer, audience, algorithms: ALGORITHMS, requiredClaims: ["exp", "iat", "sub"] };
+      const { payload, protectedHeader } = await jwtVerify(token, key, checks);
+      mustBeForUs(payload, protectedHeader.typ);
       return payload;
     } catch (error) {
+      if (error instanceof TokenError) throw error;
       throw new TokenError(error instanceof errors.JOSEError ? error.code : "the issuer's keys can't be read", { cause: error });
     }
   }
@@ -82,6 +95,21 @@ export class TrustedIssuers {
     keys.catch(() => this.#keys.delete(issuer));
     return keys;
   }
+}
+
+/**
+ * Refuses what an issuer signs for another purpose, for others as well, or for longer than a token should live (RFC 8725
+ * §2.8, §3.9, §3.11).
+ * @throws TokenError
+ */
+function mustBeForUs(claims: JWTPayload, typ: string | undefined): void {
+  const { aud, iat = 0, exp = 0 } = claims;
+  if (typ !== undefined && !TYPES.has(typ.toLowerCase().replace(/^application\//, "")))
+    throw new TokenError("not a token that says who calls");
+  if (FOR_ELSE.some((name) => claims[name] !== undefined)) throw new TokenError("made for something else than to call");
+  if (Array.isArray(aud) && aud.length !== 1) throw new TokenError("for other audiences as well");
+  if (iat > Date.now() / 1000 + MAX_SKEW) throw new TokenError("issued in the future");
+  if (exp - iat > MAX_LIFE) throw new TokenError("lives longer than a day");
 }
 
 /** What the operator wrote of an issuer and of one rule, in short. */

@@ -50,7 +50,8 @@ function decode(part: string): Uint8Array {
 /** @throws TokenError */
 function strictJson(bytes: Uint8Array): object {
   try {
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    // A BOM stays, and is no JSON (RFC 8259 §8.1): else two decoders would read two tokens in the same bytes.
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
     const value: unknown = JSON.parse(text);
     const [flaws] = examine(text);
     if (typeof value === "object" && value !== null && flaws && flaws.envelopeFlaws.length + flaws.paramsFlaws.length === 0) return value;
