@@ -353,6 +353,7 @@ test("nothing of better-auth is reachable but what is listed", async () => {
       "POST /device/approve",
       "POST /device/code",
       "POST /device/deny",
+      "POST /link-social",
       "POST /oauth2/consent",
       "POST /passkey/delete-passkey",
       "POST /passkey/update-passkey",

@@ -76,7 +76,8 @@ test("away: every door for people is UNAVAILABLE, however they are signed in", a
 });
 
 test("gone in the middle: what better-auth could not find out, it does not answer", async () => {
-  for (const route of routes)
+  // Those that are done after their answer have nothing to find out for it.
+  for (const route of routes.filter(({ later }) => !later))
     await direct.begin(async (tx) => {
       await tx`
         lock table auth."user", auth.session, auth.account, auth.verification, auth.passkey, auth."oauthClient", auth."deviceCode"

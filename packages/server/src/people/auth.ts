@@ -45,6 +45,32 @@ const REFRESH_SECONDS = 30 * DAY;
 const LINK_SECONDS = 3600;
 const CODE_SECONDS = 600;
 
+/** By what a person, and their agents, can still come in after a new password. */
+interface StillGood {
+  passkeys: number;
+  keys: number;
+}
+
+/** Confirms the address of a user who has read its mail. */
+const RESET = `
+  with confirmed as (update auth."user" set "emailVerified" = true where id = $1)
+  select (select count(*)::integer from auth.passkey where "userId" = $1) as passkeys,
+         (select count(*)::integer from api_keys k join principals p on p.id = k.principal_id
+          where (p.id = $1 or p.owner_id = $1) and coalesce(k.expires_at > now(), true)) as keys`;
+
+const changed = (
+  publicUrl: string,
+  { passkeys, keys }: StillGood,
+): string => `Your password is changed, and all that was signed in as you is signed out.
+
+Passkeys and API keys do not end with a password. Still good: ${passkeys} of your passkeys, ${keys} API keys of yours and your agents'. If somebody else may have been in your account, sign in and revoke those that you do not know:
+
+${publicUrl}/account
+
+If you did not change your password, somebody else reads your mail. Secure your mailbox, then choose another password:
+
+${publicUrl}/reset-password`;
+
 /** What signing in needs to know. */
 export interface AuthOptions {
   /** Of the database. */
@@ -113,9 +139,10 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
           "/reset-password",
           token,
         ),
-      // Whoever has read the mail owns the address.
+      // Whoever has read the mail owns the address. Of what does not end with the password, they are told.
       onPasswordReset: async ({ user }) => {
-        await pool.query(`update auth."user" set "emailVerified" = true where id = $1`, [user.id]);
+        const { rows } = await pool.query(RESET, [user.id]);
+        sendMail?.({ to: user.email, subject: "Your password at Gatehouse is changed", text: changed(publicUrl, rows[0] as StillGood) });
       },
     },
     emailVerification: {

@@ -15,9 +15,17 @@ import { refusalOf, wordOf } from "./words.ts";
 type Route = (typeof routes)[number];
 type Input = Record<string, unknown>;
 
+/** What all requests to sign in share. */
+interface Desk {
+  hashing: Hashing;
+  /** What goes on after its answer. */
+  underWay: Set<Promise<void>>;
+}
+
 /** Opens the doors by which people sign in and out: those of better-auth that are listed. */
 export function addPeople(app: FastifyInstance, house: House): void {
-  const hashing = createHashing();
+  const at: Desk = { hashing: createHashing(), underWay: new Set() };
+  app.addHook("onClose", async () => void (await Promise.all(at.underWay)));
   for (const route of routes)
     app.route({
       method: route.method,
@@ -26,7 +34,7 @@ export function addPeople(app: FastifyInstance, house: House): void {
       handler: async (request, reply) => {
         const line = { route: route.path, requestId: request.id, address: request.ip };
         try {
-          return await answer(house, request, reply, route, hashing);
+          return await answer(house, request, reply, route, at);
         } catch (thrown) {
           return refused(house, reply, thrown, line);
         }
@@ -34,18 +42,35 @@ export function addPeople(app: FastifyInstance, house: House): void {
     });
 }
 
-/** Answers with what went wrong. Leaves one line in the log: with the cause, where that is the server's. */
+/** Answers with what went wrong. Leaves one line in the log. */
 export function refused(house: House, reply: FastifyReply, thrown: unknown, line: { requestId: string }): FastifyReply {
-  const { log } = house.doors.user;
   const refusal = toRefusal(thrown);
-  const { code: outcome, cause } = refusal;
-  if (FAULTS.has(outcome) && cause !== undefined) log.error({ ...line, outcome, cause: loggable(cause) }, "sign-in failed");
-  else log.info({ ...line, outcome }, "sign-in refused");
+  logRefusal(house, refusal, line);
   return problem(house, reply, refusal, line.requestId);
 }
 
+/** One line in the log: with the cause, where that is the server's. */
+function logRefusal({ doors }: House, { code: outcome, cause }: Refusal, line: { requestId: string }): void {
+  const { log } = doors.user;
+  if (FAULTS.has(outcome) && cause !== undefined) log.error({ ...line, outcome, cause: loggable(cause) }, "sign-in failed");
+  else log.info({ ...line, outcome }, "sign-in refused");
+}
+
+/** One line in the log for what was done after its answer. */
+function noteDone(house: House, { id, ip }: FastifyRequest, route: Route, refusal: Refusal | undefined): void {
+  const line = { route: route.path, requestId: id, address: ip };
+  if (refusal) logRefusal(house, refusal, line);
+  else house.doors.user.log.info({ ...line, outcome: "OK" }, "sign-in");
+}
+
 /** Hands a request to better-auth, and its answer back; its refusals in our words. Leaves one line in the log: who, and from where. */
-async function answer(house: House, request: FastifyRequest, reply: FastifyReply, route: Route, hashing: Hashing): Promise<FastifyReply> {
+async function answer(
+  house: House,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  route: Route,
+  { hashing, underWay }: Desk,
+): Promise<FastifyReply> {
   const { log, sql } = house.doors.user;
   refuseForeignPages(house, request);
   const input = read(request, route);
@@ -57,6 +82,19 @@ async function answer(house: House, request: FastifyRequest, reply: FastifyReply
   const { id } = request.params as { id?: string };
   const path = id === undefined ? route.path : route.path.replace(":id", encodeURIComponent(id));
   const asIs = route.method === "POST" ? { body: input } : { query: new URLSearchParams(input as Record<string, string>) };
+  if (route.later) {
+    const done = hashing
+      .run({ key: networkOf(request.ip), known: false }, () =>
+        handOver(house, request, { method: "POST", path, body: input, hashes: true }),
+      )
+      .then(async (answered) =>
+        noteDone(house, request, route, answered.status < 400 ? undefined : refusalOf(answered.status, await answered.text())),
+      )
+      .catch((thrown: unknown) => noteDone(house, request, route, toRefusal(thrown)))
+      .finally(() => underWay.delete(done));
+    underWay.add(done);
+    return reply.send({ status: true });
+  }
   const question = { method: route.method, path, signedIn: true, ...asIs, ...(await route.asks?.(input, house, request)) };
   const answered = route.hashes
     ? await hashing.run(await hasherOf(house, request, hashing, input), () => handOver(house, request, { ...question, hashes: true }))

@@ -6,13 +6,17 @@ function line(atOnce: number) {
   const hashing = createHashing(atOnce);
   const began: string[] = [];
   const ends: (() => void)[] = [];
-  const ask = (key: string, known = false) =>
-    hashing
-      .run({ key, known }, () => {
+  const ask = async (key: string, known = false): Promise<string> => {
+    try {
+      return await hashing.run({ key, known }, () => {
         began.push(key);
         return new Promise<string>((resolve) => ends.push(() => resolve(key)));
-      })
-      .catch((refusal: { code: string; details: { retryAfter: number } }) => `${refusal.code} ${refusal.details.retryAfter}`);
+      });
+    } catch (refusal) {
+      const { code, details } = refusal as { code: string; details: { retryAfter: number } };
+      return `${code} ${details.retryAfter}`;
+    }
+  };
   /** All that can begin has begun. */
   const settled = () => new Promise(setImmediate);
   /** Ends what has run longest. */

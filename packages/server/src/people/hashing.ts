@@ -63,19 +63,17 @@ export function createHashing(atOnce = AT_ONCE) {
   return {
     /** Whether somebody who is not known would have to wait. */
     busy: () => !free("stranger"),
-    /** Does what hashes a password, in its turn. @throws Refusal RATE_LIMITED at once, where too many wait */
-    async run<T>({ key, known }: Client, work: () => Promise<T>): Promise<T> {
+    /** Does what hashes a password, in its turn. @throws Refusal RATE_LIMITED at once, and not later, where too many wait */
+    run<T>({ key, known }: Client, work: () => Promise<T>): Promise<T> {
       const lane = known ? "known" : "stranger";
-      await new Promise<void>((go, refuse) => {
-        if (lanes[lane].join(key, go)) proceed();
-        else refuse(new Refusal("RATE_LIMITED", "Too many people sign in at this moment. Try again in a second.", { retryAfter: 1 }));
-      });
-      try {
-        return await work();
-      } finally {
+      const { promise: turn, resolve: go } = Promise.withResolvers<void>();
+      if (!lanes[lane].join(key, go))
+        throw new Refusal("RATE_LIMITED", "Too many people sign in at this moment. Try again in a second.", { retryAfter: 1 });
+      proceed();
+      return turn.then(work).finally(() => {
         running[lane]--;
         proceed();
-      }
+      });
     },
   };
 }

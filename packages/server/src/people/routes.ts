@@ -27,6 +27,8 @@ interface Route {
   navigates?: boolean;
   /** A word for the page that says what is wrong with such a link, where better-auth would not notice, or too late. */
   flaw?(input: Record<string, unknown>): string | undefined;
+  /** It is done after its answer, which is the same for all: how long it takes would tell whether there is such an account. */
+  later?: boolean;
   /** It hashes a password: that is bounded for all together. */
   hashes?: boolean;
   /** The answer may lead to another site: the person was asked, or signs in there. */
@@ -71,7 +73,7 @@ export const routes: readonly Route[] = [
       return { signedIn: false };
     },
   },
-  { method: "POST", path: "/sign-up/email", takes: NewUser, limit: "mail", account: "email", hashes: true, check: mustBeOpen },
+  { method: "POST", path: "/sign-up/email", takes: NewUser, limit: "mail", account: "email", hashes: true, later: true, check: mustBeOpen },
 
   {
     method: "POST",
@@ -101,6 +103,7 @@ export const routes: readonly Route[] = [
     takes: z.strictObject({ email: Email }),
     limit: "mail",
     account: "email",
+    later: true,
     check: mustMail,
   },
   { method: "POST", path: "/reset-password", takes: z.strictObject({ newPassword: Password, token: Token }), limit: "link", hashes: true },
@@ -110,6 +113,7 @@ export const routes: readonly Route[] = [
     takes: z.strictObject({ email: Email }),
     limit: "mail",
     account: "email",
+    later: true,
     check: mustMail,
   },
   {

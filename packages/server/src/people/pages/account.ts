@@ -16,6 +16,8 @@ const notices = new Map([
   ["passkey-renamed", "The passkey has a new name."],
   ["program-ended", "The program is signed out. It can do nothing for you any more."],
   ["passkey-removed", "The passkey is removed. Nobody signs in with it any more."],
+  ["key-revoked", "The API key is revoked. Nobody comes in by it any more."],
+  ["all-revoked", "All passkeys and API keys are revoked. Nobody comes in by one of them any more."],
   ["connected", "The account is connected. You can sign in with it from now on."],
 ]);
 
@@ -24,6 +26,22 @@ const problems = new Map([
   ["email_does_not_match", "That account has another e-mail address than this one, so the two are not connected."],
   ["account_already_linked_to_different_user", "That account is connected to somebody else here."],
 ]);
+
+interface Key {
+  id: string;
+  name: string;
+  hint: string;
+  /** The agent that it is a key of; null where it is the person's own. */
+  agent: string | null;
+  since: string;
+}
+
+/** The API keys by which programs come in as the person, or as an agent of theirs. */
+const keysOf = ({ doors }: House, person: string) => doors.user.sql<Key[]>`
+  select k.id, k.name, k.hint, case when p.kind = 'a' then p.name end as agent, k.created_at as since
+  from api_keys k join principals p on p.id = k.principal_id
+  where (p.id = ${person} or p.owner_id = ${person}) and coalesce(k.expires_at > now(), true)
+  order by p.kind desc, k.created_at desc`;
 
 /** The providers of this server, and whether the person signs in by them. */
 async function providersOf({ config, doors }: House, person: string) {
@@ -35,7 +53,11 @@ async function providersOf({ config, doors }: House, person: string) {
 export const account: Page = async ({ house, request, query, person }) => {
   if (!person) return "/sign-in?callback=/account";
   const passkeys = await ask<Passkey[]>(house, request, "/passkey/list-user-passkeys");
-  const [logins, providers] = await Promise.all([loginsOf(house, person.id), providersOf(house, person.id)]);
+  const [logins, keys, providers] = await Promise.all([
+    loginsOf(house, person.id),
+    keysOf(house, person.id),
+    providersOf(house, person.id),
+  ]);
   const error = query.get("error");
   return {
     title: "Your account",
@@ -84,6 +106,17 @@ ${abilities(scopes.join(" "))}
 <form method="post" data-end="${id}"><button class="quiet">Sign ${program} out</button></form>
 </details>`,
 )}
+<h2>API keys</h2>
+${keys.length === 0 && html`<p class="fine">No API key works for you or your agents.</p>`}
+${keys.map(
+  ({ id, name, hint, agent, since }) => html`<details>
+<summary><strong>${name}</strong> <span class="fine">${agent !== null && `of ${agent}, `}ends in ${hint}, since <time datetime="${since}">${since.slice(0, 10)}</time></span></summary>
+<form method="post" data-revoke="${id}"><button class="quiet">Revoke “${name}”</button></form>
+</details>`,
+)}
+<h2>Was somebody else in your account?</h2>
+<p class="fine">A new password does not end passkeys and API keys. If you are not sure about one, revoke all, and make new ones.</p>
+<form id="revoke-all" method="post"><button class="quiet">Revoke all passkeys and API keys</button></form>
 <form id="sign-out" method="post"><button class="quiet">Sign out</button></form>`,
   };
 };

@@ -4,7 +4,10 @@ import type { Page } from "./page.ts";
 
 const notices = new Map([
   ["signed-out", "You are signed out."],
-  ["password-changed", "Your password is changed. Whatever was signed in as you is signed out. Sign in with the new password."],
+  [
+    "password-changed",
+    "Your password is changed, and all that was signed in as you is signed out. Passkeys and API keys still work: sign in with the new password, and look through them on your account page.",
+  ],
   ["verified", "Your e-mail address is confirmed. You can sign in now."],
 ]);
 

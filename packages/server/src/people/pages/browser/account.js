@@ -22,7 +22,12 @@ onSubmit(add, async ({ name }) => {
 });
 
 for (const form of document.querySelectorAll("form")) {
-  const { rename, remove, end } = form.dataset;
+  const { rename, remove, end, revoke } = form.dataset;
+  if (revoke)
+    onSubmit(form, async () => {
+      await revokeKey(revoke);
+      await done("key-revoked");
+    });
   if (end)
     onSubmit(form, async () => {
       await call("/programs/end", { id: end });
@@ -38,6 +43,22 @@ for (const form of document.querySelectorAll("form")) {
       await call("/passkey/delete-passkey", { id: remove });
       await done("passkey-removed");
     });
+}
+
+onSubmit(element("revoke-all"), async () => {
+  for (const { dataset } of document.querySelectorAll("form")) {
+    if (dataset.remove) await call("/passkey/delete-passkey", { id: dataset.remove });
+    if (dataset.revoke) await revokeKey(dataset.revoke);
+  }
+  await done("all-revoked");
+});
+
+/** Revokes an API key, as any program does. @param {string} id */
+async function revokeKey(id) {
+  const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "apiKey.delete", params: { id } });
+  const answer = await fetch("/api/v1/user/rpc", { method: "POST", headers: { "content-type": "application/json" }, body });
+  const { error } = await answer.json();
+  if (error) throw new Refused(error.message, error.data.code);
 }
 
 for (const button of document.querySelectorAll("button"))

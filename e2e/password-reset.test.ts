@@ -1,0 +1,105 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { fill, findings, follow, openWindow, shown } from "./browser.ts";
+import { openJar } from "./jar.ts";
+import { openMailbox } from "./mailbox.ts";
+import { giveAuthenticator, type NamedServer, signInto, startNamedServer } from "./pages-world.ts";
+import { inputOf, routes, sendTo, valuesFor } from "./people-routes.ts";
+import { until } from "./run.ts";
+
+const NEW = "a new password, quite long";
+let box: Awaited<ReturnType<typeof openMailbox>>;
+let server: NamedServer;
+beforeAll(async () => {
+  box = await openMailbox();
+  server = await startNamedServer({ SIGN_UP: "open", ...box.settings });
+});
+beforeEach(() => server.sql`delete from auth.attempts`);
+afterAll(async () => {
+  await server.close();
+  await box.close();
+});
+
+const later = routes.filter(({ later }) => later);
+test("every route that sends mail does so after its answer", () => {
+  expect(routes.filter(({ limit }) => limit === "mail")).toEqual(later);
+  expect(later.length).toBeGreaterThan(2);
+});
+
+test.each(later)("$path is answered before anybody looks whether there is such an account, and done then", async (route) => {
+  const ada = await server.user("Ada");
+  await server.sql`update auth."user" set "emailVerified" = false where id = ${ada.id}`;
+  const fresh = `new-${ada.id}@example.com`;
+  const answers = await server.sql.begin(async (tx) => {
+    await tx`lock table auth."user" in access exclusive mode`;
+    const send = (email: string) => sendTo(server.url, route, inputOf(route, valuesFor(email), {}));
+    return Promise.all([send(ada.email), send(fresh), send(ada.email)]);
+  });
+  for (const answer of answers) expect(answer).toEqual({ status: 200, code: undefined, text: '{"status":true}' });
+  const mailed = route.path === "/sign-up/email" ? fresh : ada.email;
+  await until(`there is mail to ${mailed}`, () => box.mails.some(({ to }) => to === mailed));
+});
+
+test("what was asked for is done before the server stops", async () => {
+  const own = await startNamedServer({ ...box.settings });
+  const eve = await own.user("Eve");
+  expect((await openJar(own.url).post("/api/auth/request-password-reset", { email: eve.email }, { origin: own.origin })).status).toBe(200);
+  await own.close();
+  expect(box.mails.filter(({ to }) => to === eve.email)).toHaveLength(1);
+});
+
+test("after a reset, a person is told which passkeys and keys still work, and revokes them all on their page", async () => {
+  const ada = await server.user("Ada");
+  const { page, complaints } = await openWindow();
+  await giveAuthenticator(page);
+  await signInto(page, server.origin, ada);
+  await page.goto(`${server.origin}/account`);
+  await fill(page, "#passkey-name", "The thief's laptop");
+  await follow(page, "form#add button");
+  const { id: agent } = (await server.call(ada.session, "agent.create", { name: "bot" })).result;
+  const { key } = (await server.call(ada.session, "apiKey.create", { name: "The thief's key" })).result;
+  const { key: agents } = (await server.call(ada.session, "apiKey.create", { name: "for the bot", agent })).result;
+  const expired = (await server.call(ada.session, "apiKey.create", { name: "old" })).result;
+  await server.sql`update api_keys set expires_at = now() where id = ${expired.id}`;
+
+  const jar = openJar(server.url);
+  const post = (path: string, body: object) => jar.post(`/api/auth${path}`, body, { origin: server.origin });
+  await post("/request-password-reset", { email: ada.email });
+  const token = await box.token(ada.email);
+  expect((await post("/reset-password", { newPassword: NEW, token })).body).toEqual({ status: true });
+  const notice = await until("they are told by mail", () => box.mails.find(({ to }) => to === ada.email));
+  expect(notice.text.replace(/\s+/g, " ")).toContain("Still good: 1 of your passkeys, 2 API keys of yours and your agents'.");
+  expect(notice.text).toContain(`${server.origin}/account`);
+  expect(notice.text).not.toContain("thief"); // names are whatever somebody has written
+  expect((await server.call(ada.session, "whoami")).status).toBe(401);
+  expect((await server.call(key, "whoami")).result.id).toBe(ada.id);
+
+  await page.goto(`${server.origin}/sign-in?done=password-changed`);
+  expect(await shown(page)).toContain("Passkeys and API keys still work");
+  await fill(page, "#email", ada.email);
+  await fill(page, "#secret", NEW);
+  await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
+  const account = await shown(page);
+  for (const part of ["The thief's laptop", "The thief's key", "for the bot", "of bot"]) expect(account).toContain(part);
+  expect(account).not.toContain("“old”");
+  expect(await findings(page)).toEqual([]);
+  await follow(page, "form#revoke-all button");
+  expect(await shown(page)).toContain("All passkeys and API keys are revoked.");
+  for (const credential of [key, agents]) expect((await server.call(credential, "whoami")).status).toBe(401);
+  expect(await server.sql`select from auth.passkey where "userId" = ${ada.id}`).toHaveLength(0);
+  expect(await shown(page)).toContain("No API key works for you or your agents.");
+  expect(complaints).toEqual([]);
+});
+
+test("one key is revoked by its own button, and no other", async () => {
+  const ben = await server.user("Ben");
+  const made = async (name: string) => (await server.call(ben.session, "apiKey.create", { name })).result;
+  const [one, other] = [await made("one"), await made("other")];
+  const { page } = await openWindow();
+  await signInto(page, server.origin, ben);
+  await page.goto(`${server.origin}/account`);
+  await page.$eval(`form[data-revoke="${one.id}"]`, (form) => form.closest("details")?.setAttribute("open", ""));
+  await follow(page, `form[data-revoke="${one.id}"] button`);
+  expect(await shown(page)).toContain("The API key is revoked.");
+  expect((await server.call(one.key, "whoami")).status).toBe(401);
+  expect((await server.call(other.key, "whoami")).result.id).toBe(ben.id);
+});
