@@ -12,6 +12,7 @@ import {
   readConfig,
 } from "@gatehouse/server";
 import { z } from "zod";
+import { createGuesses } from "../packages/server/src/people/guesses.ts";
 import type { TestServer } from "./harness.ts";
 
 const numbers = <K extends string>(...names: K[]) =>
@@ -69,6 +70,7 @@ export async function serveArithmetic(server: TestServer) {
     cookieOrigins: [],
     auth,
     mails: false,
+    guesses: createGuesses(0),
     ready: async () => true,
     doors: bothDoors({
       api: arithmetic,

@@ -179,10 +179,14 @@ describe("who may ask", () => {
   });
 });
 
-test("a request id that is sent comes back, and one that is no id does not", async () => {
-  const sent = async (id: string, body: unknown = mayWrite()) =>
-    (await ask("evaluation", body, { headers: { "x-request-id": id } })).headers.get("x-request-id");
-  expect(await sent("bfe9eb29-ab87-4ca3-be83-a1d5d8305716")).toBe("bfe9eb29-ab87-4ca3-be83-a1d5d8305716");
-  expect(await sent("refused.1", "{")).toBe("refused.1");
-  for (const id of ["two words", "x".repeat(129), '"quoted"']) expect(await sent(id)).toMatch(/^[0-9a-f-]{36}$/);
+test("a request id comes back as it was sent, whatever is answered; one too long to be an id does not", async () => {
+  const sent = async (id: string, body: unknown = mayWrite(), headers: Record<string, string> = {}) =>
+    (await ask("evaluation", body, { headers: { ...headers, "x-request-id": id } })).headers.get("x-request-id");
+  for (const id of ["bfe9eb29-ab87-4ca3-be83-a1d5d8305716", "two words", '"quoted"', "urn:req/1=+;,", "x".repeat(256)]) {
+    expect(await sent(id)).toBe(id);
+    expect(await sent(id, "{"), "no JSON").toBe(id);
+    expect(await sent(id, "{}", { "content-type": "text/plain" }), "of another type").toBe(id);
+    expect(await sent(id, "{}", { authorization: "Bearer nobody" }), "of nobody").toBe(id);
+  }
+  for (const id of ["x".repeat(257), "é"]) expect(await sent(id)).toMatch(/^[0-9a-f-]{36}$/);
 });

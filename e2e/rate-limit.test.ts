@@ -10,21 +10,24 @@ beforeAll(async () => {
 });
 afterAll(() => server.close());
 
+const PAGE = { origin: "https://page.example" };
+
 test("requests beyond the limit are told when to come back, whoever asks, until the minute is over", async () => {
   const { session } = await server.user("Alice");
   const limited = { authorization: `Bearer ${session}` };
+  await server.post(WHOAMI, limited); // from now on it is known here
 
-  for (let left = LIMIT - 1; left >= 0; left--) {
-    const { status, headers } = await server.post(left % 2 ? WHOAMI : "not JSON", limited);
-    expect(status).toBe(200);
-    expect(headers.get("ratelimit-policy")).toBe(`"address";q=${LIMIT};w=60`);
-    expect(headers.get("ratelimit")).toMatch(new RegExp(`^"address";r=${left};t=\\d+$`));
-    expect(headers.get("retry-after")).toBeNull();
-  }
+  for (const asker of [limited, {}, PAGE]) {
+    for (let left = LIMIT - 1; left >= 0; left--) {
+      const { status, headers } = await server.post(left % 2 ? WHOAMI : "not JSON", asker);
+      expect(status).toBe(asker === limited ? 200 : 401);
+      expect(headers.get("ratelimit-policy")).toBe(`"address";q=${LIMIT};w=60`);
+      expect(headers.get("ratelimit")).toMatch(new RegExp(`^"address";r=${left};t=\\d+$`));
+      expect(headers.get("retry-after")).toBeNull();
+    }
 
-  // 429, and never 401: a client that is told to sign in again would only make it worse.
-  for (const credential of [limited, {}, { authorization: "Bearer nobody" }]) {
-    const { status, headers, text } = await server.post(WHOAMI, credential);
+    // 429, and never 401: a client that is told to sign in again would only make it worse.
+    const { status, headers, text } = await server.post(WHOAMI, asker);
     expect(status).toBe(429);
     expect(headers.get("www-authenticate")).toBeNull();
     expect(Number(headers.get("retry-after"))).toBeGreaterThan(0);
@@ -36,15 +39,48 @@ test("requests beyond the limit are told when to come back, whoever asks, until 
       error: { code: 429, message: expect.any(String), data: { code: "RATE_LIMITED", requestId: headers.get("x-request-id") } },
     });
   }
-
-  const signIn = await fetch(`${server.url}/api/auth/sign-in/email`, {
+  const registering = await fetch(`${server.url}/api/v1/register`, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: "{}",
   });
-  expect([signIn.status, signIn.headers.get("content-type")]).toEqual([429, "application/problem+json; charset=utf-8"]);
-  expect(await signIn.json()).toMatchObject({ status: 429, code: "RATE_LIMITED" });
+  expect([registering.status, await registering.json()]).toMatchObject([429, { code: "RATE_LIMITED" }]);
 
   // Whoever watches over the server is not counted.
   for (const path of ["/healthz", "/readyz"]) expect((await fetch(server.url + path)).status).toBe(200);
+});
+
+test("what a page makes a browser send keeps nobody at its address from their work, nor from revocation and sign-in", async () => {
+  const [victim, other] = [await server.user("Victim"), await server.user("Other")];
+  const known = { authorization: `Bearer ${victim.session}` };
+  expect((await server.post(WHOAMI, known)).status).toBe(200);
+  const { result: key } = await server.call(victim.session, "apiKey.create", { name: "stolen" });
+
+  const image = (headers: Record<string, string>) => fetch(`${server.url}/api/v1/sessions`, { headers });
+  const junk = () => server.post(WHOAMI, { authorization: `Bearer me_pat_${Math.random()}` });
+  for (let i = 0; i < LIMIT * 2; i++)
+    await Promise.all([
+      image({}),
+      image(PAGE),
+      image({ "sec-fetch-site": "cross-site" }),
+      junk(),
+      server.post(WHOAMI, { authorization: `Bearer ${other.session}` }),
+    ]);
+  expect((await image({})).status).toBe(429);
+  expect((await image(PAGE)).status).toBe(429);
+  expect((await junk()).status).toBe(429);
+
+  expect((await server.post(WHOAMI, known)).status).toBe(200);
+  const post = (path: string, type: string, body: string, headers: Record<string, string> = {}) =>
+    fetch(server.url + path, { method: "POST", headers: { "content-type": type, ...headers }, body });
+  expect((await post("/api/v1/revoke", "application/x-www-form-urlencoded", `token=${key.key}`)).status).toBe(200);
+  expect((await server.call(victim.session, "apiKey.list")).result.keys).toEqual([]);
+  const signIn = JSON.stringify({ email: victim.email, password: victim.password });
+  expect((await post("/api/auth/sign-in/email", "application/json", signIn)).status).toBe(200);
+  // A page can't use up what is kept for that, either.
+  const forged = await Promise.all(
+    Array.from({ length: LIMIT }, () => post("/api/v1/revoke", "application/x-www-form-urlencoded", "token=x", PAGE)),
+  );
+  for (const { status } of forged) expect(status).toBe(429);
+  expect((await post("/api/v1/revoke", "application/x-www-form-urlencoded", "token=x")).status).toBe(200);
 });

@@ -46,7 +46,9 @@ export function readAnswers(wire: string): RawAnswer[] {
     const [line = "", ...fields] = rest.slice(0, end).split("\r\n");
     const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(line)?.[1]);
     if (end < 0 || !status) throw new Error(`not an HTTP answer: ${JSON.stringify(rest.slice(0, 200))}`);
-    const headers = new Headers(fields.map((field) => field.split(/:\s*/, 2) as [string, string]));
+    const headers = new Headers(
+      fields.map((field) => [field.slice(0, field.indexOf(":")), field.slice(field.indexOf(":") + 1).trim()] as [string, string]),
+    );
     const length = headers.has("content-length") ? Number(headers.get("content-length")) : headers.has("transfer-encoding") ? Infinity : 0;
     const body = rest.slice(end + 4, end + 4 + length);
     if (status >= 200) answers.push({ status, headers, body });

@@ -144,7 +144,28 @@ test("user codes can't be guessed at, nor device codes and tokens asked for with
   expect([status, body.error, body.code, Number(headers.get("retry-after")) > 0]).toEqual([429, "slow_down", "RATE_LIMITED", true]);
 });
 
-test("wrong credentials, at whatever door, make an address wait: with 429 and never 401; others notice nothing", async () => {
+/** What a page of others makes a browser send: without a credential, or with the cookie of nobody. */
+const images = (address: string) =>
+  ["/api/v1/sessions", "/api/v1/tasks", "/api/v1/sessions/x/out", "/mcp", "/account"].flatMap((path) =>
+    [{}, { cookie: "better-auth.session_token=x.y" } as Record<string, string>].map((headers) =>
+      fetch(server.url + path, { headers: { "x-forwarded-for": address, ...headers }, redirect: "manual" }),
+    ),
+  );
+
+test("requests without a credential are not wrong ones, at any door and however many", async () => {
+  const ivan = await server.user("Ivan");
+  const address = newAddress();
+  for (let i = 0; i < FAILURES; i += 2) {
+    await Promise.all(images(address));
+    expect((await from(address).post("/access/v1/evaluation", {})).status).toBe(401);
+    expect((await from(address).post("/api/auth/device/approve", { userCode: "AAAAAAAA" })).status).toBeOneOf([401, 429]);
+    expect((await from(address).post("/api/v1/user/rpc", {})).status).toBe(401);
+  }
+  expect((await call("nobody", address)).status).toBe(401);
+  expect((await call(ivan.session, address)).status).toBe(200);
+});
+
+test("wrong credentials, at whatever door, make wrong ones wait: with 429 and never 401; a good one is never refused for them", async () => {
   const ivan = await server.user("Ivan");
   const address = newAddress();
   // What OAuth answers has a status of its own: what is wrong is a guess all the same.
@@ -153,8 +174,6 @@ test("wrong credentials, at whatever door, make an address wait: with 429 and ne
     [401, () => call(`me_login_${"0".repeat(36)}`, address)],
     [401, () => call("nobody", address)],
     [401, () => from(address).signIn("nobody@example.com", WRONG)],
-    [401, () => from(address).post("/access/v1/evaluation", {})],
-    [401, () => from(address).post("/api/auth/device/approve", { userCode: "AAAAAAAA" })],
     ...oauthGuesses(ivan.session).map(
       ([status, path, form]) => [status, () => from(address).form(path, form)] as [number, () => Promise<{ status: number }>],
     ),
@@ -164,11 +183,36 @@ test("wrong credentials, at whatever door, make an address wait: with 429 and ne
     const [status, knock] = doors[i % doors.length] as (typeof doors)[number];
     expect((await knock()).status, `${i}`).toBe(status);
   }
-  for (const credential of ["nobody", ivan.session]) {
+  const wrong = ["nobody", `me_pat_${"0".repeat(36)}`, makeSecret("me_pat_"), makeSecret("me_agent_"), makeSecret("me_login_"), "a.b.c"];
+  for (const credential of wrong) {
     const { status, headers, text } = await call(credential, address);
     expect([status, headers.get("www-authenticate"), JSON.parse(text).error.data.code]).toEqual([429, null, "RATE_LIMITED"]);
     expect(Number(headers.get("retry-after"))).toBeGreaterThan(0);
+    expect(Number(headers.get("retry-after"))).toBeLessThanOrEqual(60);
   }
+  const { status, headers } = await from(address).form("/api/v1/introspect", {
+    token: "x",
+    client_id: "x",
+    client_secret: makeSecret("me_pat_"),
+  });
+  expect([status, Number(headers.get("retry-after")) > 0]).toEqual([429, true]);
+
+  // Whoever is known here, is not yet, or is signed in by a page.
+  expect((await call(ivan.session, address)).status).toBe(200);
+  const { result: fresh } = await server.call(ivan.session, "apiKey.create", { name: "fresh" });
+  expect((await call(fresh.key, address)).status).toBe(200);
+  const jar = from(address);
+  expect((await jar.signIn(ivan.email, ivan.password)).status).toBe(200);
+  expect((await jar.get("/api/auth/get-session")).body?.user.id).toBe(ivan.id);
+
+  // A flood of guesses takes nothing from who was good here before, and nothing from revocation.
+  const guesses = Array.from({ length: 200 }, () => call(makeSecret("me_pat_"), address));
+  expect((await call(fresh.key, address)).status).toBe(200);
+  expect((await from(address).form("/api/v1/revoke", { token: fresh.key })).status).toBe(200);
+  for (const { status } of await Promise.all(guesses)) expect(status).toBe(429);
+  expect((await call(fresh.key, newAddress())).status).toBe(401);
+  expect((await call(fresh.key, address)).status, "what was good once is a guess now").toBe(429);
+
   expect((await call(ivan.session, newAddress())).status).toBe(200);
   for (const path of ["/healthz", "/.well-known/oauth-authorization-server"]) expect((await from(address).get(path)).status).toBe(200);
 });

@@ -6,11 +6,11 @@ import {
   type Tool as Listed,
   McpServer,
   type ServerContext,
-  type StandardSchemaV1,
 } from "@modelcontextprotocol/server";
 import { context, propagation } from "@opentelemetry/api";
 import type { z } from "zod";
 import packageJson from "../package.json" with { type: "json" };
+import { brief } from "./brief.ts";
 import { failure } from "./failure.ts";
 import type { House } from "./house.ts";
 import type { At, Tool } from "./tool.ts";
@@ -34,7 +34,7 @@ export function createGatehouseMcp(house: House): McpServer {
   );
   const clients = { user: createUserClient(house.target), space: createSpaceClient(house.target) };
   for (const each of tools)
-    mcp.registerTool(each.name, { description: each.summary, inputSchema: tersely(each.params), outputSchema: each.result }, (input, ctx) =>
+    mcp.registerTool(each.name, { description: each.summary, inputSchema: brief(each.params), outputSchema: each.result }, (input, ctx) =>
       inTraceOf(ctx, () => answer(each, input, ctx, { ...clients, house })),
     );
   mcp.server.setRequestHandler("tools/list", (_request, ctx) =>
@@ -92,23 +92,6 @@ async function offered({ user, space }: Pick<At, "user" | "space">, failed: (err
 }
 
 const namesIn = ({ methods }: { methods: { name: string }[] }) => new Set(methods.map(({ name }) => name));
-
-/** A schema of params that says what is wrong with a few of them, in a few words each. */
-function tersely<S extends z.ZodObject>(schema: S): S {
-  const { validate, ...standard } = schema["~standard"];
-  const told: typeof validate = async (value) => {
-    const result = await validate(value);
-    return result.issues ? { issues: result.issues.slice(0, MAX_ISSUES).map(shortIssue) } : result;
-  };
-  return { "~standard": { ...standard, validate: told } } as unknown as S;
-}
-const MAX_ISSUES = 20;
-const MAX_ISSUE_LENGTH = 200;
-
-const shortIssue = ({ message, path }: StandardSchemaV1.Issue): StandardSchemaV1.Issue => ({
-  message: message.slice(0, MAX_ISSUE_LENGTH),
-  path: path?.map((step) => (typeof step === "string" ? step.slice(0, MAX_ISSUE_LENGTH) : step)),
-});
 
 /** A tool as MCP lists it. */
 function listed(each: Tool): Listed {

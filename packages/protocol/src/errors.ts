@@ -23,6 +23,7 @@ export const errors = {
   LEASE_LOST: { number: 409, message: "This run is not yours any more: lease another (run.lease)." },
   LAST_ADMIN: { number: 409, message: "A space always keeps a user who is admin. Make somebody else admin first." },
   PAYLOAD_TOO_LARGE: { number: 413, message: "The request body is too large." },
+  URI_TOO_LONG: { number: 414, message: "The address of the request is too long: 8,192 characters at most. Send less in its query." },
   UNSUPPORTED_MEDIA_TYPE: { number: 415, message: "Send the request in the Content-Type that this address takes: the message names it." },
   ANSWER_TOO_LARGE: {
     number: 413,

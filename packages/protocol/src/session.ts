@@ -6,6 +6,8 @@ import { IdleSeconds, TaskPath } from "./task.ts";
 
 /** Largest message, action or batch of chunks, in bytes of JSON: 256 KiB. */
 export const MAX_EVENT_BYTES = 262_144;
+/** Most parts of one message. */
+const MAX_PARTS = 1000;
 /** Most inputs of one session that wait for their turn. */
 export const MAX_QUEUED_TURNS = 100;
 /** Most inputs of one session in any minute. */
@@ -38,7 +40,14 @@ export type Session = z.infer<typeof Session>;
 /** What is said to an agent: text, or a message of the AI SDK (UIMessage). */
 const Message = z.union([
   z.string().min(1),
-  z.looseObject({ id: z.string().optional(), role: z.literal("user"), parts: z.array(z.looseObject({ type: z.string() })).min(1) }),
+  z.looseObject({
+    id: z.string().optional(),
+    role: z.literal("user"),
+    parts: z
+      .array(z.looseObject({ type: z.string() }))
+      .min(1)
+      .max(MAX_PARTS),
+  }),
 ]);
 const Action = z.strictObject({ name: z.string().min(1).max(64), data: Json.optional() });
 

@@ -1,8 +1,9 @@
+import { createHash } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import { parsePermission } from "@gatehouse/protocol";
 import type { Actor } from "./actor.ts";
 import type { Sql } from "./db.ts";
-import { hashKey, kindOfKey, kindsOf, looksLikeKey } from "./key.ts";
+import { hashKey, kindOfKey, kindsOf, looksLikeKey, prefixOf } from "./key.ts";
 import { type Auth, sessionOf } from "./people/auth.ts";
 import { byLogin, looksLikeLogin } from "./people/login.ts";
 import { unauthenticated } from "./refusal.ts";
@@ -17,7 +18,24 @@ export type Credentials = Pick<IncomingHttpHeaders, "authorization" | "cookie" |
   subject?: string | undefined;
   /** It is presented to be ended, and for nothing else: what is made for an agent alone is proof enough of itself. */
   toEnd?: true;
+  /** Where the request came from: for whose wrong credentials it is held up. It proves nothing. */
+  address?: string;
 };
+
+const BEARER = /^bearer +(\S+) *$/i;
+
+/** Names what is presented, by a hash of all that the ladder looks at: a cookie is worth nothing from another origin. */
+export const hashOf = ({ authorization, cookie, origin, subject, resource, toEnd }: Credentials): string =>
+  createHash("sha256")
+    .update(JSON.stringify(authorization === undefined ? [cookie, origin] : { authorization, subject, resource, toEnd }))
+    .digest("base64");
+
+/** Whether what is presented is refused without asking the database: nothing, or what has not the form of a credential. */
+export function isHopeless({ authorization }: Credentials): boolean {
+  if (authorization === undefined) return true;
+  const token = BEARER.exec(authorization)?.[1];
+  return token === undefined || (looksLikeKey(token) && prefixOf(token) === undefined);
+}
 
 /** Turns what a request presents into its actor. */
 export type Authenticate = (presented: Credentials) => Promise<Actor>;
@@ -39,7 +57,7 @@ export function createAuthenticate(ground: Ground): Authenticate {
   return async ({ authorization, cookie, origin, subject, resource, toEnd }) => {
     // A request that carries an Authorization header never falls back to its cookie.
     if (authorization !== undefined) {
-      const token = /^bearer +(\S+) *$/i.exec(authorization)?.[1];
+      const token = BEARER.exec(authorization)?.[1];
       if (!token) throw unauthenticated("not a Bearer credential");
       const { actor: caller, mayAct } = await identify(ground, token);
       if (mayAct && !toEnd) throw unauthenticated("a token for an agent to act, presented by itself");

@@ -1,7 +1,10 @@
 import { type Explanation, formatPermission, MAX_BATCH, PermissionText, principalKinds, type RpcResponse } from "@gatehouse/protocol";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
+import { EVALUATIONS_BYTES } from "./body.ts";
 import { type House, presentedBy, refuse, senderOf } from "./house.ts";
+import { readJson } from "./json.ts";
+import { issuesOf, saidOf } from "./params.ts";
 import { Refusal, toRefusal } from "./refusal.ts";
 import { answer } from "./rpc.ts";
 import { traceRequest } from "./telemetry.ts";
@@ -38,13 +41,13 @@ export function addAuthzen(app: FastifyInstance, house: House): void {
     access_evaluation_endpoint: house.publicUrl + PATHS.evaluation,
     access_evaluations_endpoint: house.publicUrl + PATHS.evaluations,
   }));
-  app.post(PATHS.evaluation, (request, reply) =>
+  app.post(PATHS.evaluation, { onRequest: echoId }, (request, reply) =>
     inDoor(house, request, reply, async (body) => {
       const [decision] = await decide(house, request, [parsed(Evaluation, body)]);
       return decision as Decision;
     }),
   );
-  app.post(PATHS.evaluations, (request, reply) =>
+  app.post(PATHS.evaluations, { onRequest: echoId, bodyLimit: EVALUATIONS_BYTES }, (request, reply) =>
     inDoor(house, request, reply, async (body) => {
       const { evaluations, options, ...shared } = parsed(Evaluations, body);
       if (evaluations.length === 0) return (await decide(house, request, [parsed(Evaluation, shared)]))[0] as Decision;
@@ -67,11 +70,9 @@ async function inDoor(
   reply: FastifyReply,
   run: (body: unknown) => Promise<unknown>,
 ): Promise<FastifyReply> {
-  const asked = request.headers["x-request-id"];
-  if (typeof asked === "string" && /^[\w.-]{1,128}$/.test(asked)) reply.header("x-request-id", asked); // the specification wants it back
   await traceRequest({ method: "POST", route: request.routeOptions.url ?? "", headers: request.headers }, async () => {
     try {
-      reply.send(await run(readJson(request.body as Uint8Array)));
+      reply.send(await run(readJson(request.body as Uint8Array | undefined).value));
     } catch (thrown) {
       // Credential first: without one nobody learns so much as that their question could not be read.
       const unknown = await house.doors.space.authenticate(presentedBy(request)).then(() => undefined, toRefusal);
@@ -80,6 +81,12 @@ async function inDoor(
     return { status: reply.statusCode };
   });
   return reply;
+}
+
+/** What a caller names a request comes back as it was sent (AuthZEN 1.0 §10.1.3), as far as a header may hold it. */
+async function echoId({ headers }: FastifyRequest, reply: FastifyReply): Promise<void> {
+  const asked = headers["x-request-id"];
+  if (typeof asked === "string" && /^[ -~]{1,256}$/.test(asked)) reply.header("x-request-id", asked);
 }
 
 /** Asks all questions in one request to the path of a call. @throws Refusal what the caller was refused with */
@@ -114,13 +121,5 @@ const invalid = (message: string) => new Refusal("INVALID_PARAMS", `${message}.`
 function parsed<T>(schema: z.ZodType<T>, value: unknown): T {
   const read = schema.safeParse(value);
   if (read.success) return read.data;
-  throw invalid(read.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`).join("; "));
-}
-
-function readJson(body: Uint8Array | undefined): unknown {
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
-  } catch {
-    throw new Refusal("PARSE_ERROR");
-  }
+  throw invalid(saidOf(issuesOf(read.error)));
 }

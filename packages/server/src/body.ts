@@ -9,6 +9,11 @@ export const textOf = ({ body }: { body?: unknown }): string => Buffer.from((bod
 export const unsupported = (type: string): Refusal =>
   new Refusal("UNSUPPORTED_MEDIA_TYPE", `Send the request as Content-Type: ${type}, in UTF-8, not compressed.`);
 
+/** Bytes that any route takes of anybody, unless it says more beside its path (`bodyLimit`): sign-in, registration, tokens. */
+export const ANYBODYS_BYTES = 16_384;
+/** Bytes of many AuthZEN evaluations in one request. */
+export const EVALUATIONS_BYTES = 262_144;
+
 /** What a door takes of a body. */
 interface Taken {
   type: string;
@@ -16,29 +21,46 @@ interface Taken {
   limit: number;
   /** For the whole body, so that a trickle holds nothing open. */
   timeoutMs: number;
+  /** Rejects unless the request comes with a good credential: asked before more is read than anybody may send. */
+  authenticate: () => Promise<unknown>;
 }
+
+/** Whether a body comes in another coding than none (RFC 9110 §8.4.1: names in any case, empty elements count for nothing). */
+export const isCoded = (headers: IncomingHttpHeaders): boolean =>
+  (headers["content-encoding"] ?? "").split(",").some((coding) => !/^\s*(identity)?\s*$/i.test(coding));
 
 /**
  * Reads a request body, counting bytes as they arrive, whatever length was announced.
- * @throws Refusal PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE
+ * @throws Refusal PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE, and what `authenticate` throws
  */
-export async function readBody(headers: IncomingHttpHeaders, payload: Readable, { type, limit, timeoutMs }: Taken): Promise<Uint8Array> {
+export async function readBody(headers: IncomingHttpHeaders, payload: Readable, taken: Taken): Promise<Uint8Array> {
+  const { type, limit, timeoutMs, authenticate } = taken;
   const charset = /;\s*charset="?([^";\s]+)/i.exec(headers["content-type"] ?? "")?.[1];
-  if ((charset && !/^utf-?8$/i.test(charset)) || (headers["content-encoding"] ?? "identity") !== "identity") throw unsupported(type);
-  if (Number(headers["content-length"] ?? 0) > limit) throw new Refusal("PAYLOAD_TOO_LARGE");
+  if ((charset && !/^utf-?8$/i.test(charset)) || isCoded(headers)) throw unsupported(type);
+  const announced = Number(headers["content-length"] ?? 0);
+  let open = limit <= ANYBODYS_BYTES;
+  if (announced > ANYBODYS_BYTES && !open) {
+    await authenticate();
+    open = true;
+  }
+  if (announced > limit) throw tooLarge(limit);
   return new Promise((resolve, reject) => {
     const chunks: Uint8Array[] = [];
     let size = 0;
     const timer = setTimeout(() => stop(new Refusal("REQUEST_TIMEOUT")), timeoutMs);
-    const stop = (refusal: Refusal) => {
+    const stop = (refusal: unknown) => {
       clearTimeout(timer);
       payload.removeAllListeners("data").pause();
       reject(refusal);
     };
     payload.on("data", (chunk: Uint8Array) => {
       size += chunk.length;
-      if (size > limit) stop(new Refusal("PAYLOAD_TOO_LARGE"));
-      else chunks.push(chunk);
+      if (size > limit) return stop(tooLarge(limit));
+      chunks.push(chunk);
+      if (open || size <= ANYBODYS_BYTES) return;
+      open = true;
+      payload.pause();
+      authenticate().then(() => payload.resume(), stop);
     });
     payload.once("end", () => {
       clearTimeout(timer);
@@ -47,6 +69,8 @@ export async function readBody(headers: IncomingHttpHeaders, payload: Readable, 
     payload.once("error", (cause) => stop(new Refusal("INVALID_REQUEST", "The request body broke off.", {}, { cause })));
   });
 }
+
+const tooLarge = (limit: number) => new Refusal("PAYLOAD_TOO_LARGE", `This address takes a body of at most ${limit} bytes.`);
 
 function joined(chunks: readonly Uint8Array[], size: number): Uint8Array {
   const whole = new Uint8Array(size);

@@ -296,8 +296,8 @@ export function readConfig(env: Record<string, string | undefined> = process.env
 export const asciiDomain = (domain: string): string | undefined =>
   /^[\p{L}\p{M}\p{N}.。．｡-]+$/u.test(domain) ? domainToASCII(domain) || undefined : undefined;
 
-/** The host that a URL names, without the brackets that IPv6 has there (RFC 3986 §3.2.2). */
-export const hostOf = ({ hostname }: { hostname: string }): string => hostname.replace(/^\[|\]$/g, "");
+/** The host that a URL or a request names, in lower case, without the brackets that IPv6 has there (RFC 3986 §3.2.2). */
+export const hostOf = ({ hostname }: { hostname: string }): string => hostname.replace(/^\[|\]$/g, "").toLowerCase();
 
 /** Whether only this machine can reach the server. */
 export const isLoopback = (host: string): boolean => host === "localhost" || host === "::1" || (isIPv4(host) && host.startsWith("127."));

@@ -1,5 +1,5 @@
 import { MAX_BATCH } from "@gatehouse/protocol";
-import { examine, type Lexical } from "./json.ts";
+import { examine, type Lexical, readJson } from "./json.ts";
 import { Refusal } from "./refusal.ts";
 
 /** One message of a request, parsed as JSON but not yet judged. */
@@ -14,21 +14,12 @@ export interface Call {
   paramsFlaws: readonly string[];
 }
 
-const utf8 = new TextDecoder("utf-8", { fatal: true });
-
 /**
  * Reads a request body into its messages (JSON-RPC 2.0 §4, §6).
- * @throws Refusal PARSE_ERROR for what is no JSON, INVALID_REQUEST for a batch that is empty or too long
+ * @throws Refusal PARSE_ERROR for what is no JSON, PAYLOAD_TOO_LARGE for too many values, INVALID_REQUEST for a batch that is empty or too long
  */
 export function readMessages(body: Uint8Array): { batch: boolean; messages: Message[] } {
-  let text: string;
-  let value: unknown;
-  try {
-    text = utf8.decode(body);
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new Refusal("PARSE_ERROR", undefined, {}, { cause: cause instanceof SyntaxError ? "not JSON" : "not UTF-8" });
-  }
+  const { text, value } = readJson(body);
   const batch = Array.isArray(value);
   const values = batch ? (value as unknown[]) : [value];
   if (values.length === 0) throw new Refusal("INVALID_REQUEST", "The batch is empty. Send at least one call.");

@@ -1,16 +1,22 @@
+import { type IncomingMessage, METHODS } from "node:http";
 import type { ErrorCode, RpcResponse } from "@gatehouse/protocol";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Credentials } from "./authenticate.ts";
-import { unsupported } from "./body.ts";
+import { readBody, unsupported } from "./body.ts";
 import type { Config } from "./config.ts";
 import { CHAT_SCOPES, MCP } from "./oauth/scopes.ts";
 import type { Auth } from "./people/auth.ts";
+import type { Guesses } from "./people/guesses.ts";
 import { problemOf } from "./problem.ts";
 import { Refusal, toRefusal } from "./refusal.ts";
 import { answer, type Door, type DoorReply, refuseRequest, type Sender } from "./rpc.ts";
 import { traceRequest } from "./telemetry.ts";
 
 declare module "fastify" {
+  interface FastifyContextConfig {
+    /** It has a share of an address's rate of its own, which no other request uses up: signing in and out, revocation. */
+    reserved?: boolean;
+  }
   interface FastifyRequest {
     /** It brought a credential that proves nobody, whatever the status of its answer is: that was a guess. */
     wrongCredential: boolean;
@@ -29,6 +35,8 @@ export interface House {
   /** Whether mail can be sent. */
   mails: boolean;
   doors: { user: Door; space: Door };
+  /** Wrong credentials, and who is held up by them. */
+  guesses: Guesses;
   /** Whether a call could be answered now. */
   ready(): Promise<boolean>;
 }
@@ -39,7 +47,8 @@ export const RPC: Record<string, keyof House["doors"]> = { "/api/v1/user/rpc": "
 export const JSON_TYPE = "application/json";
 export const RESOURCE_METADATA = "/.well-known/oauth-protected-resource";
 
-const VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"];
+/** Every method that an address may be asked by. OPTIONS is answered for all addresses at once (CORS); CONNECT names none. */
+export const VERBS = METHODS.filter((method) => method !== "OPTIONS" && method !== "CONNECT");
 /** Fastify's own errors, as ours. */
 const transportErrors: Record<string, ErrorCode> = { FST_ERR_CTP_BODY_TOO_LARGE: "PAYLOAD_TOO_LARGE", FST_ERR_BAD_URL: "NOT_FOUND" };
 
@@ -50,12 +59,26 @@ export function fromTransport(error: unknown, type = JSON_TYPE): Refusal {
   return transportErrors[code] ? new Refusal(transportErrors[code]) : toRefusal(error);
 }
 
+/** Takes bodies of a type, each as long as its route allows. */
+export function takeBodies(app: FastifyInstance, house: House, type: string): void {
+  app.addContentTypeParser(type, (request: FastifyRequest, payload: IncomingMessage) =>
+    readBody(request.headers, payload, {
+      type,
+      limit: request.routeOptions.bodyLimit,
+      timeoutMs: house.config.bodyTimeoutMs,
+      authenticate: () => house.doors.user.authenticate(presentedBy(request)),
+    }),
+  );
+}
+
 /** Says of an address what it takes, to whoever asks something else of it: to be called when all that it takes is there. */
 export function refuseOthers(app: FastifyInstance, url: string): void {
   const takes = (method: string) => app.hasRoute({ method, url });
   const allowed = VERBS.filter(takes).join(", ");
+  const others = VERBS.filter((method) => !takes(method));
+  if (others.length === 0) return;
   app.route({
-    method: VERBS.filter((method) => !takes(method)),
+    method: others,
     url,
     // Before the body: nobody reads it.
     onRequest: async (_request, reply) => {
@@ -67,10 +90,10 @@ export function refuseOthers(app: FastifyInstance, url: string): void {
 }
 
 /** The credentials of a request. With two Authorization headers it is anybody's guess which is meant: neither is. */
-export function presentedBy({ headers, raw }: FastifyRequest): Credentials {
+export function presentedBy({ headers, raw, ip, routeOptions }: FastifyRequest): Credentials {
   const { authorization, cookie, origin } = headers;
   const twice = raw.rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === "authorization").length > 1;
-  return { authorization: twice ? "" : authorization, cookie, origin };
+  return { authorization: twice ? "" : authorization, cookie, origin, address: ip, ...(routeOptions.url === MCP && { resource: MCP }) };
 }
 
 /** Who sends a request. @param reply tells when they have gone */
@@ -106,28 +129,44 @@ export async function inDoor(house: House, request: FastifyRequest, reply: Fasti
   return reply;
 }
 
-/** Hangs up after an answer to what was not read to its end. */
-export function hangUpUnread(reply: FastifyReply, { code }: Refusal): void {
-  if (code === "REQUEST_TIMEOUT" || code === "PAYLOAD_TOO_LARGE") reply.header("connection", "close");
-}
-
 /** Answers a request that never became a call: in the shape of its door. */
 export async function refuse(house: House, request: FastifyRequest, reply: FastifyReply, refusal: Refusal): Promise<FastifyReply> {
-  hangUpUnread(reply, refusal);
   const answered = await refuseRequest(house.doors.user, refusal, request.id);
   return RPC[request.routeOptions.url ?? ""] ? send(house, reply, answered) : problem(house, reply, refusal, request.id);
 }
 
-/** RFC 6750, with where to find out more about the very address that was asked (RFC 9728 §3.3). */
-export const challenge = (house: House, reply: FastifyReply, status: number) => {
-  const { url = "" } = reply.request.routeOptions;
-  if (status === 401)
-    reply.header("www-authenticate", challengeTo(house, RPC[url] || url === MCP ? url : "", url === MCP ? CHAT_SCOPES : []));
-};
+/** What a challenge says of a token that was sent (RFC 6750 §3.1). */
+const tokenErrors = {
+  invalid_token: "The token is wrong, expired or revoked",
+  insufficient_scope: "More scope is needed",
+} as const;
 
-/** @param scope what to ask for, where that is not up to who asks */
-export const challengeTo = ({ publicUrl }: House, path: string, scope: readonly string[]): string =>
-  `Bearer resource_metadata="${publicUrl}${RESOURCE_METADATA}${path}"${scope.length > 0 ? `, scope="${scope.join(" ")}"` : ""}`;
+/** Asks for a token, and says of one that came that it is not good (RFC 6750 §3.1): of none, nothing is said. */
+export function challenge(house: House, reply: FastifyReply, status: number): void {
+  const { headers, routeOptions } = reply.request;
+  if (status !== 401) return;
+  const scope = routeOptions.url === MCP ? CHAT_SCOPES : [];
+  challengeWith(house, reply, scope, /^bearer +\S/i.test(headers.authorization ?? "") ? "invalid_token" : undefined);
+}
+
+/**
+ * RFC 6750, with where to find out more about the very address that was asked (RFC 9728 §3.3).
+ * @param scope what to ask for, where that is not up to who asks
+ */
+export function challengeWith({ publicUrl }: House, reply: FastifyReply, scope: readonly string[], error?: keyof typeof tokenErrors): void {
+  const { url = "" } = reply.request.routeOptions;
+  const said = {
+    resource_metadata: publicUrl + RESOURCE_METADATA + (RPC[url] || url === MCP ? url : ""),
+    ...(scope.length > 0 && { scope: scope.join(" ") }),
+    ...(error && { error, error_description: tokenErrors[error] }),
+  };
+  reply.header(
+    "www-authenticate",
+    `Bearer ${Object.entries(said)
+      .map(([name, value]) => `${name}="${value}"`)
+      .join(", ")}`,
+  );
+}
 
 export function send(house: House, reply: FastifyReply, { status, body, retryAfter }: DoorReply): FastifyReply {
   challenge(house, reply, status);
@@ -139,6 +178,9 @@ export function send(house: House, reply: FastifyReply, { status, body, retryAft
 export function problem(house: House, reply: FastifyReply, refusal: Refusal, requestId: string): FastifyReply {
   const body = problemOf(refusal, requestId);
   challenge(house, reply, body.status);
+  // The scope of a token is what a program can ask more of.
+  if (refusal.code === "FORBIDDEN" && body.layer === "token" && body.missing && !reply.hasHeader("www-authenticate"))
+    challengeWith(house, reply, body.missing.slice(0, 1), "insufficient_scope");
   if (body.retryAfter !== undefined) reply.header("retry-after", body.retryAfter);
   return reply.code(body.status).type("application/problem+json").send(body);
 }

@@ -1,15 +1,26 @@
-import type { IncomingMessage } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import cors from "@fastify/cors";
 import helmet from "@fastify/helmet";
 import rateLimit from "@fastify/rate-limit";
 import { MAX_BODY_BYTES } from "@gatehouse/protocol";
-import Fastify, { type FastifyInstance, type FastifyRequest } from "fastify";
+import Fastify, { type FastifyInstance, type FastifyRequest, type RawRequestDefaultExpression } from "fastify";
 import { uuidv7 } from "uuidv7";
-import { readBody } from "./body.ts";
-import { fromTransport, type House, JSON_TYPE, RPC, refuse, refuseOthers, send, senderOf } from "./house.ts";
-import { MCP } from "./oauth/scopes.ts";
-import { createFailures } from "./people/failures.ts";
+import { hashOf } from "./authenticate.ts";
+import { ANYBODYS_BYTES, isCoded } from "./body.ts";
+import { limitConnections } from "./connections.ts";
+import {
+  fromTransport,
+  type House,
+  JSON_TYPE,
+  presentedBy,
+  RPC,
+  refuse,
+  refuseOthers,
+  send,
+  senderOf,
+  takeBodies,
+  VERBS,
+} from "./house.ts";
 import { networkOf } from "./people/network.ts";
 import { refuseConnection } from "./problem.ts";
 import { Refusal } from "./refusal.ts";
@@ -20,8 +31,10 @@ const READY_TIMEOUT_MS = 2000;
 /** How often a server that stops looks for idle connections, and how long it waits for those that are not. */
 const IDLE_MS = 50;
 const GRACE_MS = 10_000;
-/** Characters of one part of an address. */
-const MAX_PARAM_LENGTH = 8192;
+/** Characters of an address: path and query. */
+const MAX_ADDRESS = 8192;
+/** Seconds that the head of a request may take to arrive. */
+const HEAD_MS = 10_000;
 
 /** Opens one more door of the house. */
 type OpenDoor = (app: FastifyInstance, house: House) => void | Promise<void>;
@@ -34,9 +47,12 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
   const { config } = house;
   const proxies = config.trustProxy;
   const app = Fastify({
-    bodyLimit: MAX_BODY_BYTES,
+    // Of strangers, and of everybody where a route does not say more.
+    bodyLimit: ANYBODYS_BYTES,
+    requestTimeout: HEAD_MS + config.bodyTimeoutMs,
+    rewriteUrl: toOriginForm,
     // An external id may be 128 long, which encoded is longer; what is too long is the method's to say.
-    routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
+    routerOptions: { maxParamLength: MAX_ADDRESS },
     trustProxy: typeof proxies === "number" ? (_address, hop) => hop < proxies : proxies,
     genReqId: () => uuidv7(),
     forceCloseConnections: "idle",
@@ -46,14 +62,23 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
     clientErrorHandler: refuseConnection,
   });
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser(JSON_TYPE, (request: FastifyRequest, payload: IncomingMessage) =>
-    readBody(request.headers, payload, { type: JSON_TYPE, limit: MAX_BODY_BYTES, timeoutMs: config.bodyTimeoutMs }),
-  );
+  app.server.headersTimeout = HEAD_MS;
+  limitConnections(app.server, proxies === 0);
+  for (const method of VERBS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true });
+  takeBodies(app, house, JSON_TYPE);
 
+  const addresses = new Set<string>();
+  app.addHook("onRoute", ({ url }) => void addresses.add(url));
   app.addHook("onRequest", async (request, reply) => {
     // Who has hung up by now has no address any more, and hears no answer.
     if ((request.ip as string | undefined) === undefined) return void reply.hijack();
     reply.headers({ "x-request-id": request.id, "cache-control": "no-store" });
+    if (request.url.length > MAX_ADDRESS) throw new Refusal("URI_TOO_LONG");
+  });
+  app.addHook("onSend", async (request, reply) => {
+    if (isUnread(request)) reply.header("connection", "close");
+    // Only where that is why (RFC 9110 §12.5.3).
+    if (reply.statusCode === 415 && isCoded(request.headers)) reply.header("accept-encoding", "identity");
   });
   await app.register(helmet);
   await app.register(cors, {
@@ -67,8 +92,8 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
       exposedHeaders: ["www-authenticate", "x-request-id", "retry-after", "ratelimit", "set-auth-token"],
     }),
   });
-  if (config.rateLimit > 0) await limitRates(app, config.rateLimit);
-  limitFailures(app, config.failedAuthLimit);
+  if (config.rateLimit > 0) await limitRates(app, house);
+  countFailures(app, house);
 
   app.setErrorHandler((error, request, reply) => refuse(house, request, reply, fromTransport(error)));
   app.setNotFoundHandler((request, reply) =>
@@ -81,13 +106,12 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
   );
 
   for (const [url, door] of Object.entries(RPC)) {
-    app.post(url, async (request, reply) => {
+    app.post(url, { bodyLimit: MAX_BODY_BYTES }, async (request, reply) => {
       const answered = await traceRequest({ method: "POST", route: url, headers: request.headers }, () =>
         answer(house.doors[door], { ...senderOf(request, reply), body: request.body as Uint8Array }),
       );
       return send(house, reply, answered);
     });
-    refuseOthers(app, url);
   }
   for (const open of more) await open(app, house);
 
@@ -97,7 +121,26 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
     const ready = await Promise.race([house.ready().catch(() => false), delay(READY_TIMEOUT_MS, false, { ref: false })]);
     return reply.code(ready ? 200 : 503).send({ status: ready ? "ready" : "unavailable" });
   });
+  addresses.delete("*"); // CORS answers there
+  for (const url of addresses) refuseOthers(app, url);
   return app;
+}
+
+/**
+ * The target of a request in origin form. One that names the host too is meant for that host, whatever the Host header says
+ * (RFC 9112 §3.2.2).
+ */
+function toOriginForm(request: RawRequestDefaultExpression): string {
+  const { url = "/", headers } = request;
+  if (!/^https?:\/\//i.test(url) || !URL.canParse(url)) return url;
+  const { host, pathname, search } = new URL(url);
+  headers.host = host;
+  return pathname + search;
+}
+
+/** Whether more of a body is to come than is worth waiting for: then the line is closed behind the answer. */
+function isUnread({ raw, headers }: FastifyRequest): boolean {
+  return !raw.complete && (headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > ANYBODYS_BYTES);
 }
 
 /**
@@ -113,12 +156,16 @@ export async function closeDoors(app: FastifyInstance): Promise<void> {
   });
 }
 
-/** Counts the requests of each address, and says so in the RateLimit headers (draft-ietf-httpapi-ratelimit-headers). */
-async function limitRates(app: FastifyInstance, perMinute: number): Promise<void> {
+/**
+ * Counts the requests of each address, and says so in the RateLimit headers (draft-ietf-httpapi-ratelimit-headers). Each of
+ * the shares of an address is counted for itself.
+ */
+async function limitRates(app: FastifyInstance, house: House): Promise<void> {
+  const perMinute = house.config.rateLimit;
   await app.register(rateLimit, {
     max: perMinute,
     timeWindow: 60_000,
-    keyGenerator: ({ ip }) => networkOf(ip),
+    keyGenerator: (request) => `${networkOf(request.ip)} ${shareOf(house, request)}`,
     enableDraftSpec: true,
     errorResponseBuilder: () => new Refusal("RATE_LIMITED"),
   });
@@ -130,19 +177,28 @@ async function limitRates(app: FastifyInstance, perMinute: number): Promise<void
   });
 }
 
-/** Lets whoever comes with wrong credentials wait, at every door. Others at the same door notice nothing. */
-function limitFailures(app: FastifyInstance, perMinute: number): void {
-  const failures = createFailures(perMinute);
+/**
+ * By which share of its address's rate a request is counted: so that nobody is kept from their work, or from ending what was
+ * stolen, by what a web page makes their browser send, nor by others at the same address.
+ */
+function shareOf(house: House, request: FastifyRequest): string {
+  const { origin, authorization, "sec-fetch-site": site } = request.headers;
+  const foreign = (origin !== undefined && !house.origins.includes(origin)) || site === "cross-site";
+  const presented = presentedBy(request);
+  if (authorization !== undefined && house.guesses.isKnown(presented)) return hashOf(presented);
+  if (foreign) return "pages of others";
+  if (request.routeOptions.config.reserved) return "sign-in and revocation";
+  return authorization === undefined ? "no credential" : "unknown credentials";
+}
+
+/** Counts the wrong credentials of each address. One that brought none has not failed to prove anything. */
+function countFailures(app: FastifyInstance, { guesses }: House): void {
   app.decorateRequest("wrongCredential", false);
-  app.addHook("onRequest", async (request, reply) => {
-    const wait = request.routeOptions.config.rateLimit === false ? 0 : failures.wait(networkOf(request.ip));
-    if (wait === 0) return;
-    reply.header("retry-after", wait);
-    throw new Refusal("RATE_LIMITED", "Too many wrong credentials came from this address. Wait for the seconds named in Retry-After.");
+  app.addHook("onSend", async (request, reply) => {
+    if (reply.statusCode === 429 && !reply.hasHeader("retry-after")) reply.header("retry-after", guesses.wait(request.ip) || 1);
   });
   app.addHook("onResponse", async (request, { statusCode }) => {
-    // An MCP client asks without a credential first, to be told where it gets one: that is no guess.
-    const asks = request.routeOptions.url === MCP && request.headers.authorization === undefined;
-    if ((statusCode === 401 && !asks) || request.wrongCredential) failures.count(networkOf(request.ip));
+    const wrong = statusCode === 401 && request.headers.authorization !== undefined;
+    if (wrong || request.wrongCredential) guesses.count(request.ip);
   });
 }

@@ -1,3 +1,5 @@
+import { Refusal } from "./refusal.ts";
+
 /** A value that is kept as its JSON text: what is answered often is written out once. */
 export class JsonText {
   readonly text: string;
@@ -12,6 +14,77 @@ export const toJson = (value: unknown): string => (value instanceof JsonText ? v
 
 /** Deepest nesting that params may have. */
 const MAX_DEPTH = 64;
+/** Most elements of one array, or members of one object. */
+export const MAX_ENTRIES = 10_000;
+/** Most values of one body: arrays, objects and what they hold. */
+export const MAX_VALUES = 50_000;
+
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const OPEN_ARRAY = 0x5b;
+const BACKSLASH = 0x5c;
+const CLOSE_ARRAY = 0x5d;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/**
+ * Parses a body as JSON in UTF-8, at every door alike. A byte order mark before it is ignored (RFC 8259 §8.1). Its values are
+ * counted first: to parse many small ones, and to check each, costs far more than their bytes tell.
+ * @throws Refusal PAYLOAD_TOO_LARGE, PARSE_ERROR
+ */
+export function readJson(body: Uint8Array | undefined): { text: string; value: unknown } {
+  const bytes = body ?? new Uint8Array();
+  countValues(bytes);
+  try {
+    const text = utf8.decode(bytes);
+    return { text, value: JSON.parse(text) };
+  } catch (cause) {
+    throw new Refusal("PARSE_ERROR", undefined, {}, { cause: cause instanceof SyntaxError ? "not JSON" : "not UTF-8" });
+  }
+}
+
+/** The same, of what may be no JSON: undefined. @throws Refusal PAYLOAD_TOO_LARGE */
+export function tryReadJson(body: unknown): unknown {
+  try {
+    return readJson(body as Uint8Array | undefined).value;
+  } catch (thrown) {
+    if (thrown instanceof Refusal && thrown.code === "PARSE_ERROR") return undefined;
+    throw thrown;
+  }
+}
+
+/** One pass over the bytes, which ends at the first value too many. @throws Refusal PAYLOAD_TOO_LARGE */
+function countValues(bytes: Uint8Array): void {
+  /** Entries of each array and object that is open here, down to MAX_DEPTH. */
+  const entries = new Uint32Array(MAX_DEPTH + 1);
+  let depth = 0;
+  let values = 1;
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i];
+    if (byte === QUOTE) i = endOfBytes(bytes, i);
+    else if (byte === COMMA || byte === OPEN_ARRAY || byte === OPEN_OBJECT) {
+      if (byte !== COMMA && ++depth <= MAX_DEPTH) entries[depth] = 0;
+      if (++values > MAX_VALUES)
+        throw new Refusal("PAYLOAD_TOO_LARGE", `The request holds more than ${MAX_VALUES} values. Send fewer at a time.`);
+      if (depth <= MAX_DEPTH && ++(entries[depth] as number) > MAX_ENTRIES)
+        throw new Refusal(
+          "PAYLOAD_TOO_LARGE",
+          `An array or object of the request holds more than ${MAX_ENTRIES} entries. Send fewer at a time.`,
+        );
+    } else if (byte === CLOSE_ARRAY || byte === CLOSE_OBJECT) depth = Math.max(0, depth - 1);
+  }
+}
+
+/** The index of the quote that ends the string which begins at `start`; past the end where none does. */
+function endOfBytes(bytes: Uint8Array, start: number): number {
+  for (let end = bytes.indexOf(QUOTE, start + 1); end >= 0; end = bytes.indexOf(QUOTE, end + 1)) {
+    let slashes = 0;
+    while (bytes[end - 1 - slashes] === BACKSLASH) slashes++;
+    if (slashes % 2 === 0) return end;
+  }
+  return bytes.length;
+}
 
 /** What `JSON.parse` does not tell of one JSON-RPC message. */
 export interface Lexical {
@@ -45,7 +118,8 @@ export function examine(text: string): Lexical[] {
 
   const flaw = (message: string) => {
     const inEnvelope = frames.length === top;
-    found.at(-1)?.[inEnvelope ? "envelopeFlaws" : "paramsFlaws"].push(message);
+    const flaws = found.at(-1)?.[inEnvelope ? "envelopeFlaws" : "paramsFlaws"];
+    if (flaws?.length === 0) flaws.push(message); // one is enough to refuse, and is all that is told
   };
   const endOfMember = (at: number) => {
     if (idStart < 0 || depth !== top) return;

@@ -1,5 +1,12 @@
 import type { Method } from "@gatehouse/protocol";
+import type { z } from "zod";
 import { Refusal } from "./refusal.ts";
+
+/** What is wrong with something that was sent, and where. */
+interface Issue {
+  path: string;
+  message: string;
+}
 
 /** Most issues that one answer lists. */
 const MAX_ISSUES = 20;
@@ -14,10 +21,16 @@ export function parseParams(contract: Method, params: unknown, flaws: readonly s
   if (flaws[0]) throw invalid([{ path: "", message: flaws[0] }]);
   const parsed = contract.params.safeParse(byName(contract, params));
   if (parsed.success) return parsed.data;
-  throw invalid(
-    parsed.error.issues.slice(0, MAX_ISSUES).map(({ path, message }) => ({ path: clipped(path.join(".")), message: clipped(message) })),
-  );
+  throw invalid(issuesOf(parsed.error));
 }
+
+/** The first of what a schema found, each cut short: however much is wrong, an answer about it is small. */
+export const issuesOf = ({ issues }: z.ZodError): Issue[] =>
+  issues.slice(0, MAX_ISSUES).map(({ path, message }) => ({ path: clipped(path.join(".")), message: clipped(message) }));
+
+/** Issues in one sentence. */
+export const saidOf = (issues: readonly Issue[]): string =>
+  issues.map(({ path, message }) => (path ? `${path}: ${message}` : message)).join("; ");
 
 function byName(contract: Method, params: unknown): unknown {
   if (params === undefined) return {};
@@ -32,7 +45,6 @@ function byName(contract: Method, params: unknown): unknown {
 /** Names of unknown params are repeated, as far as they could be a slip. */
 const clipped = (text: string): string => (text.length > MAX_LENGTH ? `${text.slice(0, MAX_LENGTH)}…` : text);
 
-function invalid(issues: { path: string; message: string }[]): Refusal {
-  const told = issues.map(({ path, message }) => (path ? `${path}: ${message}` : message)).join("; ");
-  return new Refusal("INVALID_PARAMS", `The params do not fit the method's schema: ${told}.`, { issues });
+function invalid(issues: Issue[]): Refusal {
+  return new Refusal("INVALID_PARAMS", `The params do not fit the method's schema: ${saidOf(issues)}.`, { issues });
 }

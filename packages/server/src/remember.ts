@@ -1,6 +1,5 @@
-import { createHash } from "node:crypto";
 import type { Actor } from "./actor.ts";
-import type { Authenticate, Credentials } from "./authenticate.ts";
+import { type Authenticate, hashOf } from "./authenticate.ts";
 import { createCache } from "./cache.ts";
 import type { Feed } from "./feed.ts";
 import type { Enter } from "./rpc.ts";
@@ -34,12 +33,6 @@ export function rememberActors(feed: Feed, authenticate: Authenticate): Authenti
       return { value: actor, tags: tagsOf(actor), until, size: 1 };
     });
 }
-
-/** Of all that the ladder looks at: a cookie is worth nothing from another origin. */
-const hashOf = ({ authorization, cookie, origin, subject, resource, toEnd }: Credentials): string =>
-  createHash("sha256")
-    .update(JSON.stringify(authorization === undefined ? [cookie, origin] : { authorization, subject, resource, toEnd }))
-    .digest("base64");
 
 /** Remembers where actors stand in a space. Strangers are not remembered: by their next call they may be members. */
 export function rememberStandings(feed: Feed, enter: Enter): Enter {

@@ -20,6 +20,7 @@ import { addMetadata } from "./oauth/metadata.ts";
 import { sweepClients } from "./oauth/register.ts";
 import { createAuth } from "./people/auth.ts";
 import { addPeople } from "./people/doors.ts";
+import { createGuesses } from "./people/guesses.ts";
 import { createMailer } from "./people/mail.ts";
 import { addPages } from "./people/pages/pages.ts";
 import { addPrograms } from "./people/programs.ts";
@@ -114,7 +115,8 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     const jwt = new Jwt(publicUrl, keys);
     const issuers = new TrustedIssuers(config.trustedIssuers);
     const ground = { sql: database.sql, auth, cookieOrigins, readToken: createReadToken({ jwt, issuers }) };
-    const authenticate = rememberActors(feed, createAuthenticate(ground));
+    const guesses = createGuesses(config.failedAuthLimit);
+    const authenticate = rememberActors(feed, guesses.guard(createAuthenticate(ground)));
     const minting = { jwt, identify: (sql: Sql, credential: string) => identify({ ...ground, sql }, credential) };
     const enter = { remembered: rememberStandings(feed, enterSpace), now: enterSpace };
     const budgets = new Budgets(limitsFrom(config));
@@ -135,6 +137,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
       auth,
       mails: sendMail !== undefined,
       doors: { user, space },
+      guesses,
       ready: () => upToDate(database.sql),
     };
     const reading = { streams: new Streams(feed, log), tails: openTails(database.sql, bell) };

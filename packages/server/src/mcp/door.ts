@@ -1,8 +1,9 @@
-import { formatPermission } from "@gatehouse/protocol";
+import { formatPermission, MAX_BODY_BYTES } from "@gatehouse/protocol";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Actor } from "../actor.ts";
 import { hostOf, isLoopback } from "../config.ts";
-import { challengeTo, type House, inDoor, presentedBy, senderOf } from "../house.ts";
+import { challengeWith, type House, inDoor, senderOf } from "../house.ts";
+import { tryReadJson } from "../json.ts";
 import { MCP, programScopes } from "../oauth/scopes.ts";
 import { Refusal } from "../refusal.ts";
 import type { Sender } from "../rpc.ts";
@@ -30,9 +31,9 @@ export const addMcp =
     let loading: Promise<McpServing> | undefined;
     app.addHook("preClose", async () => (await loading)?.close());
     app.route({
-      method: ["GET", "POST", "DELETE"],
+      method: "POST",
       url: MCP,
-      exposeHeadRoute: false,
+      bodyLimit: MAX_BODY_BYTES,
       onRequest: async (request) => mustBeOurs(house, request),
       handler: (request, reply) =>
         inDoor(house, request, reply, async () => {
@@ -53,18 +54,14 @@ function mustBeOurs({ config, publicUrl, origins }: House, { hostname, headers: 
 }
 
 async function serve(house: House, request: FastifyRequest, reply: FastifyReply, serving: McpServing, reading: Reading): Promise<void> {
-  const { authorization } = presentedBy(request);
   const { space = (request.query as { space?: string }).space, ...sender } = senderOf(request, reply);
-  const caller: Sender = { ...sender, presented: { authorization, resource: MCP }, space };
+  const caller: Sender = { ...sender, space };
   const actor = await house.doors.user.authenticate(caller.presented);
-  const body = readJson(request.body as Uint8Array | undefined);
+  const body = tryReadJson(request.body); // what is no JSON is for those to say who speak the protocol
   const lacks = await lacking(house, actor, space, serving, body);
   if (lacks.length > 0) {
     const scope = [...(actor.credential.scope ?? []).map(formatPermission), ...lacks];
-    reply.header(
-      "www-authenticate",
-      `${challengeTo(house, MCP, scope)}, error="insufficient_scope", error_description="More scope is needed"`,
-    );
+    challengeWith(house, reply, scope, "insufficient_scope");
     throw new Refusal("FORBIDDEN", `The scope of this token leaves out ${lacks.join(", ")}. Ask for more.`, {
       missing: lacks,
       layer: "token",
@@ -75,27 +72,20 @@ async function serve(house: House, request: FastifyRequest, reply: FastifyReply,
     method,
     headers: withoutCredentials(headers),
     signal: caller.gone ?? null,
-    ...(method === "POST" && { body: (request.body as Uint8Array<ArrayBuffer> | undefined) ?? "" }),
+    ...(method === "POST" && { body: body === undefined ? "" : (request.body as Uint8Array<ArrayBuffer>) }),
   });
   const answered = await serving.serve(sent, insideOf(house, caller, reading), body);
   await reply.send(answered);
 }
 
 const withoutCredentials = (headers: FastifyRequest["headers"]): Headers => {
-  const { authorization: _key, cookie: _cookie, ...rest } = headers;
+  const { authorization: _key, cookie: _cookie, ...others } = headers;
+  // Both are what a client of MCP must take. Who says less, or nothing, is answered all the same (RFC 9110 §12.4.1).
+  const rest = { ...others, accept: "application/json, text/event-stream" };
   return new Headers(
     Object.entries(rest).flatMap(([name, value]) => (typeof value === "string" ? [[name, value]] : [])) as [string, string][],
   );
 };
-
-/** What can't be read is for those to say who speak the protocol. */
-function readJson(body: Uint8Array | undefined): unknown {
-  try {
-    return JSON.parse(new TextDecoder().decode(body));
-  } catch {
-    return undefined;
-  }
-}
 
 /** What the scope of a program's login would have to hold besides, for a call of a tool to have any prospect. */
 async function lacking({ doors }: House, actor: Actor, space: string | undefined, serving: McpServing, body: unknown): Promise<string[]> {

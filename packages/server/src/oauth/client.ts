@@ -58,7 +58,10 @@ export function publicForm(request: FastifyRequest, form: Form): Form {
 }
 
 /** A credential of a form as one of a header: there, spaces around it would be lost, and here it is not one with them. */
-export const bearer = (credential: string): Credentials => ({ authorization: /\s/.test(credential) ? "" : `Bearer ${credential}` });
+export const bearer = ({ ip }: FastifyRequest, credential: string): Credentials => ({
+  authorization: /\s/.test(credential) ? "" : `Bearer ${credential}`,
+  address: ip,
+});
 
 /** A parameter that must be there. @throws OAuthError invalid_request */
 export function required(form: Form, name: string): string {

@@ -1,8 +1,6 @@
-import type { IncomingMessage } from "node:http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
-import { readBody } from "../body.ts";
-import { challenge, fromTransport, type House, hangUpUnread, JSON_TYPE, refuseOthers } from "../house.ts";
+import { challenge, fromTransport, type House, JSON_TYPE, refuseOthers, takeBodies } from "../house.ts";
 import { AUTH } from "../people/hand-over.ts";
 import { countAttempt, type LimitName } from "../people/limits.ts";
 import { type Refusal, toRefusal } from "../refusal.ts";
@@ -16,7 +14,6 @@ import { introspect, revoke } from "./presented.ts";
 import { type Metadata, readMetadata, register } from "./register.ts";
 
 const FORM_TYPE = "application/x-www-form-urlencoded";
-const MAX_FORM_BYTES = 65_536;
 
 /** How each grant type becomes a token. */
 const grants: Record<string, Endpoint> = {
@@ -41,13 +38,11 @@ export const addOAuth =
     await app.register(async (scope) => {
       speakOAuth(scope, house, FORM_TYPE);
       scope.removeAllContentTypeParsers();
-      scope.addContentTypeParser(FORM_TYPE, (request: FastifyRequest, payload: IncomingMessage) =>
-        readBody(request.headers, payload, { type: FORM_TYPE, limit: MAX_FORM_BYTES, timeoutMs: house.config.bodyTimeoutMs }),
-      );
+      takeBodies(scope, house, FORM_TYPE);
       // Where a credential comes with the request, it is looked at before anything is counted.
       const limitOf = ({ grant_type }: Form) => (grant_type === EXCHANGE_GRANT ? undefined : "token");
       open(scope, house, "/api/v1/token", { limitOf, read: readForm, endpoint: dispatch });
-      open(scope, house, "/api/v1/revoke", { read: readForm, endpoint: revoke });
+      open(scope, house, "/api/v1/revoke", { reserved: true, read: readForm, endpoint: revoke });
       open(scope, house, "/api/v1/introspect", { read: readForm, endpoint: introspect });
       open(scope, house, `${AUTH}/device/code`, { limitOf: () => "deviceCode", read: readForm, endpoint: beginDevice });
     });
@@ -66,11 +61,14 @@ interface Open<Sent> {
   limitOf?: (sent: Sent) => LimitName | undefined;
   endpoint: (house: House, request: FastifyRequest, sent: Sent) => ReturnType<Endpoint>;
   status?: number;
+  /** Whether it has a share of an address's rate of its own. */
+  reserved?: boolean;
 }
 
 /** Opens an endpoint to POST. */
-function open<Sent>(scope: FastifyInstance, house: House, url: string, { read, limitOf, endpoint, status = 200 }: Open<Sent>): void {
-  scope.post(url, (request, reply) =>
+function open<Sent>(scope: FastifyInstance, house: House, url: string, opening: Open<Sent>): void {
+  const { read, limitOf, endpoint, status = 200, reserved = false } = opening;
+  scope.post(url, { config: { reserved } }, (request, reply) =>
     answering(house, request, reply, async () => {
       const { log, sql } = house.doors.user;
       const sent = read(request);
@@ -88,9 +86,7 @@ function open<Sent>(scope: FastifyInstance, house: House, url: string, { read, l
 function speakOAuth(scope: FastifyInstance, house: House, type: string): void {
   scope.setErrorHandler((error, request, reply) =>
     answering(house, request, reply, async () => {
-      const refusal = fromTransport(error, type);
-      hangUpUnread(reply, refusal);
-      throw refusal;
+      throw fromTransport(error, type);
     }),
   );
 }
@@ -110,7 +106,7 @@ async function answering(house: House, request: FastifyRequest, reply: FastifyRe
       if (refusal?.code === "INTERNAL_ERROR")
         log.error({ ...line, outcome: error.error, cause: loggable(refusal.cause) }, "sign-in failed");
       else log.info({ ...line, outcome: error.error }, "sign-in refused");
-      if (error.error === "invalid_grant") request.wrongCredential = true;
+      if (error.error === "invalid_grant" || error.status === 401) request.wrongCredential = true;
       if (error.status === 401) challengeClient(house, request, reply);
       error.send(reply, request.id);
     }

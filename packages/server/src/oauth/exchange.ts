@@ -1,4 +1,5 @@
 import { splitScope } from "@gatehouse/protocol";
+import type { FastifyRequest } from "fastify";
 import type { Credentials } from "../authenticate.ts";
 import type { House } from "../house.ts";
 import { nobody, Refusal } from "../refusal.ts";
@@ -35,8 +36,8 @@ export const exchange: Endpoint = async (house, request, form) => {
     ...(form.may_act && { mayAct: form.may_act }),
   };
   const { credential: client } = clientOf(request, form);
-  if (client !== undefined) await house.doors.user.authenticate(bearer(client));
-  const presented = await presentedIn(house, form, subject, client);
+  if (client !== undefined) await house.doors.user.authenticate(bearer(request, client));
+  const presented = await presentedIn(house, request, form, subject, client);
   const used = await proves(house, presented);
   if (!used) request.wrongCredential = true;
   else await countGood(house, request, used.credential.id);
@@ -64,11 +65,17 @@ function scopeOf(form: Form): string[] {
  * `actor_token`; or as the client, where the subject's token is good for nothing alone: it was made for an agent to act.
  * Any other client is no party to the exchange (RFC 8693 §2.1).
  */
-async function presentedIn(house: House, form: Form, subject: string, client: string | undefined): Promise<Credentials> {
+async function presentedIn(
+  house: House,
+  request: FastifyRequest,
+  form: Form,
+  subject: string,
+  client: string | undefined,
+): Promise<Credentials> {
   const { actor_token: actor = subject } = form;
-  if (actor !== subject) return { ...bearer(actor), subject };
-  if (client === undefined || (await proves(house, bearer(subject)))) return bearer(subject);
-  return { ...bearer(client), subject };
+  if (actor !== subject) return { ...bearer(request, actor), subject };
+  if (client === undefined || (await proves(house, bearer(request, subject)))) return bearer(request, subject);
+  return { ...bearer(request, client), subject };
 }
 
 /** Whom credentials prove, if anybody. */

@@ -14,7 +14,7 @@ import { mustBeClient } from "./login.ts";
 export const introspect: Endpoint = async (house, request, form) => {
   const token = required(form, "token");
   const { credential } = clientOf(request, form);
-  const caller = credential === undefined ? presentedBy(request) : bearer(credential);
+  const caller = credential === undefined ? presentedBy(request) : bearer(request, credential);
   await house.doors.user.authenticate(caller);
   await countGood(house, request);
   const told = await call(house, request, "token.inspect", { token }, caller);
@@ -33,7 +33,7 @@ export const revoke: Endpoint = async (house, request, form) => {
     await endAsClient(house, request, token, id);
     return undefined;
   }
-  const caller = credential === undefined ? { ...bearer(token), toEnd: true as const } : bearer(credential);
+  const caller = credential === undefined ? { ...bearer(request, token), toEnd: true as const } : bearer(request, credential);
   try {
     await house.doors.user.authenticate(caller);
     await countGood(house, request);
@@ -46,10 +46,11 @@ export const revoke: Endpoint = async (house, request, form) => {
   return undefined;
 };
 
-/** @throws OAuthError invalid_client; invalid_grant where the login is another client's (RFC 7009 §2.1) */
+/** @throws Refusal RATE_LIMITED; OAuthError invalid_client; invalid_grant where the login is another client's (RFC 7009 §2.1) */
 async function endAsClient(house: House, request: FastifyRequest, token: string, client: string | undefined): Promise<void> {
   const { sql, feed } = house.doors.user;
   if (client !== undefined) await mustBeClient(house, client);
+  house.guesses.mustLookUp(request.ip, "revocation");
   const login = await loginOf(sql, token);
   if (!login) {
     request.wrongCredential = true;

@@ -1,9 +1,9 @@
 import type { FastifyRequest } from "fastify";
 import { uuidv7 } from "uuidv7";
 import { z } from "zod";
-import { textOf } from "../body.ts";
 import { hostOf, isLoopback } from "../config.ts";
 import type { Sql } from "../db.ts";
+import { tryReadJson } from "../json.ts";
 import { OAuthError } from "./error.ts";
 import { PROGRAM_SCOPES } from "./scopes.ts";
 
@@ -41,13 +41,9 @@ const Metadata = z.object({
 
 export type Metadata = z.infer<typeof Metadata>;
 
-/** @throws OAuthError invalid_redirect_uri, invalid_client_metadata */
+/** @throws OAuthError invalid_redirect_uri, invalid_client_metadata; Refusal PAYLOAD_TOO_LARGE */
 export function readMetadata(request: FastifyRequest): Metadata {
-  let sent: unknown;
-  try {
-    sent = JSON.parse(textOf(request));
-  } catch {}
-  const read = Metadata.safeParse(sent);
+  const read = Metadata.safeParse(tryReadJson(request.body));
   if (read.success) return read.data;
   const [issue] = read.error.issues;
   throw new OAuthError(issue?.path[0] === "redirect_uris" ? "invalid_redirect_uri" : "invalid_client_metadata");

@@ -1,8 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { textOf } from "../body.ts";
 import { hostOf, isLoopback } from "../config.ts";
 import { type House, problem } from "../house.ts";
-import { examine } from "../json.ts";
+import { examine, readJson } from "../json.ts";
+import { issuesOf } from "../params.ts";
 import { mustFit, Refusal, toRefusal } from "../refusal.ts";
 import { FAULTS, loggable } from "../telemetry.ts";
 import { AUTH, handOver, refuseForeignPages, signedIn } from "./hand-over.ts";
@@ -30,7 +30,7 @@ export function addPeople(app: FastifyInstance, house: House): void {
     app.route({
       method: route.method,
       url: AUTH + route.path,
-      exposeHeadRoute: false,
+      config: { reserved: route.reserved ?? false },
       handler: async (request, reply) => {
         const line = { route: route.path, requestId: request.id, address: request.ip };
         try {
@@ -102,6 +102,7 @@ async function answer(
   const text = await answered.text();
   if (answered.status >= 400) {
     const refusal = refusalOf(answered.status, text);
+    if (route.proves && refusal.code === "UNAUTHENTICATED") request.wrongCredential = true;
     if (!route.navigates || refusal.code === "INTERNAL_ERROR") throw refusal;
     log.info({ route: route.path, requestId: request.id, address: request.ip, outcome: refusal.code }, "sign-in refused");
     return reply.redirect(refusedPage(house, wordOf(text)), 302);
@@ -150,13 +151,11 @@ const said: Record<string, string> = { "/sign-in/email": "signed in", "/sign-out
 /** @throws Refusal INVALID_PARAMS */
 function read(request: FastifyRequest, { method, takes }: Route): Input {
   let sent: unknown = request.query;
-  if (method === "POST") {
-    const text = textOf(request) || "{}";
-    try {
-      sent = JSON.parse(text);
-    } catch {
-      throw new Refusal("INVALID_PARAMS", "The request body is not valid JSON.");
-    }
+  const body = request.body as Uint8Array | undefined;
+  if (method === "POST" && !body?.length) sent = {};
+  else if (method === "POST") {
+    const { text, value } = readJson(body);
+    sent = value;
     const [flaw] = examine(text).flatMap(({ envelopeFlaws, paramsFlaws }) => [...envelopeFlaws, ...paramsFlaws]);
     if (flaw) throw new Refusal("INVALID_PARAMS", `The request body can't be taken: ${flaw}.`);
   }
@@ -165,7 +164,7 @@ function read(request: FastifyRequest, { method, takes }: Route): Input {
     mustFit(JSON.stringify([parsed.data, request.params]));
     return parsed.data;
   }
-  const issues = parsed.error.issues.map(({ path, message }) => ({ path: path.join("."), message }));
+  const issues = issuesOf(parsed.error);
   throw new Refusal("INVALID_PARAMS", issues.map(({ path, message }) => `${path} ${message}`.trim()).join("; "), { issues });
 }
 

@@ -1,8 +1,8 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
-import { textOf } from "../body.ts";
 import { retried } from "../change.ts";
 import type { House } from "../house.ts";
+import { tryReadJson } from "../json.ts";
 import { Refusal } from "../refusal.ts";
 import { refused } from "./doors.ts";
 import { AUTH, signedIn } from "./hand-over.ts";
@@ -40,13 +40,12 @@ export function addPrograms(app: FastifyInstance, house: House): void {
     try {
       const found = await signedIn(house, request, "POST");
       if (!found) throw new Refusal("UNAUTHENTICATED");
-      const { id } = End.parse(JSON.parse(textOf(request) || "{}"));
+      const { id } = End.parse(tryReadJson(request.body));
       await retried(() => sql`delete from auth.logins where id = ${id} and user_id = ${found.user.id}`).finally(() => feed.doubt());
       log.info({ ...line, principal: found.user.id }, "signed a program out");
       return reply.send({});
     } catch (thrown) {
-      const invalid = thrown instanceof z.ZodError || thrown instanceof SyntaxError;
-      return refused(house, reply, invalid ? new Refusal("INVALID_PARAMS", 'Send {"id": "<login>"}.') : thrown, line);
+      return refused(house, reply, thrown instanceof z.ZodError ? new Refusal("INVALID_PARAMS", 'Send {"id": "<login>"}.') : thrown, line);
     }
   });
 }

@@ -19,6 +19,10 @@ interface Route {
   limit?: LimitName;
   /** The account that is tried: the e-mail address given, or who is signed in. */
   account?: "email" | "session";
+  /** It takes a proof of who somebody is, rather than a session. */
+  proves?: true;
+  /** It has a share of an address's rate of its own. */
+  reserved?: true;
   /** Refuses what this server, as it is set up, can't do. */
   check?(house: House): void;
   /** How better-auth is asked, where not by the same name and fields. */
@@ -62,11 +66,14 @@ export const routes: readonly Route[] = [
     limit: "signIn",
     account: "email",
     hashes: true,
+    proves: true,
+    reserved: true,
   },
   {
     method: "POST",
     path: "/sign-out",
     takes: Nothing,
+    reserved: true,
     // It says that it ended a session also where it could not: it only takes the cookies back.
     asks: async (_input, house, request) => {
       await end(house, request);
@@ -133,7 +140,14 @@ export const routes: readonly Route[] = [
     limit: "link",
   },
   { method: "GET", path: "/passkey/generate-authenticate-options", takes: Nothing, limit: "link" },
-  { method: "POST", path: "/passkey/verify-authentication", takes: z.strictObject({ response: Ceremony, oauth_query }), limit: "link" },
+  {
+    method: "POST",
+    path: "/passkey/verify-authentication",
+    takes: z.strictObject({ response: Ceremony, oauth_query }),
+    limit: "link",
+    proves: true,
+    reserved: true,
+  },
   { method: "GET", path: "/passkey/list-user-passkeys", takes: Nothing },
   { method: "POST", path: "/passkey/delete-passkey", takes: z.strictObject({ id: PasskeyId }) },
   { method: "POST", path: "/passkey/update-passkey", takes: z.strictObject({ id: PasskeyId, name: z.string().min(1).max(64) }) },

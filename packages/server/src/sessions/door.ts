@@ -1,7 +1,8 @@
 import type { Writable } from "node:stream";
-import { type Method, type Session, type SpaceApi, spaceApi } from "@gatehouse/protocol";
+import { MAX_BODY_BYTES, type Method, type Session, type SpaceApi, spaceApi } from "@gatehouse/protocol";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { callMethod, type House, inDoor, presentedBy, refuseOthers, senderOf } from "../house.ts";
+import { callMethod, type House, inDoor, presentedBy, senderOf } from "../house.ts";
+import { readJson } from "../json.ts";
 import { Refusal, toRefusal } from "../refusal.ts";
 import { holdStream, mayCall, type Sender } from "../rpc.ts";
 import type { Streams } from "./stream.ts";
@@ -41,6 +42,9 @@ export const routes: readonly Route[] = [
   { verb: "POST",  path: "/runs/:run/heartbeat",       method: "run.heartbeat" },
 ];
 
+/** What takes messages, chunks or an application's own data. */
+const big: ReadonlySet<keyof SpaceApi> = new Set(["session.create", "session.update", "session.send", "run.emit"]);
+
 const STREAM = "/sessions/:session/out";
 
 /** By what logs are read as they grow. */
@@ -57,13 +61,10 @@ export const addSessions =
       app.route({
         method: route.verb,
         url: BASE + route.path,
+        ...(big.has(route.method) && { bodyLimit: MAX_BODY_BYTES }),
         handler: (request, reply) => inDoor(house, request, reply, () => serve(house, request, reply, route)),
       });
-    // Without HEAD: a stream has no end to wait for.
-    app.get(BASE + STREAM, { exposeHeadRoute: false }, (request, reply) =>
-      inDoor(house, request, reply, () => stream(house, request, reply, reading)),
-    );
-    for (const path of new Set([...routes.map(({ path }) => path), STREAM])) refuseOthers(app, BASE + path);
+    app.get(BASE + STREAM, (request, reply) => inDoor(house, request, reply, () => stream(house, request, reply, reading)));
   };
 
 async function serve(house: House, request: FastifyRequest, reply: FastifyReply, route: Route): Promise<void> {
@@ -90,14 +91,14 @@ function attempt<T>(run: () => T): T | Refusal {
 /**
  * The call that a request is. Its params are, as text: its body, else its query in the types of the method's schema, and what
  * the path names. The body goes on as it was sent, so that what is ambiguous in it is refused here as it is everywhere.
- * @throws Refusal PARSE_ERROR
+ * @throws Refusal PARSE_ERROR, PAYLOAD_TOO_LARGE
  */
-function readCall(request: FastifyRequest, { method, or = {} }: Route): { method: keyof SpaceApi; params: string } {
+function readCall(request: FastifyRequest, { verb, method, or = {} }: Route): { method: keyof SpaceApi; params: string } {
   const { "*": rest, ...named } = request.params as Record<string, string>;
   const [sent, members] =
-    request.method === "GET"
+    verb === "GET"
       ? [JSON.stringify(fromQuery(request.query as Record<string, unknown>, spaceApi[method])), []]
-      : readJson(request.body as Uint8Array | undefined);
+      : readObject(request.body as Uint8Array | undefined);
   const parts = [sent, JSON.stringify({ ...named, ...(rest !== undefined && { task: rest }) })];
   const params = parts
     .map((object) => object.trim().slice(1, -1).trim())
@@ -117,14 +118,11 @@ function fromQuery(query: Record<string, unknown>, contract: Method): object {
   );
 }
 
-/** The text of an object, and the names of its members. @throws Refusal PARSE_ERROR */
-function readJson(body: Uint8Array | undefined): [text: string, members: string[]] {
+/** The text of an object, and the names of its members. @throws Refusal PARSE_ERROR, PAYLOAD_TOO_LARGE */
+function readObject(body: Uint8Array | undefined): [text: string, members: string[]] {
   if (!body?.length) return ["{}", []];
-  try {
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(body);
-    const value: unknown = JSON.parse(text);
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return [text, Object.keys(value)];
-  } catch {}
+  const { text, value } = readJson(body);
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return [text, Object.keys(value)];
   throw new Refusal("PARSE_ERROR", "Send a JSON object.");
 }
 
@@ -137,6 +135,8 @@ async function stream(house: House, request: FastifyRequest, reply: FastifyReply
   const from = request.headers["last-event-id"] ?? (request.query as { after?: string }).after ?? "0";
   const write = await openStream(house, senderOf(request), session, String(from), reading);
   const headers = { ...reply.getHeaders(), "content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no" };
+  // A stream has no end to wait for: its head is all there is to it.
+  if (request.method === "HEAD") return void reply.headers(headers).send();
   reply.hijack();
   reply.raw.writeHead(200, headers as Record<string, string>);
   await write(reply.raw);

@@ -69,7 +69,7 @@ export function addPages(app: FastifyInstance, house: House): void {
       return typeof view === "string" ? reply.redirect(view) : show(reply, view, next);
     });
   // Who types the bare address wants to come in.
-  app.get("/", { exposeHeadRoute: false }, (_request, reply) => reply.redirect("/account"));
+  app.get("/", (_request, reply) => reply.redirect("/account"));
   const folder = new URL("./browser/", import.meta.url);
   for (const file of readdirSync(folder)) {
     const text = readFileSync(new URL(file, folder), "utf8");
