@@ -61,10 +61,13 @@ export const covered = (held: string[], asked: string): boolean => held.some((on
 export const may = (world: World, who: string, ceiling: string[] | null, asked: string): boolean =>
   layersOf(world, who, ceiling)?.every((layer) => covered(layer, asked)) ?? false;
 
-/** The world once somebody has left the space. */
-export const without = (world: World, leaver: string): World => ({
-  ...world,
-  members: world.members.filter(({ who }) => who !== leaver),
-  inGroups: world.inGroups.filter(({ who }) => who !== leaver),
-  grants: world.grants.filter(({ to }) => to !== leaver),
-});
+/** The world once somebody has left the space, and their agents with them. */
+export function without(world: World, leaver: string): World {
+  const stays = (who: string) => who !== leaver && world.owners[who] !== leaver;
+  return {
+    ...world,
+    members: world.members.filter(({ who }) => stays(who)),
+    inGroups: world.inGroups.filter(({ who }) => stays(who)),
+    grants: world.grants.filter(({ to }) => stays(to)),
+  };
+}

@@ -27,6 +27,8 @@ beforeAll(async () => {
   for (const space of [here, both, forsaken]) await must(ada.session, "principal.add", { principal: aide }, space);
   await must(ada.session, "access.grant", { principal: aide, permission: "admin" }, here);
   await must(ada.session, "space.leave", {}, forsaken);
+  // It left with her, and is there again.
+  await must(host.session, "principal.add", { principal: aide }, forsaken);
   group = await newGroup(ada, here);
   const key = async (rest: object) => (await must(ada.session, "apiKey.create", { name: "key", ...rest })).key;
   askers = { "Ada, signed in": ada.session, "Ada, by a token": await key({}), "her agent": await key({ agent: aide }) };
@@ -124,8 +126,17 @@ const agents: Record<string, Met> = {
       return agent;
     },
   },
-  "an agent in the space, whose owner has left": {
+  "an agent in the space, whose owner is not": {
     ...everyone,
+    async make() {
+      const agent = await newAgent(host);
+      await add(host, agent, hers);
+      await add(ada, agent, here);
+      return agent;
+    },
+  },
+  "an agent that has left with its owner": {
+    ...noOne,
     async make() {
       const owner = await memberOf(here, ada);
       const agent = await newAgent(owner);

@@ -111,7 +111,11 @@ export async function take(position: Position, about: About, world: SpaceWorld):
 
 /** Somebody leaves, where a position says so. */
 export async function leave({ holder, left }: Position, world: SpaceWorld): Promise<void> {
-  if (left === "the owner") await world.must(world.bob.session, "space.leave", {}, world.slug);
+  if (left === "the owner") {
+    await world.must(world.bob.session, "space.leave", {}, world.slug);
+    // The agent has left, too: an admin has it back, without its owner.
+    await world.asAda("principal.add", { principal: idOf(world, holder) });
+  }
   if (left === "the holder") await world.asAda("principal.remove", { principal: idOf(world, holder) });
   if (left === "the agent") await world.asAda("principal.remove", { principal: world.shared });
 }
@@ -130,12 +134,16 @@ export function actorAt(
   const { holder, left, outside, admin, group, ownerGranted, acting } = position;
   const granted = grantOf(position, about, world);
   const needed = about.needed ? [formatPermission(about.needed)] : [];
-  const held = [
-    ...(admin ? ["admin"] : []),
-    ...(holder === "service" ? OF_A_SERVICE : []),
-    ...(granted ? [formatPermission(granted)] : []),
-    ...(group ? [`${group === "admin" ? "admin" : "read"}:groups:${about.group}`] : []),
-  ];
+  // Who has left, and is back, holds nothing.
+  const held =
+    left === "the owner"
+      ? []
+      : [
+          ...(admin ? ["admin"] : []),
+          ...(holder === "service" ? OF_A_SERVICE : []),
+          ...(granted ? [formatPermission(granted)] : []),
+          ...(group ? [`${group === "admin" ? "admin" : "read"}:groups:${about.group}`] : []),
+        ];
   const ownerPresent = left !== "the owner";
   const ofOwners = `read:groups:${world.owners}`;
   const ownerHeld = [...(ownerGranted ? needed : []), ...(holder === "shared" ? [ofOwners] : [])];

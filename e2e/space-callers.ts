@@ -72,9 +72,8 @@ export function callerAt(position: Position, { via, ceiling, scope }: Means, abo
   });
 }
 
-/** Whether the token of a position is dead: it hangs on the membership of those whom it speaks for. */
-export const isDead = ({ left }: Position, { scope }: Means): boolean =>
-  scope !== undefined && (left === "the holder" || left === "the agent");
+/** Whether the token of a position is dead: it hangs on the membership of those whom it speaks for, which ends with that of an agent's owner. */
+export const isDead = ({ left }: Position, { scope }: Means): boolean => scope !== undefined && left !== undefined;
 
 /** Takes a position and gets a credential. @returns what to send, and who that is to the rules */
 export async function come(

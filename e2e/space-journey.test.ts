@@ -75,9 +75,9 @@ test("a team shares a space with an agent, which gets exactly what it needs", as
     ]),
   );
 
-  // Who leaves takes nothing with them; their agents are cut at once.
+  // Who leaves takes nothing with them; their agents leave with them, at once.
   await asBob("space.leave");
-  expect((await asBot("space.get")).error?.data).toMatchObject({ code: "FORBIDDEN", reason: "owner-left" });
+  expect((await asBot("space.get")).error?.data).toMatchObject({ code: "NOT_FOUND", reason: "stranger" });
   expect((await asAda("access.list", { principal: bob.id })).result.grants).toEqual([]);
   expect((await asAda("principal.add", { principal: bob.id })).error).toMatchObject({
     data: { code: "NOT_FOUND" },

@@ -132,7 +132,13 @@ const leavers = (placed: Placed[]) =>
     return leaver ? [{ ...each, leaver: leaver.who }] : [];
   });
 
-test("leaving takes everything at once, and coming back brings nothing with it", async () => {
+/** Who leaves, and the agents who leave with them. */
+const goers = ({ world, leaver }: { world: World; leaver: string }) => [
+  leaver,
+  ...agents.filter((agent) => world.owners[agent] === leaver),
+];
+
+test("leaving takes everything at once, the agents of who leaves too, and coming back brings nothing with it", async () => {
   await forWorlds(800, async (placed) => {
     const left = leavers(placed);
     const rows = left.map(({ id, leaver }) => ({ space_id: id.space, principal_id: id[leaver] }));
@@ -148,17 +154,18 @@ test("leaving takes everything at once, and coming back brings nothing with it",
       );
     const one = async (each: (typeof left)[number]) => {
       const actors = await agrees(without(each.world, each.leaver), each);
-      expect(actors[callers.indexOf(each.leaver)]?.standing, each.leaver).toBeNull();
-      for (const [i, who] of callers.entries())
-        if (agents.includes(who) && each.world.owners[who] === each.leaver)
-          for (const asked of each.world.questions) expect(await ask(actors[i] as Actor, named(asked, each.id)), who).toBe(false);
+      for (const who of goers(each)) expect(actors[callers.indexOf(who)]?.standing, who).toBeNull();
     };
     await inEach(left, one);
-    await server.sql`insert into members (space_id, principal_id) select r.space_id, r.principal_id from ${which}`;
+    const back = left.flatMap((each) => goers(each).map((who) => ({ space_id: each.id.space, principal_id: each.id[who] })));
+    await server.sql`
+      insert into members (space_id, principal_id)
+      select r.space_id, r.principal_id from jsonb_populate_recordset(null::members, ${server.sql.json(back)}) as r`;
     const again = async (each: (typeof left)[number]) => {
-      const back = without(each.world, each.leaver);
-      await agrees({ ...back, members: [...back.members, { who: each.leaver, admin: false, tie: "person" }] }, each);
-      expect(textsOf(await arrive(each, each.leaver, null))?.[0], `what ${each.leaver} brings back`).toEqual([]);
+      const gone = without(each.world, each.leaver);
+      const returned = goers(each).map((who) => ({ who, admin: false, tie: "person" as const }));
+      await agrees({ ...gone, members: [...gone.members, ...returned] }, each);
+      for (const who of goers(each)) expect(textsOf(await arrive(each, who, null))?.[0], `what ${who} brings back`).toEqual([]);
     };
     await inEach(left, again);
   });

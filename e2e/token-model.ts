@@ -1,4 +1,4 @@
-import { covered, layersOf, without } from "./authority-model.ts";
+import { covered, isMember, layersOf, without } from "./authority-model.ts";
 import type { World } from "./worlds.ts";
 
 // What a token may do in a world, worked out in the plainest way: whose layers it has, and what it hangs on. It shares no
@@ -124,7 +124,12 @@ export const changes: Record<string, Change> = {
     if (!who.startsWith("a") || state.ended.has(`principal ${who}`)) return undefined;
     const owner = one(["u0", "u1", "u2"], pick) as string;
     const sql = "with moved as (update principals set owner_id = $2 where id = $1) delete from api_keys where principal_id = $1";
-    const after = inWorld(ending(state, `key ${who}`), { owners: { ...state.world.owners, [who]: owner } });
+    const stays = owner === state.world.owners[who] || isMember(state.world, owner, false);
+    const { ended } = ending(state, `key ${who}`, ...(stays ? [] : [`member ${who}`]));
+    const after = inWorld(
+      { ended, world: stays ? state.world : without(state.world, who) },
+      { owners: { ...state.world.owners, [who]: owner } },
+    );
     return { after, tell: { sql, params: [who, owner] } };
   },
   "revoke the key": (state, _pick, { who }) => ({
@@ -151,7 +156,9 @@ export const changes: Record<string, Change> = {
 
 function leaving(state: State, who: string | undefined) {
   if (who === undefined) return undefined;
-  const after = { ended: ending(state, `member ${who}`).ended, world: without(state.world, who) };
+  const { members, owners } = state.world;
+  const goers = members.filter((member) => member.who === who || owners[member.who] === who).map((member) => `member ${member.who}`);
+  const after = { ended: ending(state, ...goers).ended, world: without(state.world, who) };
   return { after, tell: { sql: "delete from members where space_id = $1 and principal_id = $2", params: ["space", who] } };
 }
 

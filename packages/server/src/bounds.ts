@@ -1,6 +1,5 @@
 import { formatPermission, judge, type Permission, parsePermission } from "@gatehouse/protocol";
 import type { Actor, Standing } from "./actor.ts";
-import type { Sql } from "./db.ts";
 import { type Decision, denied, type Judging, type Need } from "./rules.ts";
 import { readStanding } from "./standing.ts";
 
@@ -102,7 +101,7 @@ const lastingStanding = async ({ actor, sql }: Judging): Promise<Standing | null
   actor.standing ? readStanding(sql, { id: actor.standing.space.id }, actor, { lasting: true }) : null;
 
 /** The permissions that an actor does not have themselves. */
-const exceeding = ({ standing }: Pick<Actor, "standing">, permissions: readonly Permission[]): Permission[] =>
+export const exceeding = ({ standing }: Pick<Actor, "standing">, permissions: readonly Permission[]): Permission[] =>
   permissions.filter((permission) => !judge(standing?.layers ?? [], [permission]).allowed);
 
 /** What a token would make outlives it: refused before a param is read. */
@@ -122,13 +121,3 @@ const exceeds = (over: readonly Permission[]): Decision["why"] => ({
   reason: "exceeds",
   text: `you can't give what you may not do yourself: ${over.map(formatPermission).join(", ")}`,
 });
-
-/** Whether a key could still give this itself: for what is made of an invitation long after the key made it. */
-export async function keyCovers(sql: Sql, keyId: string, space: string, permissions: readonly Permission[]): Promise<boolean> {
-  const [key] = await sql<{ id: string; ceiling: string[] | null }[]>`
-    select principal_id as id, ceiling from api_keys where id = ${keyId}`;
-  if (!key) return false;
-  const holder = { principal: { id: key.id }, credential: { ceiling: key.ceiling?.map(parsePermission) ?? null } };
-  const standing = await readStanding(sql, { id: space }, holder);
-  return standing !== null && exceeding({ standing }, permissions).length === 0;
-}

@@ -5,6 +5,7 @@ import { actorOf, answerQuestion, grantorsFor, ownerOfLayer } from "../explain.t
 import { known } from "../known.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
+import { endExpired } from "./join.ts";
 import { one, paged } from "./rows.ts";
 
 interface Which {
@@ -31,6 +32,7 @@ export const accessHandlers: Handlers<typeof accessMethods> = {
     const { space } = standingOf(actor);
     // Users and agents can be prepared before they join.
     await known(at, principal, "u", "a", "g", "s");
+    await endExpired(sql, space.id, principal);
     await sql`
       insert into grants (id, space_id, principal_id, permission, granted_by, key_id)
       values (${uuidv7()}, ${space.id}, ${principal}, ${permission}, ${actor.principal.id}, ${keyOf(actor)})

@@ -48,7 +48,7 @@ export const groupHandlers: Handlers<typeof groupMethods> = {
     const { sql, actor } = at;
     const { id } = await groupOf(at, group);
     await known(at, member, "u", "a");
-    await joinGroup(sql, id, member, keyOf(actor));
+    await joinGroup(sql, standingOf(actor).space.id, id, member, keyOf(actor));
     at.audit.target = `${id} ${member}`;
     return { group: id, member };
   },

@@ -1,11 +1,13 @@
 import { createHash, randomBytes } from "node:crypto";
 import { type Invite, type invitedMethods, type inviteMethods, type PendingInvite, parsePermission } from "@gatehouse/protocol";
 import { uuidv7 } from "uuidv7";
-import { keyOf, standingOf } from "../actor.ts";
-import { keyCovers } from "../bounds.ts";
+import { type Actor, keyOf, standingOf } from "../actor.ts";
+import { exceeding } from "../bounds.ts";
 import type { Sql } from "../db.ts";
+import { answerQuestion } from "../explain.ts";
 import { Refusal } from "../refusal.ts";
 import type { Handlers } from "../rpc.ts";
+import { readStanding } from "../standing.ts";
 import { joinGroup, joinSpace } from "./join.ts";
 import { one } from "./rows.ts";
 
@@ -17,7 +19,8 @@ const open = (sql: Sql) => sql`i.expires_at > now() and key_lives(i.key_id)`;
 /** Whether an invitation is to an address that the user has verified. */
 const toMe = (sql: Sql, userId: string) => sql`i.email = (select u.email from auth."user" u where u.id = ${userId} and u."emailVerified")`;
 
-const NO_INVITE = "There is no such invitation: it may have been taken back, or have expired.";
+const NO_INVITE =
+  "There is no such invitation: it may have been taken back, or have expired, or its maker may not invite any more. Ask for another.";
 
 export const inviteHandlers: Handlers<typeof inviteMethods> = {
   async "invite.create"({ email, groups, expiresInHours }, { actor, sql, audit }) {
@@ -60,6 +63,7 @@ export const inviteHandlers: Handlers<typeof inviteMethods> = {
 interface Accepted {
   id: string;
   spaceId: string;
+  invitedBy: string;
   keyId: string | null;
   groups: string[];
 }
@@ -73,22 +77,39 @@ async function hold(sql: Sql, which: ReturnType<typeof open>): Promise<void> {
     order by id for key share`;
 }
 
+/** The maker of an invitation as they are now, limited as the key is that they made it by. */
+async function inviterOf(sql: Sql, { invitedBy, keyId, spaceId }: Accepted): Promise<Actor> {
+  const { ceiling, ...principal } = one(
+    await sql<(Actor["principal"] & { ceiling: string[] | null })[]>`
+      select p.id, p.kind, p.name, null as email, k.ceiling from principals p left join api_keys k on k.id = ${keyId} where p.id = ${invitedBy}`,
+    NO_INVITE,
+  );
+  const via = keyId === null ? "session" : ({ u: "pat", a: "agent_key", s: "secret_key" } as const)[principal.kind];
+  const inviter: Actor = {
+    principal,
+    owner: null,
+    credential: { via, id: keyId ?? "", expiresAt: null, ceiling: ceiling?.map(parsePermission) ?? null },
+  };
+  return { ...inviter, standing: await readStanding(sql, { id: spaceId }, inviter) };
+}
+
 /**
- * An invitation that a key made lets in nobody who would then hold what the key may not do.
- * @throws Refusal FORBIDDEN
+ * An invitation gives what its maker could give at this moment: the policy's row for making one is asked again. One that a
+ * key made lets in nobody who would then hold what the key may not do.
+ * @throws Refusal NOT_FOUND where its maker may not make it any more; FORBIDDEN
  */
-async function mustCover(sql: Sql, userId: string, { keyId, spaceId, groups }: Accepted): Promise<void> {
+async function mustStillInvite(sql: Sql, userId: string, invite: Accepted): Promise<void> {
+  const { keyId, spaceId, groups } = invite;
+  const inviter = await inviterOf(sql, invite);
+  const still = inviter.standing && (await answerQuestion({ method: "invite.create", params: { groups } }, { actor: inviter, sql }));
+  if (!still?.allowed) throw new Refusal("NOT_FOUND", NO_INVITE);
   if (keyId === null) return;
-  const [row] = await sql<{ held: string[] }[]>`
-    select held(${spaceId}, ${userId}, false)
-      || array(select permission from live_grants where space_id = ${spaceId} and principal_id = any(${groups}::uuid[])) as held`;
-  if (await keyCovers(sql, keyId, spaceId, (row?.held ?? []).map(parsePermission))) return;
+  const [row] = await sql<{ held: string[] }[]>`select held(${spaceId}, ${userId}, false) as held`;
+  if (exceeding(inviter, (row?.held ?? []).map(parsePermission)).length === 0) return;
   throw new Refusal(
     "FORBIDDEN",
     "A key made this invitation, and may not let in somebody whom more awaits than it may do itself. Ask for one from a person.",
-    {
-      reason: "exceeds",
-    },
+    { reason: "exceeds" },
   );
 }
 
@@ -109,12 +130,12 @@ export const invitedHandlers: Handlers<typeof invitedMethods> = {
     const invite = one(
       await sql<Accepted[]>`
         delete from invites i where ${which} and ${open(sql)}
-        returning i.id, i.space_id, i.key_id, array(select group_id from invite_groups where invite_id = i.id) as groups`,
+        returning i.id, i.space_id, i.invited_by, i.key_id, array(select group_id from invite_groups where invite_id = i.id) as groups`,
       NO_INVITE,
     );
-    await mustCover(sql, me, invite);
+    await mustStillInvite(sql, me, invite);
     await joinSpace(sql, invite.spaceId, me, invite.keyId);
-    for (const group of invite.groups) await joinGroup(sql, group, me, invite.keyId);
+    for (const group of invite.groups) await joinGroup(sql, invite.spaceId, group, me, invite.keyId);
     Object.assign(audit, { target: invite.id, spaceId: invite.spaceId });
     return { space: one(await sql<{ slug: string; name: string }[]>`select slug, name from spaces where id = ${invite.spaceId}`) };
   },

@@ -21,8 +21,8 @@ async function speaksFor(sql: Sql, actor: Actor, ownerId: string): Promise<boole
   return row?.yes ?? false;
 }
 
-/** An offer stands while whoever made it manages the agent still. */
-const standing = (sql: Sql) => sql`a.owner_id in (select managed_owners(f.offered_by))`;
+/** An offer stands while whoever made it still manages the agent, and still knows who is to have it. */
+const standing = (sql: Sql) => sql`a.owner_id in (select managed_owners(f.offered_by)) and knows(f.offered_by, f.to_id, null)`;
 
 const NO_OFFER = "No such agent is offered. `me agent offers` shows those that are.";
 
