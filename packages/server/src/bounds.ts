@@ -1,10 +1,21 @@
 import { formatPermission, judge, type Permission, parsePermission } from "@gatehouse/protocol";
 import type { Actor, Standing } from "./actor.ts";
-import { type Decision, denied, type Judging, type Need } from "./rules.ts";
+import { agentOfMine } from "./needs.ts";
+import { type Decision, denied, type Judging, mayReadGrants, type Need } from "./rules.ts";
 import { readStanding } from "./standing.ts";
 
-/** What a call would give somebody, of all there is to give or of what lasts alone. */
-type Gives<Input> = (input: Input, at: Judging, lasting: boolean) => Promise<readonly Permission[]>;
+/** What a call would give somebody. */
+interface Given {
+  /** What the params themselves name. */
+  named?: readonly Permission[];
+  /** What others were granted: refusals name it to those alone who may read grants. */
+  granted: readonly Permission[];
+  /** Whether that is the caller's own to know. */
+  own?: boolean;
+}
+
+/** What a call would give, of all there is to give or of what lasts alone. */
+type Gives<Input> = (input: Input, at: Judging, lasting: boolean) => Promise<Given>;
 type Judge<Input> = (input: Input, at: Judging) => Promise<Decision>;
 
 const bounded = <Input>(
@@ -34,22 +45,23 @@ const decisionOf = async <Input>(need: Need<Input>, input: Input, at: Judging): 
  * them: the caller may do themselves what they give, and they may do so by what lasts. What a key has given them
  * goes when the key goes, and what they made of it would stay.
  */
-export function making<Input>(need: Need<Input>, gives: Gives<Input> = async () => []): Need<Input> {
+export function making<Input>(need: Need<Input>, gives: Gives<Input> = async () => ({ granted: [] })): Need<Input> {
   const outlook = (actor: Actor): Decision =>
     actor.credential.via === "jwt" ? PASSING : (need.outlook?.(actor) ?? { allowed: true, layers: [], needed: [] });
   const decide: Judge<Input> = async (input, at) => {
     if (at.actor.credential.via === "jwt") return PASSING;
     const decision = await decisionOf(need, input, at);
     if (!decision.allowed) return decision;
-    const over = exceeding(at.actor, await gives(input, at, false));
-    if (over.length > 0) return { ...decision, allowed: false, needed: over, why: exceeds(over) };
+    const given = await gives(input, at, false);
+    if (!within(at.actor, given)) {
+      const told = tellable(at.actor, given);
+      return { ...decision, allowed: false, needed: told, why: exceeds(told) };
+    }
 
     const standing = await lastingStanding(at);
     const there = { ...at, actor: { ...at.actor, standing } };
     const lasts =
-      standing !== null &&
-      (await decisionOf(need, input, there)).allowed &&
-      exceeding(there.actor, await gives(input, there, true)).length === 0;
+      standing !== null && (await decisionOf(need, input, there)).allowed && within(there.actor, await gives(input, there, true));
     return lasts ? decision : { ...decision, allowed: false, why: BORROWED };
   };
   return bounded(need, MAKING, decide, outlook);
@@ -77,9 +89,10 @@ const SPARING = { label: "sparing admins", text: "an admin goes only by an admin
 export const awaiting =
   <Input>(pick: (input: Input) => string): Gives<Input> =>
   async (input, { actor, sql }, lasting) => {
-    if (actor.credential.via === "session") return [];
+    if (actor.credential.via === "session") return { granted: [] };
     const [row] = await sql<{ held: string[] }[]>`select held(${spaceId(actor)}, ${pick(input)}, false, ${lasting}) as held`;
-    return (row?.held ?? []).map(parsePermission);
+    const own = pick(input) === actor.principal.id || (await agentOfMine(pick).holds?.(input, { actor, sql }));
+    return { granted: (row?.held ?? []).map(parsePermission), ...(own && { own }) };
   };
 
 /** What being in groups gives; to put somebody into one is for those who may administer it. */
@@ -90,8 +103,10 @@ export const inGroups =
     const granted = await sql<{ permission: string }[]>`
       select permission from live_grants
       where principal_id = any(${[...groups]}::uuid[]) and space_id = ${spaceId(actor)} and not (${lasting} and key_id is not null)`;
-    const over = groups.map((path): Permission => ({ action: "admin", type: "groups", path }));
-    return [...over, ...granted.map(({ permission }) => parsePermission(permission))];
+    return {
+      named: groups.map((path) => ({ action: "admin", type: "groups", path })),
+      granted: granted.map(({ permission }) => parsePermission(permission)),
+    };
   };
 
 const spaceId = ({ standing }: Actor): string | null => standing?.space.id ?? null;
@@ -103,6 +118,12 @@ const lastingStanding = async ({ actor, sql }: Judging): Promise<Standing | null
 /** The permissions that an actor does not have themselves. */
 export const exceeding = ({ standing }: Pick<Actor, "standing">, permissions: readonly Permission[]): Permission[] =>
   permissions.filter((permission) => !judge(standing?.layers ?? [], [permission]).allowed);
+
+const within = (actor: Actor, { named = [], granted }: Given): boolean => exceeding(actor, [...named, ...granted]).length === 0;
+
+/** What a refusal may name of what exceeds the caller. */
+const tellable = (actor: Actor, { named = [], granted, own = false }: Given): Permission[] =>
+  exceeding(actor, own || mayReadGrants(actor) ? [...named, ...granted] : named);
 
 /** What a token would make outlives it: refused before a param is read. */
 const PASSING: Decision = {
@@ -117,7 +138,7 @@ const BORROWED: Decision["why"] = {
   text: "what a key has given you is yours to use, and not to pass on. A person can confirm it: by giving you the same once more",
 };
 
-const exceeds = (over: readonly Permission[]): Decision["why"] => ({
+const exceeds = (told: readonly Permission[]): Decision["why"] => ({
   reason: "exceeds",
-  text: `you can't give what you may not do yourself: ${over.map(formatPermission).join(", ")}`,
+  text: `you can't give what you may not do yourself: ${told.map(formatPermission).join(", ") || "somebody with read:grants can see what it is"}`,
 });

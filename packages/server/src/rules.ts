@@ -1,4 +1,13 @@
-import { type Api, covers, type DenialReason, formatPermission, type InputOf, type Permission, type Verdict } from "@gatehouse/protocol";
+import {
+  type Api,
+  covers,
+  type DenialReason,
+  formatPermission,
+  type InputOf,
+  judge,
+  type Permission,
+  type Verdict,
+} from "@gatehouse/protocol";
 import { type Actor, isLimited, limitsOf } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { Refusal } from "./refusal.ts";
@@ -124,7 +133,8 @@ const MAX_GRANTORS = 5;
 export async function denied(decision: Decision, at: Judging): Promise<Refusal> {
   if (decision.why) {
     const { reason, text } = decision.why;
-    return new Refusal("FORBIDDEN", `This is refused (${reason}): ${text}.`, { reason, missing: decision.needed.map(formatPermission) });
+    const missing = decision.needed.map(formatPermission);
+    return new Refusal("FORBIDDEN", `This is refused (${reason}): ${text}.`, { reason, ...(missing.length > 0 && { missing }) });
   }
   const layer = decision.layers.find(({ allows }) => !allows)?.layer ?? "grants";
   const missing = decision.needed.map(formatPermission);
@@ -146,6 +156,10 @@ export async function denied(decision: Decision, at: Judging): Promise<Refusal> 
     grantors,
   });
 }
+
+/** Whether the caller may see what others were granted: only then does a refusal, or an answer of `access.explain`, name any of it. */
+export const mayReadGrants = ({ standing }: Pick<Actor, "standing">): boolean =>
+  judge(standing?.layers ?? [], [{ action: "read", type: "grants" }]).allowed;
 
 const READ_MEMBERS: Permission = { action: "read", type: "members" };
 
