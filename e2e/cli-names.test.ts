@@ -57,3 +57,16 @@ test("me login greets an evil name alike", async () => {
 test("--json still holds the name itself", async () => {
   expect((await meJson(home, ["agent", "get", ids.agent])).name).toBe(EVIL);
 });
+
+test("a name finds its thing, however it is composed", async () => {
+  const { home } = await signedIn(server, "Eve");
+  const [composed, decomposed] = ["Caf\u00e9", "CAFE\u0301"];
+  await meJson(home, ["space", "create", composed]);
+  await me(home, ["space", "use", decomposed]);
+  const { id } = await meJson(home, ["agent", "create", composed]);
+  expect((await meJson(home, ["agent", "get", decomposed])).id).toBe(id);
+  const key = await meJson(home, ["apikey", "create", "--name", composed]);
+  expect((await meJson(home, ["apikey", "get", decomposed])).id).toBe(key.id);
+  const group = await meJson(home, ["group", "create", composed]);
+  expect((await meJson(home, ["group", "rename", decomposed, "Tea"])).id).toBe(group.id);
+});

@@ -1,5 +1,5 @@
 import type { Client } from "@gatehouse/client";
-import type { Agent, UserApi } from "@gatehouse/protocol";
+import { type Agent, sameName, type UserApi } from "@gatehouse/protocol";
 import type { Command } from "commander";
 import { runAgents } from "./agent-run.ts";
 import { confirmed } from "./ask.ts";
@@ -12,7 +12,7 @@ import { showSpaces } from "./space.ts";
 /** The agent of an id or a name. @throws CliError "not found" */
 export async function findAgent(client: Client<UserApi>, given: string): Promise<Agent> {
   const { agents } = await client.agent.list();
-  const found = agents.find(({ id, name }) => id === given || name.toLowerCase() === given.toLowerCase());
+  const found = agents.find(({ id, name }) => id === given || sameName(name, given));
   if (!found) throw new CliError("not found", `You have no agent ${given}. me agent list shows those you have.`);
   return found;
 }

@@ -1,5 +1,5 @@
 import type { Client } from "@gatehouse/client";
-import type { ApiKey, UserApi } from "@gatehouse/protocol";
+import { type ApiKey, sameName, type UserApi } from "@gatehouse/protocol";
 import type { Command } from "commander";
 import { findAgent } from "./agent.ts";
 import { confirmed } from "./ask.ts";
@@ -11,7 +11,7 @@ import { facts, moment, note, table } from "./output.ts";
 /** The key of an id or a name. @throws CliError when there is none, or more than one of that name */
 async function findKey(client: Client<UserApi>, given: string, agent: string | undefined): Promise<ApiKey> {
   const { keys } = await client.apiKey.list(agent === undefined ? {} : { agent: (await findAgent(client, agent)).id });
-  const found = keys.filter(({ id, name }) => id === given || name.toLowerCase() === given.toLowerCase());
+  const found = keys.filter(({ id, name }) => id === given || sameName(name, given));
   if (found.length > 1)
     throw new CliError(
       "usage",

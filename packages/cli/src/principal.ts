@@ -1,5 +1,5 @@
 import type { Client } from "@gatehouse/client";
-import { type PrincipalRef, principalKinds, type SpaceApi } from "@gatehouse/protocol";
+import { type PrincipalRef, principalKinds, type SpaceApi, sameName } from "@gatehouse/protocol";
 import type { Command } from "commander";
 import { confirmed } from "./ask.ts";
 import { addCommand, addNoun } from "./command.ts";
@@ -36,7 +36,7 @@ export async function idOf(me: Me, client: Client<SpaceApi>, given: string, kind
 export async function idOfNewcomer(me: Me, client: Client<SpaceApi>, given: string): Promise<string> {
   if (ID.test(given) || given === "me") return idOf(me, client, given);
   const mine = await (await me.client()).agent.list().catch(() => ({ agents: [] }));
-  const agent = mine.agents.find(({ name }) => name.toLowerCase() === given.toLowerCase());
+  const agent = mine.agents.find(({ name }) => sameName(name, given));
   return agent?.id ?? idOf(me, client, given);
 }
 

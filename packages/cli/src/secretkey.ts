@@ -1,4 +1,4 @@
-import type { ApiKey } from "@gatehouse/protocol";
+import { type ApiKey, sameName } from "@gatehouse/protocol";
 import type { Command } from "commander";
 import { collect, showRotated, showSecret } from "./apikey.ts";
 import { confirmed } from "./ask.ts";
@@ -11,7 +11,7 @@ import { moment, table } from "./output.ts";
 /** The secret key of an id or a name, in the space in use. @throws CliError when there is none, or more than one */
 async function findKey(me: Me, given: string): Promise<ApiKey> {
   const { keys } = await (await me.inSpace()).secretKey.list();
-  const found = keys.filter(({ id, name }) => id === given || name.toLowerCase() === given.toLowerCase());
+  const found = keys.filter(({ id, name }) => id === given || sameName(name, given));
   if (!found[0] || found.length > 1)
     throw new CliError("not found", `There is no secret key ${given} in this space. me secretkey list shows those there are.`);
   return found[0];

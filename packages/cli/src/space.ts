@@ -1,5 +1,5 @@
 import type { Client } from "@gatehouse/client";
-import type { Space, UserApi } from "@gatehouse/protocol";
+import { type Space, sameName, type UserApi } from "@gatehouse/protocol";
 import type { Command } from "commander";
 import { askText, confirmed } from "./ask.ts";
 import { addCommand, addNoun } from "./command.ts";
@@ -11,7 +11,7 @@ import { showPrincipals } from "./principal.ts";
 /** The space of a slug or a name. @throws CliError when there is none, or more than one of that name */
 export async function findSpace(client: Client<UserApi>, given: string): Promise<Space> {
   const { spaces } = await client.space.list();
-  const found = spaces.filter(({ slug, name }) => slug === given || name.toLowerCase() === given.toLowerCase());
+  const found = spaces.filter(({ slug, name }) => slug === given || sameName(name, given));
   if (found.length > 1)
     throw new CliError(
       "usage",

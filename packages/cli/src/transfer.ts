@@ -1,5 +1,5 @@
 import type { Client } from "@gatehouse/client";
-import { principalKinds, type UserApi } from "@gatehouse/protocol";
+import { principalKinds, sameName, type UserApi } from "@gatehouse/protocol";
 import type { Command } from "commander";
 import { findAgent } from "./agent.ts";
 import { addCommand } from "./command.ts";
@@ -10,7 +10,7 @@ import { idOf } from "./principal.ts";
 /** The id of an agent that is offered, by its id or its name. @throws CliError when none is, or more than one of that name */
 async function findOffered(client: Client<UserApi>, given: string): Promise<string> {
   const { offers } = await client.agent.offers();
-  const found = offers.filter(({ agent }) => agent.id === given || agent.name.toLowerCase() === given.toLowerCase());
+  const found = offers.filter(({ agent }) => agent.id === given || sameName(agent.name, given));
   if (found.length > 1) throw new CliError("usage", `More than one agent named ${given} is offered. Say which by id: me agent offers`);
   if (!found[0]) throw new CliError("not found", `No agent ${given} is offered. me agent offers shows those that are.`);
   return found[0].agent.id;

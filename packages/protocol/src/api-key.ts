@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { PrincipalRef } from "./identity.ts";
-import { Id, Moment, method, Name, Timestamp } from "./method.ts";
+import { Id, Moment, method, Timestamp } from "./method.ts";
+import { Name } from "./name.ts";
 import { PermissionText } from "./permission.ts";
 
 /** The kinds of API key, by the prefix that shows them. */

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { PrincipalRef } from "./identity.ts";
-import { Id, method, Name, Timestamp } from "./method.ts";
+import { Id, method, Timestamp } from "./method.ts";
+import { Name } from "./name.ts";
 
 export const Group = z.strictObject({ id: Id, name: z.string(), createdAt: Timestamp });
 export type Group = z.infer<typeof Group>;

@@ -10,6 +10,7 @@ export * from "./identity.ts";
 export * from "./invite.ts";
 export * from "./json-schema.ts";
 export * from "./method.ts";
+export * from "./name.ts";
 export * from "./permission.ts";
 export * from "./principal.ts";
 export * from "./run.ts";

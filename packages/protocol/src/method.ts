@@ -47,18 +47,3 @@ export const Next = Id.nullable();
 export const Json = z.json();
 // JSON Schema's word for that is {}. zod's recursive one refers to itself from the root of a document that it is only a part of.
 Json._zod.toJSONSchema = () => ({});
-
-const UUID_SHAPE = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-
-/** Whether a text is written as UUIDs are, be it one of RFC 9562 or not: it would be taken for an id. */
-export const looksLikeId = (text: string): boolean => UUID_SHAPE.test(text);
-
-/** A display name: 1 to 64 characters, none of them a control character; it may not look like an id. */
-export const Name = z
-  .string()
-  .max(64, "must have at most 64 characters")
-  // No patterns, so not in the published schema: what a space or a control character is differs between dialects.
-  .refine((name) => /^\S(.*\S)?$/u.test(name), "must not be empty, nor begin or end with a space")
-  .refine((name) => !/\p{C}/u.test(name), "must not hold control characters")
-  .refine((name) => !looksLikeId(name), "must not look like an id")
-  .describe("A name of 1 to 64 characters");

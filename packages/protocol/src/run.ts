@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { Id, Json, looksLikeId, method, Next, page, Timestamp } from "./method.ts";
+import { Id, Json, method, Next, page, Timestamp } from "./method.ts";
+import { looksLikeId } from "./name.ts";
 import { IdleSeconds, TaskPath } from "./task.ts";
 
 /** Longest that a worker's question waits for an answer, in seconds. */

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { ApiKey, KeySecret, keyById, rotation } from "./api-key.ts";
-import { Id, Moment, method, Name } from "./method.ts";
+import { Id, Moment, method } from "./method.ts";
+import { Name } from "./name.ts";
 import { PermissionText } from "./permission.ts";
 
 /** Keys by which the space's own server side calls, as the space's service. */

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { PrincipalRef } from "./identity.ts";
-import { Id, method, Name, Next, page, Timestamp } from "./method.ts";
+import { Id, method, Next, page, Timestamp } from "./method.ts";
+import { Name } from "./name.ts";
 
 /** The immutable name of a space on the wire: 12 lower-case letters and digits. */
 export const Slug = z

@@ -90,7 +90,7 @@ export const principalHandlers: Handlers<typeof principalMethods> = {
   async "principal.resolve"({ name }, { actor, sql }) {
     const principals = await sql<
       PrincipalRef[]
-    >`${named(sql, standingOf(actor).space.id)} and lower(p.name) = lower(${name}) order by p.id limit 100`;
+    >`${named(sql, standingOf(actor).space.id)} and name_key(p.name) = name_key(${name}) order by p.id limit 100`;
     return { principals: [...principals] };
   },
 
