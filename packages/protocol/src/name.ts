@@ -50,8 +50,8 @@ export const looksLikeId = (text: string): boolean => UUID_SHAPE.test(text);
 export const Name = z
   .string()
   .max(64, "must have at most 64 characters")
-  .regex(/^\S(.*\S)?$/u, "must not be empty, nor begin or end with a space")
-  // No pattern, so not in the published schema: validators that compile patterns without "u" would read it as letters.
+  // No patterns, so not in the published schema: what a space or a control character is differs between dialects.
+  .refine((name) => /^\S(.*\S)?$/u.test(name), "must not be empty, nor begin or end with a space")
   .refine((name) => !UNSEEN.test(name.replace(MEANT, "")), "must not hold control characters, nor others that can't be seen")
   .refine((name) => !looksLikeId(nameKey(name)), "must not look like an id")
   .describe("A name of 1 to 64 characters");
