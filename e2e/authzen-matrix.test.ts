@@ -87,7 +87,7 @@ test("AuthZEN decides as access.check does, and as the layers of whom it is abou
         const checked = await check(headers, id, asked);
         const { standing } = actor;
         const dead = isDead(position, by);
-        if (dead || !standing?.ownerPresent) {
+        if (dead || !standing?.ownerPresent || by.browser) {
           const [status, code] = dead ? [401, "UNAUTHENTICATED"] : standing ? [403, "FORBIDDEN"] : [404, "NOT_FOUND"];
           expect(new Set(checked), title).toEqual(new Set([code]));
           for (const answer of [own, own.single]) expect(answer, title).toMatchObject({ status, said: { status, code } });

@@ -28,10 +28,14 @@ export interface Place {
   makeSecret(name: string, rest?: object): Promise<{ id: string; key: string }>;
   /** Mints a token by a credential. */
   mint(credential: string, more?: object): Promise<string>;
+  /** The token of a session that is started by a credential. */
+  browser(credential: string): Promise<{ id: string; token: string }>;
   /** By the agent with that key, for the user. */
   actFor(subject: string, key: string): Promise<string>;
   signIn(): Promise<{ cookie: string; token: string }>;
 }
+
+const scopeOf = (session: string) => [`read:sessions:${session}`, `write:sessions:${session}`].map(parsePermission);
 
 const bearer = (token: string, actor?: Actor): Credential => ({ headers: { authorization: `Bearer ${token}` }, ...(actor && { actor }) });
 
@@ -68,6 +72,27 @@ export async function makeCredentials(
   const session = actor("u", "session");
   const acting = { principal: { id: agent, name: "" }, owner: { id: user.id, kind: "u" as const, name: "" }, ceiling: null };
 
+  const makers = [
+    ["session", user.session, session],
+    ["PAT", pat.key, actor("u", "pat")],
+    ["agent key", agents.key, actor("a", "agent_key")],
+    ["secret key", secret.key, actor("s", "secret_key")],
+  ] as const;
+  const browsers = await Promise.all(
+    makers.map(async ([by, key, maker]) => {
+      const { id, token } = await place.browser(key);
+      const credential = {
+        via: "browser_token",
+        id: "",
+        expiresAt: null,
+        ceiling: null,
+        scope: scopeOf(id),
+        space,
+        onlySession: id,
+      } as const;
+      return [`browser's token, made by ${by}`, bearer(token, { ...maker, credential })] as const;
+    }),
+  );
   const forged = Object.entries(await forgeTokens(server, fromPat, service));
   const dead = { ...(await deadKeys(place)), ...(await deadTokens(place)) };
   const credentials: Record<string, Credential> = {
@@ -104,6 +129,7 @@ export async function makeCredentials(
       credential: { ...actor("s", "jwt").credential, scope: [parsePermission("read:tasks")], space },
     }),
     "token of token": bearer(await mint(fromPat), byToken(actor("u", "pat"))),
+    ...Object.fromEntries(browsers),
     "token, agent for user": bearer(await actFor(await mint(pat.key, { mayAct: agent }), agents.key), {
       ...byToken(actor("u", "pat")),
       act: acting,
@@ -121,7 +147,7 @@ async function makePlace(server: TestServer, user: TestUser): Promise<Place> {
   const { slug: space } = await must("space.create", { name: "home" });
   const { id: agent } = await must("agent.create", { name: "holder of keys" });
   await must("principal.add", { principal: agent }, space);
-  await must("access.grant", { principal: agent, permission: LIMIT }, space);
+  for (const permission of [LIMIT, "write:tasks:chat"]) await must("access.grant", { principal: agent, permission }, space);
   return {
     server,
     user,
@@ -134,6 +160,11 @@ async function makePlace(server: TestServer, user: TestUser): Promise<Place> {
       const { result, error } = await server.call(credential, "token.create", { space, scope: [LIMIT], ...more });
       if (!result) throw new Error(`token.create: ${error?.message}`);
       return result.token;
+    },
+    async browser(credential) {
+      const { result, error } = await server.call(credential, "session.create", { task: "chat" }, space);
+      if (!result) throw new Error(`session.create: ${error?.message}`);
+      return { id: result.session.id, token: result.token };
     },
     actFor: async (subject, key) =>
       (await exchangeToken({ server: server.url, credential: key }, { subject, space, scope: [LIMIT] })).token,

@@ -67,6 +67,8 @@ export interface About {
   needed: Permission | undefined;
   /** The group it names, or else one. */
   group: string;
+  /** The session it names, or whose run it names. */
+  session?: string | undefined;
 }
 
 /** The same permission one path aside. */
@@ -129,7 +131,7 @@ export function actorAt(
   position: Position,
   about: About,
   world: SpaceWorld,
-  credential: Pick<Actor["credential"], "via" | "ceiling" | "scope">,
+  credential: Pick<Actor["credential"], "via" | "ceiling" | "scope" | "onlySession">,
 ): Actor {
   const { holder, left, outside, admin, group, ownerGranted, acting } = position;
   const granted = grantOf(position, about, world);

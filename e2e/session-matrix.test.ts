@@ -30,6 +30,8 @@ interface Caller {
   limit: string;
   credential: string;
   layers: Layer[];
+  /** It is a browser's token, which comes with a session. */
+  browser?: true;
 }
 
 /** What a credential is limited to: the ceiling of a key, the scope of a token. */
@@ -93,6 +95,10 @@ beforeAll(async () => {
     const layers = behind.map((name): Layer => ({ name, permissions: [parsePermission("admin")] }));
     const whole = (await key?.("whole")) ?? session;
     callers.push({ means: kind, limit: "unlimited", credential: whole, layers });
+    const { token: ofLive } = await must(whole, "session.create", { task: TASK, externalId: live.externalId }, slug);
+    const scope = ["read", "write"].map((action) => parsePermission(`${action}:sessions:${live.id}`));
+    const browserLayers: Layer[] = [...layers, { name: "token", permissions: scope }];
+    callers.push({ means: `${kind}'s token for a browser`, limit: "this", credential: ofLive, layers: browserLayers, browser: true });
     for (const [limit, texts] of Object.entries(limits())) {
       const permissions = texts.map(parsePermission);
       if (key)
@@ -161,8 +167,10 @@ function askings(): Asking[] {
 }
 
 /** What the policy asks for, read from its table, and judged as the protocol judges. */
-function predicted({ method, params, about, comesTo }: Asking, layers: readonly Layer[]): ErrorCode | "OK" {
-  const needs = policyTable().find((row) => row.door === "space" && row.method === method)?.needs;
+function predicted({ method, params, about, comesTo }: Asking, { layers, browser }: Pick<Caller, "layers" | "browser">): ErrorCode | "OK" {
+  const row = policyTable().find((each) => each.door === "space" && each.method === method);
+  if (browser && !row?.admits.browser) return "FORBIDDEN";
+  const needs = row?.needs;
   if (!needs) return comesTo ?? "OK";
   const outlines = needs.replace(" each", "").split(" or ");
   // Before the params are read: whoever holds nothing of the kind is refused, whatever they name.
@@ -204,7 +212,7 @@ function asRequest({ method, params }: Asking): { verb: string; path: string; bo
 }
 
 /** Makes every call, over JSON-RPC and over plain HTTP, and compares. @returns cells by row */
-async function row({ means, limit, credential, layers }: Caller): Promise<Map<string, string>> {
+async function row({ means, limit, credential, layers, browser }: Caller): Promise<Map<string, string>> {
   const cells = new Map<string, string>();
   const headers = { authorization: `Bearer ${credential}`, "x-me-space": slug, "content-type": "application/json" };
   const asked = askings();
@@ -219,7 +227,7 @@ async function row({ means, limit, credential, layers }: Caller): Promise<Map<st
   };
   for (const [i, asking] of asked.entries()) {
     const title = `${means}, ${limit}: ${JSON.stringify(asking)}`;
-    const wanted = predicted(asking, layers);
+    const wanted = predicted(asking, { layers, ...(browser && { browser }) });
     const answer = answers[i] as RpcResponse;
     const code = "error" in answer ? answer.error.data.code : "OK";
     expect(code, title).toBe(wanted);
@@ -235,7 +243,9 @@ async function row({ means, limit, credential, layers }: Caller): Promise<Map<st
   for (const ref of [over.id, over.externalId]) {
     const stream = await rest(server.url, { verb: "GET", path: `/sessions/${ref}/out`, headers });
     const code = stream.status === 200 ? "OK" : codeOf(stream, "the stream");
-    expect(code, `${means}, ${limit}: the stream`).toBe(predicted({ title: "", method: "session.get", params: {}, about: over }, layers));
+    expect(code, `${means}, ${limit}: the stream`).toBe(
+      predicted({ title: "", method: "session.get", params: {}, about: over }, { layers }),
+    );
     note("the stream", code);
   }
   return cells;

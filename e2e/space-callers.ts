@@ -23,11 +23,13 @@ import type { SpaceWorld } from "./space-world.ts";
 export interface Means {
   title: string;
   /** What the caller has from the first; a token is minted from it. */
-  via: Exclude<Actor["credential"]["via"], "jwt">;
+  via: Exclude<Actor["credential"]["via"], "jwt" | "browser_token">;
   /** What the key is limited to: just what the row needs, or the same of another path. */
   ceiling?: "needed" | "aside";
   /** The same of a token. */
   scope?: "needed" | "aside";
+  /** It is the token of one session for a browser: of the session that the call names, or of another one. */
+  browser?: true;
   positions: Record<string, Position>;
 }
 
@@ -46,6 +48,8 @@ export const means: Means[] = [
   { title: "An agent, by a key with a ceiling aside of that", via: "agent_key", ceiling: "aside", positions: agentPositions },
   { title: `An agent, by a token whose scope ${NEEDED}`, via: "agent_key", scope: "needed", positions: insiders(agentPositions) },
   { title: `An agent for a user, by a token whose scope ${NEEDED}`, via: "session", scope: "needed", positions: actingPositions },
+  { title: "A browser, by the token that a user made", via: "session", browser: true, positions: insiders(userPositions) },
+  { title: "A browser, by the token that an agent made", via: "agent_key", browser: true, positions: insiders(agentPositions) },
   { title: "The service, by a secret key", via: "secret_key", positions: servicePositions },
   { title: `The service, by a secret key whose ceiling ${NEEDED}`, via: "secret_key", ceiling: "needed", positions: servicePositions },
   { title: `The service, by a token whose scope ${NEEDED}`, via: "secret_key", scope: "needed", positions: servicePositions },
@@ -62,8 +66,17 @@ function limitsOf(limit: "needed" | "aside" | undefined, { needed = ANY }: About
   return limit === undefined ? null : [limit === "aside" ? aside(needed, world) : needed];
 }
 
+/** The scope of the token of a session. */
+const scopeOf = (session: string): Permission[] =>
+  (["read", "write"] as const).map((action) => ({ action, type: "sessions", path: session }));
+
 /** Who somebody who comes is to the rules. */
-export function callerAt(position: Position, { via, ceiling, scope }: Means, about: About, world: SpaceWorld): Actor {
+export function callerAt(position: Position, { via, ceiling, scope, browser }: Means, about: About, world: SpaceWorld): Actor {
+  if (browser) {
+    const onlySession = about.session ?? world.session;
+    const credential = { via: "browser_token", ceiling: null, scope: scopeOf(onlySession), onlySession } as const;
+    return actorAt(position, about, world, credential);
+  }
   const scopes = limitsOf(scope, about, world);
   return actorAt(position, about, world, {
     via: scopes ? "jwt" : via,
@@ -73,7 +86,8 @@ export function callerAt(position: Position, { via, ceiling, scope }: Means, abo
 }
 
 /** Whether the token of a position is dead: it hangs on the membership of those whom it speaks for, which ends with that of an agent's owner. */
-export const isDead = ({ left }: Position, { scope }: Means): boolean => scope !== undefined && left !== undefined;
+export const isDead = ({ left }: Position, { scope, browser }: Means): boolean =>
+  (scope !== undefined || browser === true) && left !== undefined;
 
 /** Takes a position and gets a credential. @returns what to send, and who that is to the rules */
 export async function come(
@@ -85,7 +99,11 @@ export async function come(
   await take(position, about, world);
   const key = by.via === "session" ? world.bob.session : await world.keyOf(position.holder, limitsOf(by.ceiling, about, world));
   const scopes = limitsOf(by.scope, about, world);
-  const credential = scopes ? await mint(position, key, scopes.map(formatPermission), about, world) : key;
+  const credential = by.browser
+    ? await mintForBrowser(position, key, about, world)
+    : scopes
+      ? await mint(position, key, scopes.map(formatPermission), about, world)
+      : key;
   await leave(position, world);
   return { headers: inSpace(world, credential), actor: callerAt(position, by, about, world) };
 }
@@ -101,4 +119,13 @@ async function mint({ holder, acting }: Position, key: string, scope: string[], 
     const credential = await world.keyOf("shared", limitsOf(acting.ceiling, about, world));
     return (await exchangeToken({ server: server.url, credential }, { subject: token, space, scope })).token;
   });
+}
+
+/** The token of a session for a browser, made while whoever makes it could start any. */
+async function mintForBrowser({ holder }: Position, key: string, about: About, world: SpaceWorld): Promise<string> {
+  const { sql } = world.server;
+  const [session] = await sql<{ task: string; externalId: string }[]>`
+    select task, external_id from sessions where id = ${about.session ?? world.session}`;
+  const holders = [idOf(world, holder), ownerOf(world, holder)].filter((id) => id !== undefined);
+  return world.lend(holders, async () => (await world.must(key, "session.create", { ...session }, world.slug)).token);
 }

@@ -26,7 +26,14 @@ async function prepare(world: SpaceWorld, { method, whom }: SpaceRow, position: 
     caller: idOf(world, position.holder),
   });
   const group = typeof params.group === "string" ? params.group : await world.newGroup();
-  return { params, about: { needed: await neededFor(method, params, world), group } };
+  return { params, about: { needed: await neededFor(method, params, world), group, session: await sessionIn(params) } };
+}
+
+/** The session that params name, by itself or by its run. */
+async function sessionIn({ session, run }: Record<string, unknown>): Promise<string | undefined> {
+  if (typeof run !== "string") return session as string | undefined;
+  const [row] = await server.sql<{ id: string }[]>`select session_id as id from runs where id = ${run}`;
+  return row?.id;
 }
 
 /** Asks whether, and why, in one request. @returns what was answered, or the data of the error */
@@ -56,7 +63,7 @@ async function cellOf(world: SpaceWorld, row: SpaceRow, title: string, position:
   const question = { method: row.method, params };
   const toCaller = await explained(headers, question);
   // Of somebody else an admin learns what they may do by a credential without limits.
-  const unlimited = by.via !== "pat" && by.ceiling === undefined && by.scope === undefined;
+  const unlimited = by.via !== "pat" && by.ceiling === undefined && by.scope === undefined && !by.browser;
   const aboutCaller = { principal: actor.principal.id, ...question };
   const toAdmin = unlimited ? await explained(inSpace(world, world.ada.session), aboutCaller) : [];
   const { cell } = await callForCell(server, headers, row.method, params);
@@ -69,7 +76,8 @@ async function cellOf(world: SpaceWorld, row: SpaceRow, title: string, position:
   }
   const layers = wanted.explained.layers.map((said) => expect.objectContaining(said));
   const answers = [expect.objectContaining({ ...wanted.explained, layers }), { allowed: wanted.explained.allowed }];
-  if (actor.standing.ownerPresent) expect(toCaller, title).toEqual(answers);
+  if (by.browser) for (const said of toCaller) expect(said, title).toMatchObject({ code: "FORBIDDEN", reason: "browser" });
+  else if (actor.standing.ownerPresent) expect(toCaller, title).toEqual(answers);
   else for (const said of toCaller) expect(said, title).toMatchObject({ code: "FORBIDDEN", reason: "owner-left" });
   if (unlimited) expect(toAdmin, title).toEqual(answers);
   return cell;

@@ -23,7 +23,7 @@ export function predictBefore(method: SpaceMethod, actor: Actor): Predicted | un
   const denial = who.refuses(actor);
   if (denial) return no(refused(200, "FORBIDDEN", denial.reason), `${denial.reason}: ${denial.why}`);
   const outlook = need?.outlook?.(actor);
-  return outlook?.allowed === false ? fromDecision(outlook) : undefined;
+  return outlook?.allowed === false ? fromDecision(outlook, actor) : undefined;
 }
 
 /** What the policy says to a call with valid params. */
@@ -31,12 +31,15 @@ export async function predict(method: SpaceMethod, params: object, actor: Actor,
   const before = predictBefore(method, actor);
   if (before) return before;
   const [, need] = ruleOf(method);
-  return fromDecision((await need?.decide?.(params, { actor, sql })) ?? { allowed: true, layers: [], needed: [] });
+  return fromDecision((await need?.decide?.(params, { actor, sql })) ?? { allowed: true, layers: [], needed: [] }, actor);
 }
 
-function fromDecision({ allowed, layers, needed: any, why }: Decision): Predicted {
+function fromDecision({ allowed, layers, needed: any, why }: Decision, { credential }: Actor): Predicted {
   const needed = any.map(formatPermission);
   if (allowed) return { cell: OK, explained: { allowed, layers, needed, reason: null } };
+  // A browser is not told which layer lacks what: that tells of who made its token.
+  if (credential.via === "browser_token")
+    return { cell: refused(200, "FORBIDDEN", "browser"), explained: { allowed, layers, needed, reason: "" } };
   const layer = layers.find((said) => !said.allows)?.layer ?? "grants";
   return why
     ? { cell: refused(200, "FORBIDDEN", why.reason), explained: { allowed, layers, needed, reason: `${why.reason}: ${why.text}` } }

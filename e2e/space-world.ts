@@ -56,7 +56,8 @@ export async function makeSpaceWorld(server: TestServer) {
     return (await must(by.session, "apiKey.create", { name: uniqueName(), agent, ceiling })).key;
   };
 
-  const newSession = async (): Promise<string> => (await asAda("session.create", { task: `${uniqueName()}/task` })).session.id;
+  const newSession = async (): Promise<string> =>
+    (await asAda("session.create", { task: `${uniqueName()}/task`, externalId: uniqueName() })).session.id;
 
   return {
     server,
@@ -92,6 +93,8 @@ export async function makeSpaceWorld(server: TestServer) {
     newId: async () => (await sql<{ id: string }[]>`select uuidv7() as id`)[0]?.id as string,
     newSecret,
     newSession,
+    /** A session that no call is about. */
+    session: await newSession(),
     /** A run with its first turn under way, which somebody holds as its worker; or which waits for one. */
     async newRun(worker?: string): Promise<{ session: string; run: string }> {
       const session = await newSession();

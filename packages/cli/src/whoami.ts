@@ -1,4 +1,4 @@
-import { credentialKinds, principalKinds } from "@gatehouse/protocol";
+import { callerKinds, credentialKinds } from "@gatehouse/protocol";
 import type { Command } from "commander";
 import { addCommand } from "./command.ts";
 import { keptIn } from "./me.ts";
@@ -13,7 +13,7 @@ export function addWhoami(program: Command): void {
     show: async ({ id, kind, email, name, credential, owner, act }, me) =>
       facts({
         Name: name,
-        Kind: principalKinds[kind],
+        Kind: callerKinds[kind],
         Email: email ?? undefined,
         Owner: owner?.name,
         "Acting for them": act?.name,

@@ -49,7 +49,8 @@ export type DenialReason =
   | "no-rule"
   | "permission"
   | "exceeds"
-  | "borrowed";
+  | "borrowed"
+  | "browser";
 
 /** `error.data` of every error answer. */
 export interface ErrorData {

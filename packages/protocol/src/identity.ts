@@ -8,6 +8,9 @@ export type PrincipalKind = keyof typeof principalKinds;
 /** The kinds of principal that call. */
 export type CallerKind = "u" | "a" | "s";
 
+/** What can call: a principal, or a browser that holds the token of one session and is nobody. */
+export const callerKinds = { ...(({ g: _group, ...callers }) => callers)(principalKinds), b: "browser" } as const;
+
 /** How a caller proved who they are. */
 export const credentialKinds = {
   session: "signed-in session",
@@ -15,6 +18,7 @@ export const credentialKinds = {
   agent_key: "agent key",
   secret_key: "secret key",
   jwt: "token",
+  browser_token: "token of one session, for a browser",
 } as const;
 export type CredentialKind = keyof typeof credentialKinds;
 
@@ -28,8 +32,10 @@ export const PrincipalRef = z.strictObject({ id: Id, kind, name: z.string() });
 export type PrincipalRef = z.infer<typeof PrincipalRef>;
 
 export const Whoami = z.strictObject({
-  id: Id,
-  kind: z.enum(["u", "a", "s"]).describe("u = user, a = agent, s = a space's service"),
+  id: Id.describe("of the principal; of a browser, the one session that its token is for"),
+  kind: z
+    .enum(Object.keys(callerKinds) as [keyof typeof callerKinds, ...(keyof typeof callerKinds)[]])
+    .describe("u = user, a = agent, s = a space's service, b = a browser, by the token of one session: it is told of nobody"),
   email: z.string().nullable().describe("null for all but users"),
   name: z.string(),
   credential: z.strictObject({

@@ -90,14 +90,14 @@ export const sessionMethods = {
     result: z.strictObject({
       session: Session,
       run: Run.nullable().describe("the run that answers; null where there was no message"),
-      token: z.string().describe("a token for this session alone, for a browser: good for an hour"),
+      token: z.string().describe("for a browser, for an hour: it reads, sends and stops in this session, and does nothing else"),
       tokenExpiresAt: Timestamp,
       existing: z.boolean(),
     }),
     errors: ["CONFLICT", "SESSION_CLOSED", "SESSION_EXPIRED", "RATE_LIMITED"],
   }),
   "session.get": method({
-    summary: "Shows a session.",
+    summary: "Shows a session. A browser's token is not shown its metadata, its tags, its external id, nor who made it.",
     effect: "read",
     tool: "show_session",
     params: bySession,

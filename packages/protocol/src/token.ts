@@ -24,7 +24,7 @@ const Presented = z.string().min(1);
 export const Inspection = z.strictObject({
   active: z.boolean(),
   id: z.string().optional().describe("the key's id, or the token's jti"),
-  kind: z.enum(["token", "key", "session"]).optional(),
+  kind: z.enum(["token", "browser token", "key", "session"]).optional().describe("browser token: of one session, for a browser"),
   principal: PrincipalRef.optional().describe("whom it speaks for"),
   act: PrincipalRef.optional().describe("the agent that acts for them"),
   mayAct: Id.optional().describe("the agent that it is for: it is good for nothing but that agent's exchange"),

@@ -26,6 +26,8 @@ export interface Actor {
     readonly resource?: string;
     /** Slug of the only space it is good in; absent = any. */
     readonly space?: string | undefined;
+    /** Id of the only session it is good in, and without which it is good for nothing: that of a browser's token. */
+    readonly onlySession?: string;
     /** The rule of the configuration by which another issuer's token came in, from which this is or was minted. */
     readonly rule?: string;
     /** What a token that is minted from it hangs on, besides the credential itself. */
@@ -68,8 +70,10 @@ export interface Standing {
 }
 
 /** The key that the caller acts by: what is made is tied to it. null for a person who is signed in; by a token nothing lasting is made. */
-export const keyOf = ({ credential }: Actor): string | null =>
-  credential.via === "session" || credential.via === "jwt" ? null : credential.id;
+export const keyOf = ({ credential }: Actor): string | null => (credential.via === "session" || isToken(credential) ? null : credential.id);
+
+/** Whether a credential is a token, of which there is a row, or another issuer's word: nothing lasting is made by it. */
+export const isToken = ({ via }: Pick<Actor["credential"], "via">): boolean => via === "jwt" || via === "browser_token";
 
 /** Whether the caller's credential may do less than its principal: it is limited to permissions, and opens nothing of the account. */
 export const isLimited = ({ credential }: Pick<Actor, "credential">): boolean =>

@@ -70,9 +70,11 @@ export function createAuthenticate(ground: Ground): Authenticate {
   };
 }
 
-/** Through a door for programs nobody comes in person, and no service; else a credential opens what it was made for. */
+const NOT_PROGRAMS: ReadonlySet<Actor["credential"]["via"]> = new Set(["session", "secret_key", "browser_token"]);
+
+/** Through a door for programs nobody comes in person, no service, and no browser; else a credential opens what it was made for. */
 const opens = ({ via, resource: made }: Actor["credential"], resource: string | undefined): boolean =>
-  made === resource || (made === undefined && via !== "session" && via !== "secret_key");
+  made === resource || (made === undefined && !NOT_PROGRAMS.has(via));
 
 /** Whose a key, a token or a session is, and the agent that it is for if it is for one alone. @throws Refusal UNAUTHENTICATED */
 export async function identify({ sql, auth, readToken }: Ground, credential: string): Promise<TokenRead> {

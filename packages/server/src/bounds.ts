@@ -1,5 +1,5 @@
 import { formatPermission, judge, type Permission, parsePermission } from "@gatehouse/protocol";
-import type { Actor, Standing } from "./actor.ts";
+import { type Actor, isToken, type Standing } from "./actor.ts";
 import { agentOfMine } from "./needs.ts";
 import { type Decision, denied, type Judging, mayReadGrants, type Need } from "./rules.ts";
 import { readStanding } from "./standing.ts";
@@ -47,9 +47,9 @@ const decisionOf = async <Input>(need: Need<Input>, input: Input, at: Judging): 
  */
 export function making<Input>(need: Need<Input>, gives: Gives<Input> = async () => ({ granted: [] })): Need<Input> {
   const outlook = (actor: Actor): Decision =>
-    actor.credential.via === "jwt" ? PASSING : (need.outlook?.(actor) ?? { allowed: true, layers: [], needed: [] });
+    isToken(actor.credential) ? PASSING : (need.outlook?.(actor) ?? { allowed: true, layers: [], needed: [] });
   const decide: Judge<Input> = async (input, at) => {
-    if (at.actor.credential.via === "jwt") return PASSING;
+    if (isToken(at.actor.credential)) return PASSING;
     const decision = await decisionOf(need, input, at);
     if (!decision.allowed) return decision;
     const given = await gives(input, at, false);

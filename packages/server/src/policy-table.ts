@@ -1,5 +1,5 @@
 import type { Permission } from "@gatehouse/protocol";
-import type { Actor } from "./actor.ts";
+import { type Actor, isToken } from "./actor.ts";
 import { spacePolicy, userPolicy } from "./policy.ts";
 import type { Rule } from "./rules.ts";
 
@@ -7,7 +7,7 @@ const ceiling: Permission[] = [{ action: "read" }];
 const calling = (kind: Actor["principal"]["kind"], via: Actor["credential"]["via"], limits: Permission[] | null): Actor => ({
   principal: { id: "", kind, name: "", email: null },
   owner: null,
-  credential: { via, id: "", expiresAt: null, ...(via === "jwt" ? { ceiling: null, scope: limits ?? [] } : { ceiling: limits }) },
+  credential: { via, id: "", expiresAt: null, ...(isToken({ via }) ? { ceiling: null, scope: limits ?? [] } : { ceiling: limits }) },
   standing: {
     space: { id: "", slug: "", name: "", createdAt: "" },
     admin: false,
@@ -24,6 +24,7 @@ export const callers = {
   agent: calling("a", "agent_key", null),
   service: calling("s", "secret_key", null),
   token: calling("u", "jwt", [{ action: "admin" }]),
+  browser: calling("u", "browser_token", [{ action: "write", type: "sessions", path: "its own" }]),
 } as const;
 export type Caller = keyof typeof callers;
 

@@ -17,7 +17,7 @@ import {
   withinLayers,
   write,
 } from "./needs.ts";
-import { anyone, interactive, members, type Policy, users } from "./rules.ts";
+import { anyone, anyoneOrBrowser, interactive, members, membersOrBrowser, type Policy, users } from "./rules.ts";
 import { readRun, readSession, serveRun, writeSession } from "./sessions/rows.ts";
 
 /**
@@ -27,7 +27,7 @@ import { readRun, readSession, serveRun, writeSession } from "./sessions/rows.ts
 // biome-ignore format: a table reads in columns
 export const userPolicy: Policy<UserApi> = {
   // method                who           needs
-  whoami:                  [anyone],
+  whoami:                  [anyoneOrBrowser],
   "rpc.discover":          [anyone],
 
   "space.list":            [anyone],
@@ -109,13 +109,13 @@ export const spacePolicy: Policy<SpaceApi> = {
   "task.register":         [members,     anyOf(admin("tasks", (i) => i.task))],
 
   "session.create":        [members,     anyOf(write("tasks", (i) => i.task), write("sessions"))],
-  "session.get":           [members,     readSession((i) => i.session)],
+  "session.get":           [membersOrBrowser, readSession((i) => i.session)],
   "session.list":          [members],
   "session.update":        [members,     writeSession((i) => i.session)],
-  "session.send":          [members,     writeSession((i) => i.session)],
-  "session.stop":          [members,     writeSession((i) => i.session)],
+  "session.send":          [membersOrBrowser, writeSession((i) => i.session)],
+  "session.stop":          [membersOrBrowser, writeSession((i) => i.session)],
   "session.close":         [members,     writeSession((i) => i.session)],
-  "session.events":        [members,     readSession((i) => i.session)],
+  "session.events":        [membersOrBrowser, readSession((i) => i.session)],
 
   "run.get":               [members,     readRun((i) => i.run)],
   "run.list":              [members,     readSession((i) => i.session)],

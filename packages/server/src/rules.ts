@@ -66,13 +66,34 @@ export type Rule<Input> = readonly [who: Who, needs?: Need<Input>];
 /** A policy for `A`: a row for every method, whose need can only name params the method has. */
 export type Policy<A extends Api> = { readonly [M in keyof A]: Rule<InputOf<A, M>> };
 
-export const anyone: Who = {
+const isBrowser = ({ credential }: Actor): boolean => credential.via === "browser_token";
+
+/** Refuses a browser. What it is told does not depend on who made its token. */
+const BROWSER = {
+  reason: "browser",
+  why: "the token of one session, for a browser, reads, sends and stops in that session. Ask the server that gave you the token",
+} as const;
+
+/** Default deny for browsers: a rule that does not name them refuses them, before it looks at whom their token came from. */
+const noBrowser = (who: Who): Who => ({ ...who, refuses: (actor) => (isBrowser(actor) ? BROWSER : who.refuses(actor)) });
+
+/** The same rule for browsers, too, who are told nothing of why the maker of their token is refused. */
+const browserToo = (who: Who): Who => ({
+  label: `${who.label} or browser`,
+  text: `${who.text}; or a browser, by the token of one session`,
+  refuses(actor) {
+    const refused = who.refuses(actor);
+    return refused && isBrowser(actor) ? BROWSER : refused;
+  },
+});
+
+const whoever: Who = {
   label: "anyone",
-  text: "whoever has a valid credential: a user, an agent or a service, by session, key or token, limited or not",
+  text: "a user, an agent or a service, by a valid session, key or token, limited or not",
   refuses: () => undefined,
 };
 
-export const members: Who = {
+const onRoster: Who = {
   label: "members",
   text: "whoever is on the roster of the space; an agent only while its owner is, too",
   refuses({ standing }) {
@@ -81,7 +102,12 @@ export const members: Who = {
   },
 };
 
-export const users: Who = {
+export const anyone = noBrowser(whoever);
+export const anyoneOrBrowser = browserToo(whoever);
+export const members = noBrowser(onRoster);
+export const membersOrBrowser = browserToo(onRoster);
+
+export const users = noBrowser({
   label: "users",
   text: "a user, by session or by a personal access token without a ceiling",
   refuses(actor) {
@@ -99,7 +125,7 @@ export const users: Who = {
       };
     return undefined;
   },
-};
+});
 
 export const interactive: Who = {
   label: "interactive",
@@ -131,6 +157,9 @@ const MAX_GRANTORS = 5;
 
 /** The refusal of a decision: what was missing, which layer lacked it, and who could give it. */
 export async function denied(decision: Decision, at: Judging): Promise<Refusal> {
+  // Which layer lacks what tells of who made the token.
+  if (isBrowser(at.actor))
+    return new Refusal("FORBIDDEN", "This token may not do this any more. Ask for another one.", { reason: "browser" });
   if (decision.why) {
     const { reason, text } = decision.why;
     const missing = decision.needed.map(formatPermission);

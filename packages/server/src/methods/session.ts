@@ -90,8 +90,13 @@ interface Said {
   pause: number | null;
 }
 
-const shown = async ({ actor, sql }: At, id: string): Promise<Session> =>
-  one(await sessionRows(sql, sql`s.id = ${id} and s.space_id = ${standingOf(actor).space.id}`));
+async function shown({ actor, sql }: At, id: string): Promise<Session> {
+  const session = one(await sessionRows(sql, sql`s.id = ${id} and s.space_id = ${standingOf(actor).space.id}`));
+  return actor.credential.onlySession === undefined ? session : { ...session, ...NOT_FOR_BROWSERS };
+}
+
+/** What its maker knows a session by, which is not for whoever talks in it. */
+const NOT_FOR_BROWSERS = { externalId: null, metadata: {}, tags: [], createdBy: null } as const satisfies Partial<Session>;
 
 export const sessionHandlers = (jwt: Jwt): Handlers<typeof sessionMethods> => ({
   async "session.create"({ task, externalId, message, inputId, metadata, tags, idleTimeoutSeconds, expiresAt }, at) {
@@ -110,7 +115,7 @@ export const sessionHandlers = (jwt: Jwt): Handlers<typeof sessionMethods> => ({
     if (message === undefined) await lockOpen(sql, session);
     else await append(at, session, inputOf({ message, inputId: inputId ?? (externalId === undefined ? undefined : nameOf(message)) }));
     const scope = [`read:sessions:${session}`, `write:sessions:${session}`];
-    const minted = await mintToken(sql, jwt, actor, { space, scope, ttlSeconds: SESSION_TOKEN_SECONDS });
+    const minted = await mintToken(sql, jwt, actor, { space, scope, ttlSeconds: SESSION_TOKEN_SECONDS, onlySession: session });
     const [run] = await runRows(sql, sql`r.session_id = ${session} and r.ended_at is null`);
     at.audit.target = session;
     return { session: await shown(at, session), run: run ?? null, token: minted.token, tokenExpiresAt: minted.expiresAt, existing };

@@ -1,5 +1,5 @@
-import { formatPermission, type Inspection, type tokenMethods } from "@gatehouse/protocol";
-import { type Actor, isLimited } from "../actor.ts";
+import { type CredentialKind, formatPermission, type Inspection, type tokenMethods } from "@gatehouse/protocol";
+import { type Actor, isLimited, isToken } from "../actor.ts";
 import type { Sql } from "../db.ts";
 import { loginPrefixes, prefixOf } from "../key.ts";
 import { managedOwners } from "../needs.ts";
@@ -43,7 +43,7 @@ export const tokenHandlers = ({ jwt, identify }: Minting): Handlers<typeof token
     // A login ends as a whole: left with what renews it, whoever took it along would go on.
     if (source?.login && !source.token)
       await at.sql`delete from auth.logins where id = (select "authorizationCodeId" from auth."oauthAccessToken" where id = ${id})`;
-    else if (via === "jwt") await at.sql`delete from tokens where id = ${id}`;
+    else if (isToken(found.actor.credential)) await at.sql`delete from tokens where id = ${id}`;
     else if (via === "session") await at.sql`delete from auth.session where id = ${id}`;
     else await at.sql`delete from api_keys where id = ${id}`;
     at.audit.target = id;
@@ -84,7 +84,7 @@ const identified = (identify: Minting["identify"], sql: Sql, token: string): Pro
 async function concerns({ actor: found, mayAct }: TokenRead, { actor, sql }: At): Promise<boolean> {
   const { principal } = actor;
   if ([found.principal.id, found.act?.principal.id, mayAct].includes(principal.id)) return true;
-  if (principal.kind === "s") return !mayAct && found.credential.via === "jwt" && found.credential.space === actor.credential.space;
+  if (principal.kind === "s") return !mayAct && isToken(found.credential) && found.credential.space === actor.credential.space;
   if (principal.kind !== "u" || isLimited(actor)) return false;
   const [row] =
     await sql`select from principals where id = ${found.principal.id} and kind = 'a' and owner_id in (${managedOwners(sql, actor)})`;
@@ -103,7 +103,7 @@ function describe({
   return {
     active: true,
     id: credential.id,
-    kind: credential.via === "jwt" ? "token" : credential.via === "session" ? "session" : "key",
+    kind: kindOf(credential.via),
     principal: { id, kind, name },
     ...(act && { act: { id: act.principal.id, kind: "a" as const, name: act.principal.name } }),
     ...(mayAct && { mayAct }),
@@ -113,3 +113,6 @@ function describe({
     ...(credential.expiresAt && { expiresAt: credential.expiresAt }),
   };
 }
+
+const kindOf = (via: CredentialKind): NonNullable<Inspection["kind"]> =>
+  via === "jwt" ? "token" : via === "browser_token" ? "browser token" : via === "session" ? "session" : "key";

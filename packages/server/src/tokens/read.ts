@@ -56,6 +56,7 @@ interface TokenRow {
   actorKeyId: string | null;
   actorKeyHash: Uint8Array | null;
   rule: string | null;
+  onlySessionId: string | null;
 }
 
 /** The row of a token: it is there while all that it hangs on is; of what ends by time alone, time is asked here. */
@@ -63,7 +64,7 @@ async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
   const ref = (p: string) =>
     sql`case when ${sql(p)}.id is not null then json_build_object('id', ${sql(p)}.id, 'kind', ${sql(p)}.kind, 'name', ${sql(p)}.name) end`;
   const [row] = await sql<TokenRow[]>`
-    select t.id, t.scope, t.under, t.expires_at, t.key_id, t.key_hash, t.session_id, t.login_id, t.may_act_id, t.actor_key_id, t.actor_key_hash, t.rule, s.slug as space,
+    select t.id, t.scope, t.under, t.expires_at, t.key_id, t.key_hash, t.session_id, t.login_id, t.may_act_id, t.actor_key_id, t.actor_key_hash, t.rule, t.only_session_id, s.slug as space,
            json_build_object('id', p.id, 'kind', p.kind, 'name', p.name, 'email', u.email) as principal, ${ref("o")} as owner, k.ceiling,
            ${ref("a")} as act, ${ref("ao")} as act_owner, ak.ceiling as act_ceiling
     from tokens t
@@ -77,7 +78,7 @@ async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
     left join principals a on a.id = t.actor_id
     left join principals ao on ao.id = a.owner_id
     left join api_keys ak on ak.id = t.actor_key_id
-    where t.id = ${id} and t.principal_id = ${sub} and t.expires_at > now()
+    where t.id = ${id} and coalesce(t.only_session_id, t.principal_id) = ${sub} and t.expires_at > now()
       and secret_lives(t.key_id, t.key_hash) and secret_lives(t.actor_key_id, t.actor_key_hash)
       and (t.session_id is null or e."expiresAt" > now())
       and (t.login_id is null or (l.revoked is null and l."expiresAt" > now()))`;
@@ -96,7 +97,7 @@ async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
     principal,
     owner,
     credential: {
-      via: "jwt",
+      via: row.onlySessionId === null ? "jwt" : "browser_token",
       id,
       expiresAt,
       ceiling,
@@ -105,6 +106,7 @@ async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
       space,
       source,
       ...(row.rule !== null && { rule: row.rule }),
+      ...(row.onlySessionId !== null && { onlySession: row.onlySessionId }),
     },
     ...(row.act && { act: { principal: row.act, owner: row.actOwner, ceiling: row.actCeiling?.map(parsePermission) ?? null } }),
   };
