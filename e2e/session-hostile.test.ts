@@ -209,7 +209,9 @@ test("an external id may have odd characters, and works in every address", { tim
 
 test("a place in the log is a whole number", { timeout: TIMEOUT }, async () => {
   for (const place of ["-1", "1.5", "1e3", "0x1", "abc", "1; drop", "9".repeat(16), " ", "1,2"]) {
-    expect(codeOf(await send("GET", "/sessions/talk/out", undefined, { "last-event-id": place }), place)).toBe("INVALID_PARAMS");
+    // Of a header, spaces around its value are no part of it: what is left is empty, and names no place.
+    if (place.trim())
+      expect(codeOf(await send("GET", "/sessions/talk/out", undefined, { "last-event-id": place }), place)).toBe("INVALID_PARAMS");
     expect(codeOf(await send("GET", `/sessions/talk/out?after=${encodeURIComponent(place)}`), place)).toBe("INVALID_PARAMS");
     expect(codeOf(await send("GET", `/sessions/talk/events?after=${encodeURIComponent(place)}`), place)).toBe("INVALID_PARAMS");
   }

@@ -22,6 +22,8 @@ let slug: string;
 let live: Named & { run: string };
 let over: Named;
 let other: Named;
+/** Conversations of the task, each to be deleted by one call. */
+let doomed: Named[];
 let callers: Caller[];
 
 interface Caller {
@@ -75,6 +77,10 @@ beforeAll(async () => {
   over = await make("over", TASK);
   await inside("session.close", { session: over.id });
   other = await make("other", "sales");
+  doomed = await server.sql<Named[]>`
+    insert into sessions (id, space_id, task, external_id, idle_timeout_seconds)
+    select uuidv7(), s.id, ${TASK}, 'doomed-' || n, 5 from spaces s, generate_series(1, 2000) n where s.slug = ${slug}
+    returning id, external_id`;
   const { id: agent } = await must(session, "agent.create", { name: "bot" });
   await inside("principal.add", { principal: agent });
   const service = await must((await inside("secretKey.create", { name: "first" })).key, "whoami");
@@ -134,6 +140,7 @@ function askings(): Asking[] {
     "task.list": { params: {} },
     "task.get": { params: { task: TASK } },
     "task.register": { params: { task: TASK } },
+    "task.delete": { params: { task: `${TASK}/gone` }, comesTo: "NOT_FOUND" },
     "session.create": { params: { task: TASK, externalId: `made-${made++}` } },
     "session.list": { params: {} },
     "session.get": { params: {}, about: live },
@@ -141,6 +148,7 @@ function askings(): Asking[] {
     "session.send": { params: { message: "more", inputId: "once" }, about: live },
     "session.stop": { params: {}, about: live },
     "session.close": { params: {}, about: over },
+    "session.delete": { params: {}, about: doomed.pop() as Named },
     "session.events": { params: {}, about: live },
     "run.list": { params: {}, about: live },
     "run.get": { params: { run: live.run } },
@@ -157,7 +165,8 @@ function askings(): Asking[] {
     const asking = params[method];
     if (!asking) throw new Error(`say in session-matrix.test.ts how ${method} is called`);
     if (!asking.about) return [{ title: method, method, ...asking }];
-    const { id, externalId } = asking.about;
+    const { id } = asking.about;
+    const { externalId } = method === "session.delete" ? (doomed.pop() as Named) : asking.about;
     return [
       { title: method, method, ...asking, params: { session: id, ...asking.params } },
       { title: method, method, ...asking, params: { session: externalId, ...asking.params } },
@@ -231,9 +240,13 @@ async function row({ means, limit, credential, layers, browser }: Caller): Promi
     const answer = answers[i] as RpcResponse;
     const code = "error" in answer ? answer.error.data.code : "OK";
     expect(code, title).toBe(wanted);
-    const request = asRequest(
-      asking.method === "session.create" ? { ...asking, params: { ...asking.params, externalId: `made-${made++}` } } : asking,
-    );
+    // What was made, or deleted, by the first call is not there to be made or deleted by the second.
+    const next = asking.method === "session.delete" && asking.about ? doomed.pop() : undefined;
+    const anew: Record<string, unknown> = {
+      ...(asking.method === "session.create" && { externalId: `made-${made++}` }),
+      ...(next && { session: asking.params.session === asking.about?.id ? next.id : next.externalId }),
+    };
+    const request = asRequest({ ...asking, params: { ...asking.params, ...anew } });
     const overHttp = await rest(server.url, { headers, ...request });
     const same = overHttp.status < 300 ? "OK" : codeOf(overHttp, title);
     expect(same, `${title} over HTTP`).toBe(wanted);

@@ -58,6 +58,23 @@ test("a log is read as it grows, goes on from the last event that was seen, and 
   expect((await over.next()).value).toMatchObject({ event: "end" });
 });
 
+test("an empty Last-Event-ID, or an empty after, means the beginning", async () => {
+  await rest(ada.session, "/sessions", { method: "POST", body: JSON.stringify({ task: "echo", externalId: "empty", message: "one" }) });
+  const open = [
+    await rest(ada.session, "/sessions/empty/out", { headers: { "last-event-id": "" } }),
+    await rest(ada.session, "/sessions/empty/out?after="),
+    await rest(ada.session, "/sessions/empty/out?after=", { headers: { "last-event-id": "" } }),
+  ];
+  for (const out of open) {
+    const reader = eventsOf(out);
+    expect((await reader.next()).value).toMatchObject({ id: "1", event: "message" });
+  }
+  const behind = eventsOf(await rest(ada.session, "/sessions/empty/out?after=1", { headers: { "last-event-id": "" } }));
+  expect((await behind.next()).value).toMatchObject({ id: "2" });
+  const page = await rest(ada.session, "/sessions/empty/events?after=");
+  expect(((await page.json()) as { events: { seq: number }[] }).events[0]?.seq).toBe(1);
+});
+
 test("a stream ends with its reader's right to read", async () => {
   await rest(ada.session, "/sessions", { method: "POST", body: JSON.stringify({ task: "echo", externalId: "private" }) });
   const { key, id } = (await server.call(ada.session, "apiKey.create", { name: "reader" })).result;

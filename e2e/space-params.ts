@@ -58,7 +58,7 @@ const values: Record<string, (at: Making) => unknown> = {
   },
   task: async ({ method, world }) => {
     const task = `${uniqueName()}/task`;
-    if (method === "task.get") await world.asAda("task.register", { task });
+    if (method === "task.get" || method === "task.delete") await world.asAda("task.register", { task });
     return task;
   },
   session: ({ world }) => world.newSession(),
@@ -78,7 +78,7 @@ const values: Record<string, (at: Making) => unknown> = {
   expiresInHours: () => 1,
   limit: () => 3,
   // An event is named by its place.
-  after: ({ method, world }) => (method === "session.events" ? 0 : world.newId()),
+  after: ({ method, world }) => (method === "session.events" ? 0 : method === "task.list" ? "a" : world.newId()),
   since: ({ world }) => world.newId(),
   actor: ({ world }) => world.newId(),
   outcome: ({ method }) => (method === "run.endTurn" ? "complete" : "OK"),

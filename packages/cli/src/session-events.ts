@@ -40,9 +40,9 @@ export function addEvents(session: Command): void {
         const client = await me.inSpace();
         const events: SessionEvent[] = [];
         for (let place = behind; ; place = events.at(-1)?.seq ?? place) {
-          const { events: more } = await client.session.events({ session: ref as string, after: place, limit: PAGE });
+          const { events: more, lastSeq } = await client.session.events({ session: ref as string, after: place, limit: PAGE });
           events.push(...more);
-          if (more.length < PAGE) return events;
+          if (more.length === 0 || (more.at(-1)?.seq ?? 0) >= lastSeq) return events;
         }
       }
     },

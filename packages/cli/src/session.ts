@@ -1,6 +1,7 @@
 import type { ResultOf, Session, SpaceApi } from "@gatehouse/protocol";
 import type { Command } from "commander";
 import { collect } from "./apikey.ts";
+import { confirmed } from "./ask.ts";
 import { addCommand, addNoun } from "./command.ts";
 import { readSeconds } from "./duration.ts";
 import { CliError } from "./exit.ts";
@@ -26,7 +27,7 @@ interface Filter {
 }
 
 export function addSession(program: Command): void {
-  const session = addNoun(program, "session", "Conversations with agents: create, list, get, events, send, stop, close.");
+  const session = addNoun(program, "session", "Conversations with agents: create, list, get, events, send, stop, close, delete.");
 
   addCommand(session, {
     usage: "create <task>",
@@ -117,6 +118,19 @@ export function addSession(program: Command): void {
     examples: ["session close order-42"],
     run: async (me, _options, ref) => (await me.inSpace()).session.close({ session: ref as string }),
     show: ({ id, status }) => `Session ${id} is ${status}.`,
+  });
+
+  addCommand(session, {
+    usage: "delete <session>",
+    summary: "Delete a conversation for good: its log, its runs and its tokens.",
+    examples: ["session delete order-42", "session delete order-42 --yes"],
+    options: (command) => command.option("-y, --yes", "do not ask"),
+    async run(me, { yes }: { yes?: boolean }, ref) {
+      const client = await me.inSpace();
+      await confirmed(me, `Everything that was said in ${ref} is deleted, and can't be restored.`, yes);
+      return client.session.delete({ session: ref as string });
+    },
+    show: ({ id }) => `Deleted session ${id}.`,
   });
 }
 

@@ -1,8 +1,10 @@
 import type { Client, GatehouseError } from "@gatehouse/client";
 import type { SpaceApi, Task } from "@gatehouse/protocol";
 import type { Command } from "commander";
+import { confirmed } from "./ask.ts";
 import { addCommand, addNoun } from "./command.ts";
 import { facts, moment, note, safe, table } from "./output.ts";
+import { everyPage } from "./pages.ts";
 
 const state = ({ online, seenAt }: Task): string => (online ? "online" : `last seen ${moment(seenAt)}`);
 
@@ -18,13 +20,16 @@ export async function noteUnserved(client: Client<SpaceApi>, path: string): Prom
 }
 
 export function addTask(program: Command): void {
-  const task = addNoun(program, "task", "What agents of the space answer: list, get.");
+  const task = addNoun(program, "task", "What agents of the space answer: list, get, delete.");
 
   addCommand(task, {
     usage: "list",
     summary: "List the tasks you may start a conversation with.",
     examples: ["task list", "task list --json"],
-    run: async (me) => (await me.inSpace()).task.list(),
+    async run(me) {
+      const client = await me.inSpace();
+      return { tasks: await everyPage(client.task.list, ({ tasks }) => tasks) };
+    },
     show: ({ tasks }) =>
       table(
         ["Task", "Worker", "What it does"],
@@ -46,5 +51,18 @@ export function addTask(program: Command): void {
         "Idle window": `${each.idleTimeoutSeconds} s`,
         "First seen": moment(each.createdAt),
       }),
+  });
+
+  addCommand(task, {
+    usage: "delete <task>",
+    summary: "Delete a task. Its conversations stay; a worker that still serves it registers it again.",
+    examples: ["task delete echo", "task delete echo --yes"],
+    options: (command) => command.option("-y, --yes", "do not ask"),
+    async run(me, { yes }: { yes?: boolean }, path) {
+      const client = await me.inSpace();
+      await confirmed(me, `The task ${path} is no longer listed.`, yes);
+      return client.task.delete({ task: path as string });
+    },
+    show: (deleted) => `Deleted task ${deleted.task}.`,
   });
 }

@@ -26,6 +26,19 @@ export interface Method<P extends z.ZodObject = z.ZodObject, R extends z.ZodType
 /** Declares a method with its types inferred. */
 export const method = <P extends z.ZodObject, R extends z.ZodType>(contract: Method<P, R>): Method<P, R> => contract;
 
+/** Most bytes of JSON in a page of a list: 1 MiB. A page has at least one row, however large that is. */
+export const PAGE_BYTES = 1_048_576;
+
+/**
+ * What JSON takes where it is kept, in bytes of UTF-8: there numbers are written out in full, 1e300 with 301 digits.
+ * @param text as JSON.stringify writes it
+ */
+export function storedBytes(text: string): number {
+  let bytes = new TextEncoder().encode(text).length;
+  for (const [, exponent] of text.matchAll(/\de[+-](\d{1,3})/g)) bytes += Number(exponent);
+  return bytes;
+}
+
 /** A UUID version 7 (RFC 9562 §5.7): the id of everything that Gatehouse makes. */
 export const Id = z.uuidv7().describe("UUIDv7");
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { PrincipalRef } from "./identity.ts";
-import { Id, Json, Moment, method, Next, page, Timestamp } from "./method.ts";
+import { Id, Json, Moment, method, Next, page, storedBytes, Timestamp } from "./method.ts";
 import { ExternalId, Run, SessionRef } from "./run.ts";
 import { IdleSeconds, TaskPath } from "./task.ts";
 
@@ -13,7 +13,14 @@ export const MAX_QUEUED_TURNS = 100;
 /** Most inputs of one session in any minute. */
 export const MAX_INPUTS_PER_MINUTE = 120;
 
+/** Largest metadata of a session, in bytes of JSON: 16 KiB. */
+export const MAX_METADATA_BYTES = 16_384;
+
 const Metadata = z.record(z.string(), Json).describe("your own data, kept with the session");
+const NewMetadata = Metadata.refine(
+  (metadata) => storedBytes(JSON.stringify(metadata)) <= MAX_METADATA_BYTES,
+  `must have at most ${MAX_METADATA_BYTES / 1024} KiB of JSON`,
+);
 const Tag = z
   .string()
   .min(1)
@@ -80,7 +87,7 @@ export const sessionMethods = {
     params: z.strictObject({
       task: TaskPath,
       externalId: ExternalId.optional().describe("your own name for it: the same again answers with the same session"),
-      metadata: Metadata.optional(),
+      metadata: NewMetadata.optional(),
       tags: Tags.optional(),
       message: Message.optional().describe("the first message"),
       inputId: InputId.optional().describe("names the first message; left out beside an external id, the message names itself"),
@@ -121,7 +128,7 @@ export const sessionMethods = {
     effect: "write",
     params: z.strictObject({
       session: SessionRef,
-      metadata: Metadata.optional(),
+      metadata: NewMetadata.optional(),
       tags: Tags.optional(),
       expiresAt: Moment.nullable().optional().describe("in the future; null = never"),
     }),
@@ -163,8 +170,15 @@ export const sessionMethods = {
     result: Session,
     errors: ["NOT_FOUND"],
   }),
+  "session.delete": method({
+    summary: "Deletes a session for good: its log, its runs and its tokens. What is being answered is stopped.",
+    effect: "write",
+    params: bySession,
+    result: z.strictObject({ id: Id }),
+    errors: ["NOT_FOUND"],
+  }),
   "session.events": method({
-    summary: "Reads a session's log, page by page.",
+    summary: "Reads a session's log, page by page: a page ends early where its events are large.",
     effect: "read",
     tool: "read_session",
     params: z.strictObject({

@@ -1,10 +1,14 @@
 import { z } from "zod";
-import { Id, method, Timestamp } from "./method.ts";
+import { Id, method, page, Timestamp } from "./method.ts";
 import { formatPermission, PermissionText } from "./permission.ts";
 
 /** Seconds that a run waits for the next message before it ends, unless the task or the session says otherwise. */
 export const DEFAULT_IDLE_SECONDS = 30;
 export const IdleSeconds = z.number().int().min(0).max(3600).describe("seconds a run waits for the next message before it ends");
+
+/** Most tasks of one space, and of those that one key registered. */
+export const MAX_TASKS = 1000;
+export const MAX_TASKS_PER_KEY = 100;
 
 /** The path of a task, as permissions name it: `support/billing`. */
 export const TaskPath = z
@@ -28,11 +32,14 @@ export type Task = z.infer<typeof Task>;
 
 export const taskMethods = {
   "task.list": method({
-    summary: "Lists the tasks of the space that you may read or start.",
+    summary: "Lists the tasks of the space that you may read or start, in the order of their paths.",
     effect: "read",
     tool: "list_agents",
-    params: z.strictObject({}),
-    result: z.strictObject({ tasks: z.array(Task) }),
+    params: z.strictObject({
+      ...page,
+      after: TaskPath.optional().describe("the `next` of the page before; left out = the first page"),
+    }),
+    result: z.strictObject({ tasks: z.array(Task), next: TaskPath.nullable() }),
     errors: [],
   }),
   "task.get": method({
@@ -43,7 +50,8 @@ export const taskMethods = {
     errors: ["NOT_FOUND"],
   }),
   "task.register": method({
-    summary: "As a worker: says that you serve a task. Say so again at least every minute.",
+    summary:
+      "As a worker: says that you serve a task. Say so again at least every minute. The task goes with the key or token that said so last.",
     effect: "append",
     params: z.strictObject({
       task: TaskPath,
@@ -51,6 +59,13 @@ export const taskMethods = {
       idleTimeoutSeconds: IdleSeconds.default(DEFAULT_IDLE_SECONDS),
     }),
     result: z.strictObject({ id: Id, task: TaskPath }),
-    errors: [],
+    errors: ["CONFLICT"],
+  }),
+  "task.delete": method({
+    summary: "Deletes a task. Its sessions stay. A worker that still serves it registers it again.",
+    effect: "write",
+    params: z.strictObject({ task: TaskPath }),
+    result: z.strictObject({ task: TaskPath }),
+    errors: ["NOT_FOUND"],
   }),
 };

@@ -183,6 +183,10 @@ export const Settings = z.object({
     ),
   BODY_TIMEOUT_MS: wholeNumber(100, 600_000).default(10_000).describe("Milliseconds within which a request's body must have arrived."),
   LEASE_SECONDS: wholeNumber(1, 300).default(15).describe("Seconds after which a worker that is not heard of loses its run to another."),
+  SESSION_RETENTION_DAYS: wholeNumber(0, 36_500)
+    .default(0)
+    .describe("Days after the last event of a session when it is deleted, with its log, closed or not; 0 = never."),
+  AUDIT_RETENTION_DAYS: wholeNumber(0, 36_500).default(0).describe("Days after which entries of the record are deleted; 0 = never."),
   LOG_LEVEL: z
     .enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"])
     .default("info")
@@ -235,6 +239,8 @@ export interface Config {
   auditDelayMs: number;
   bodyTimeoutMs: number;
   leaseSeconds: number;
+  /** Days; 0 = for good. */
+  retention: { sessions: number; audit: number };
   logLevel: string;
   /** Whether an OTLP endpoint is configured. */
   traced: boolean;
@@ -284,6 +290,7 @@ export function readConfig(env: Record<string, string | undefined> = process.env
     auditDelayMs: settings.AUDIT_DELAY_MS,
     bodyTimeoutMs: settings.BODY_TIMEOUT_MS,
     leaseSeconds: settings.LEASE_SECONDS,
+    retention: { sessions: settings.SESSION_RETENTION_DAYS, audit: settings.AUDIT_RETENTION_DAYS },
     logLevel: settings.LOG_LEVEL,
     traced:
       settings.OTEL_SDK_DISABLED !== "true" &&

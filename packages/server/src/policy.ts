@@ -18,7 +18,7 @@ import {
   write,
 } from "./needs.ts";
 import { anyone, anyoneOrBrowser, interactive, members, membersOrBrowser, type Policy, users } from "./rules.ts";
-import { readRun, readSession, serveRun, writeSession } from "./sessions/rows.ts";
+import { readRun, readSession, serveRun, writeSession, writeTaskOf } from "./sessions/rows.ts";
 
 /**
  * Who may do what: the whole of it. `who` is decided before the params are read, `needs` after.
@@ -107,6 +107,7 @@ export const spacePolicy: Policy<SpaceApi> = {
   "task.list":             [members],
   "task.get":              [members,     anyOf(read("tasks", (i) => i.task))],
   "task.register":         [members,     anyOf(admin("tasks", (i) => i.task))],
+  "task.delete":           [members,     anyOf(admin("tasks", (i) => i.task))],
 
   "session.create":        [members,     anyOf(write("tasks", (i) => i.task), write("sessions"))],
   "session.get":           [membersOrBrowser, readSession((i) => i.session)],
@@ -115,6 +116,7 @@ export const spacePolicy: Policy<SpaceApi> = {
   "session.send":          [membersOrBrowser, writeSession((i) => i.session)],
   "session.stop":          [membersOrBrowser, writeSession((i) => i.session)],
   "session.close":         [members,     writeSession((i) => i.session)],
+  "session.delete":        [members,     writeTaskOf((i) => i.session)],
   "session.events":        [membersOrBrowser, readSession((i) => i.session)],
 
   "run.get":               [members,     readRun((i) => i.run)],

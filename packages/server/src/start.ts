@@ -29,10 +29,12 @@ import { ensureLocalOwner, openSession, sweep } from "./people/users.ts";
 import { spacePolicy, userPolicy } from "./policy.ts";
 import { keptSecret } from "./postgres/place.ts";
 import { rememberActors, rememberStandings } from "./remember.ts";
+import { createRetention } from "./retention.ts";
 import type { Door } from "./rpc.ts";
 import { openBell } from "./sessions/bell.ts";
 import { addSessions } from "./sessions/door.ts";
 import { createEmit } from "./sessions/emit.ts";
+import { forgetDeleted } from "./sessions/rows.ts";
 import { Streams } from "./sessions/stream.ts";
 import { startSweeping } from "./sessions/sweep.ts";
 import { openTails } from "./sessions/tails.ts";
@@ -101,6 +103,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
 
     const feed = openFeed(database.address, log);
     started.push(() => feed.close());
+    forgetDeleted(feed);
     const bell = openBell(database.address, log);
     started.push(() => bell.close());
     const keys = new SigningKeys(database.sql, secret);
@@ -163,7 +166,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
 
     const owner = config.databaseUrl === undefined && isLoopback(config.host) ? await ensureLocalOwner(database.sql) : undefined;
     const signInOwner = owner === undefined ? undefined : () => openSession(auth, owner);
-    started.push(startSweeping(database.sql, log));
+    started.push(startSweeping(database.sql, log, createRetention(config.retention, log)));
     log.info({ url, database: database.place }, "listening");
     const failed = database.failed.then((error) => {
       log.fatal({ database: database.place }, error.message);

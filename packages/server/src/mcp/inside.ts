@@ -26,7 +26,7 @@ export function insideOf(house: House, caller: Sender, reading: Reading): typeof
       }
       const [, session] = OUT.exec(pathname) ?? [];
       if (session === undefined) throw new Error(`there is nothing inside at ${pathname}`);
-      return stream(house, here, decodeURIComponent(session), headers["last-event-id"] ?? "0", reading);
+      return stream(house, here, decodeURIComponent(session), headers["last-event-id"] || "0", reading);
     });
   };
   return inside as typeof fetch;

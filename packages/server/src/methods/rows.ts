@@ -1,4 +1,6 @@
+import { PAGE_BYTES } from "@gatehouse/protocol";
 import { Refusal } from "../refusal.ts";
+import type { Fragment, Sql } from "../sql.ts";
 
 /** The one row. @throws Refusal NOT_FOUND when there is none */
 export function one<Row>([row]: readonly Row[], message?: string): Row {
@@ -10,6 +12,24 @@ export function one<Row>([row]: readonly Row[], message?: string): Row {
 export function paged<Row extends { id: string }>(found: readonly Row[], limit: number): { rows: Row[]; next: string | null } {
   const rows = found.slice(0, limit);
   return { rows, next: found.length > limit ? (rows.at(-1)?.id ?? null) : null };
+}
+
+/**
+ * The keys of a page that is bounded in rows and in bytes: rows that don't fit are never read.
+ * @param found a query in the order of the list, for one row more than a page holds: `key`, and the `bytes` that its row takes
+ * @returns next, the key of the last row: null on the last page
+ */
+export async function pageOf(sql: Sql, found: Fragment, limit: number): Promise<{ keys: string[]; next: string | null }> {
+  const { keys, more } = one(
+    await sql<{ keys: string[]; more: boolean }[]>`
+      with found as materialized (${found}),
+      page as (
+        select key, nth from (
+          select key, row_number() over () as nth, sum(bytes) over (rows unbounded preceding) as total from found) sized
+        where nth <= ${limit} and (nth = 1 or total <= ${PAGE_BYTES}))
+      select array(select key::text from page order by nth) as keys, (select count(*) from found) > (select count(*) from page) as more`,
+  );
+  return { keys, next: more ? (keys.at(-1) ?? null) : null };
 }
 
 /** When something is to end, in UTC. @throws Refusal INVALID_PARAMS where that has been */

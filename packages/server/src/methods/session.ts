@@ -4,6 +4,7 @@ import {
   type ErrorCode,
   MAX_INPUTS_PER_MINUTE,
   MAX_QUEUED_TURNS,
+  PAGE_BYTES,
   type Session,
   type SessionEvent,
   type sessionMethods,
@@ -13,10 +14,10 @@ import { standingOf } from "../actor.ts";
 import { inTransaction, type Sql } from "../db.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
-import { dataOf, mustWrite, readable, runRows, sessionNamed, sessionRows } from "../sessions/rows.ts";
+import { dataOf, mustWrite, NO_SESSION, readable, runRows, sessionNamed, sessionRows } from "../sessions/rows.ts";
 import type { Jwt } from "../tokens/jwt.ts";
 import { mintToken } from "../tokens/mint.ts";
-import { future, one, paged } from "./rows.ts";
+import { future, one, pageOf } from "./rows.ts";
 
 /** Seconds that the token which comes with a session lives. */
 const SESSION_TOKEN_SECONDS = 3600;
@@ -47,16 +48,18 @@ const nameOf = (message: unknown): string =>
     .update(JSON.stringify(asMessage(message)))
     .digest("base64url")}`;
 
-/** Locks a session, so that nothing is added to it meanwhile. @throws Refusal SESSION_CLOSED, SESSION_EXPIRED */
+/** Locks a session, so that nothing is added to it meanwhile. @throws Refusal SESSION_CLOSED, SESSION_EXPIRED; NOT_FOUND where it was deleted */
 async function lockOpen(sql: Sql, id: string): Promise<void> {
   const [row] = await sql<{ closeReason: string | null; over: boolean }[]>`
     select close_reason, coalesce(expires_at <= now(), false) as over from sessions where id = ${id} for update`;
-  if (row?.closeReason === "closed") throw new Refusal("SESSION_CLOSED");
-  if (row?.closeReason === "expired" || row?.over) throw new Refusal("SESSION_EXPIRED");
+  if (!row) throw new Refusal("NOT_FOUND", NO_SESSION);
+  if (row.closeReason === "closed") throw new Refusal("SESSION_CLOSED");
+  if (row.closeReason === "expired" || row.over) throw new Refusal("SESSION_EXPIRED");
 }
 
 /** What is wrong with what is said, where the table of errors has no better words for it. */
 const WRONG: { readonly [code in ErrorCode]?: string } = {
+  NOT_FOUND: NO_SESSION,
   CONFLICT: "That inputId was used for another input. Give each input its own.",
 };
 
@@ -107,7 +110,7 @@ export const sessionHandlers = (jwt: Jwt): Handlers<typeof sessionMethods> => ({
     const { count } = await sql`
       insert into sessions (id, space_id, task, external_id, metadata, tags, idle_timeout_seconds, expires_at, created_by)
       values (${id}, ${space.id}, ${task}, ${externalId ?? null}, ${sql.json(metadata ?? {})}, ${tags ?? []},
-              coalesce(${idleTimeoutSeconds ?? null}, (select idle_timeout_seconds from tasks where space_id = ${space.id} and path = ${task}), ${DEFAULT_IDLE_SECONDS}),
+              coalesce(${idleTimeoutSeconds ?? null}, (select idle_timeout_seconds from live_tasks where space_id = ${space.id} and path = ${task}), ${DEFAULT_IDLE_SECONDS}),
               ${ends}, ${actor.principal.id})
       on conflict on constraint session_external_id do nothing`;
     const existing = count === 0;
@@ -127,17 +130,17 @@ export const sessionHandlers = (jwt: Jwt): Handlers<typeof sessionMethods> => ({
 
   async "session.list"({ task, tag, status, after, limit }, { actor, sql }) {
     const { space, layers } = standingOf(actor);
-    const sessions = await sessionRows(
+    const { keys, next } = await pageOf(
       sql,
-      sql`s.space_id = ${space.id} and ${readable(sql, layers)}
+      sql`select s.id as key, s.bytes from sessions s where s.space_id = ${space.id} and ${readable(sql, layers)}
         ${task === undefined ? sql`` : sql`and (s.task = ${task} or starts_with(s.task, ${`${task}/`}))`}
         ${tag === undefined ? sql`` : sql`and ${tag} = any(s.tags)`}
         ${status === undefined ? sql`` : sql`and coalesce(s.close_reason, case when s.expires_at <= now() then 'expired' end, 'open') = ${status}`}
         ${after === undefined ? sql`` : sql`and s.id < ${after}`}
         order by s.id desc limit ${limit + 1}`,
+      limit,
     );
-    const { rows, next } = paged(sessions, limit);
-    return { sessions: rows, next };
+    return { sessions: await sessionRows(sql, sql`s.id = any(${keys}::uuid[]) order by s.id desc`), next };
   },
 
   async "session.update"({ session, metadata, tags, expiresAt }, at) {
@@ -182,18 +185,35 @@ export const sessionHandlers = (jwt: Jwt): Handlers<typeof sessionMethods> => ({
     return shown(at, id);
   },
 
+  async "session.delete"({ session }, at) {
+    const { id } = await sessionNamed(session, at);
+    one(await at.sql`delete from sessions where id = ${id} returning id`);
+    at.audit.target = id;
+    return { id };
+  },
+
   async "session.events"({ session, after, limit }, at) {
     const { id } = await sessionNamed(session, at);
-    const events = await eventsAfter(at.sql, id, after, limit);
+    const { events } = await eventsAfter(at.sql, id, after, limit);
     const { lastSeq } = await shown(at, id);
     return { events, lastSeq };
   },
 });
 
-/** The events of a log behind a place, in their order. */
-export const eventsAfter = (sql: Sql, session: string, after: number, limit: number): Promise<SessionEvent[]> => sql<SessionEvent[]>`
-  select seq::integer, at, direction, kind, turn, run_id as run, data from session_events
-  where session_id = ${session} and seq > ${after} order by seq limit ${limit}`;
+/** A page of the events of a log behind a place, in their order; and whether there were more by then. */
+export async function eventsAfter(
+  sql: Sql,
+  session: string,
+  after: number,
+  limit: number,
+): Promise<{ events: SessionEvent[]; more: boolean }> {
+  const rows = await sql<(SessionEvent & { more: boolean })[]>`
+    with page as materialized (select page_end(${session}, ${after}, ${limit}, ${PAGE_BYTES}) as place)
+    select seq::integer, at, direction, kind, turn, run_id as run, data,
+           exists (select from session_events where session_id = ${session} and seq = (select place from page) + 1) as more
+    from session_events where session_id = ${session} and seq > ${after} and seq <= (select place from page) order by seq`;
+  return { events: rows.map(({ more: _more, ...event }) => event), more: rows[0]?.more ?? false };
+}
 
 /**
  * The session that has the external id already, judged as the row it is; nothing of it is changed.

@@ -1,38 +1,62 @@
-import type { Task, taskMethods } from "@gatehouse/protocol";
-import { uuidv7 } from "uuidv7";
-import { standingOf } from "../actor.ts";
+import { MAX_TASKS, MAX_TASKS_PER_KEY, type Task, type taskMethods } from "@gatehouse/protocol";
+import { type Actor, keyOf, standingOf } from "../actor.ts";
+import { Refusal } from "../refusal.ts";
 import type { Handlers } from "../rpc.ts";
 import { readable } from "../sessions/rows.ts";
 import type { Fragment, Sql } from "../sql.ts";
-import { one } from "./rows.ts";
+import { one, pageOf } from "./rows.ts";
 
 const taskRows = (sql: Sql, which: Fragment): Promise<Task[]> => sql<Task[]>`
   select s.path, s.description, s.idle_timeout_seconds, s.seen_at > now() - interval '1 minute' as online, s.seen_at, s.created_at
-  from tasks s where ${which} order by s.path`;
+  from live_tasks s where ${which} order by s.path`;
+
+const NO_TASK = "No worker has offered that task. `me task list` shows those there are.";
+
+/** Why a task is one too many. */
+const TOO_MANY: Readonly<Record<string, string>> = {
+  space: `This space has ${MAX_TASKS} tasks, which is the most. Delete some first: me task delete TASK`,
+  key: `This key has registered ${MAX_TASKS_PER_KEY} tasks, which is the most for one key. Delete some first, or use another key.`,
+};
+
+/** What a task hangs on that a caller registers: nothing, for a person who is signed in. */
+function tieOf(actor: Actor): { key: string | null; token: string | null; ends: string | null } {
+  const { via, source, expiresAt } = actor.credential;
+  if (via === "session") return { key: null, token: null, ends: null };
+  return { key: keyOf(actor) ?? source?.actorKey?.id ?? source?.key?.id ?? null, token: source?.token ?? null, ends: expiresAt };
+}
 
 export const taskHandlers: Handlers<typeof taskMethods> = {
-  async "task.list"(_input, { actor, sql }) {
+  async "task.list"({ after, limit }, { actor, sql }) {
     const { space, layers } = standingOf(actor);
-    return { tasks: await taskRows(sql, sql`s.space_id = ${space.id} and ${readable(sql, layers, { tasksAlone: true })}`) };
+    const { keys, next } = await pageOf(
+      sql,
+      sql`select s.path as key, octet_length(to_json(s.description)::text) + 500 as bytes from live_tasks s
+        where s.space_id = ${space.id} and ${readable(sql, layers, { tasksAlone: true })} ${after === undefined ? sql`` : sql`and s.path > ${after}`}
+        order by s.path limit ${limit + 1}`,
+      limit,
+    );
+    return { tasks: await taskRows(sql, sql`s.space_id = ${space.id} and s.path = any(${keys}::text[])`), next };
   },
 
   async "task.get"({ task }, { actor, sql }) {
     const { space } = standingOf(actor);
-    return one(
-      await taskRows(sql, sql`s.space_id = ${space.id} and s.path = ${task}`),
-      "No worker has offered that task. `me task list` shows those there are.",
-    );
+    return one(await taskRows(sql, sql`s.space_id = ${space.id} and s.path = ${task}`), NO_TASK);
   },
 
   async "task.register"({ task, description, idleTimeoutSeconds }, { actor, sql }) {
-    const row = one(
-      await sql<{ id: string }[]>`
-        insert into tasks (id, space_id, path, description, idle_timeout_seconds, registered_by)
-        values (${uuidv7()}, ${standingOf(actor).space.id}, ${task}, ${description}, ${idleTimeoutSeconds}, ${actor.principal.id})
-        on conflict on constraint task_path do update set description = excluded.description,
-          idle_timeout_seconds = excluded.idle_timeout_seconds, registered_by = excluded.registered_by, seen_at = now()
-        returning id`,
+    const { key, token, ends } = tieOf(actor);
+    const made = one(
+      await sql<{ id: string | null; problem: string | null }[]>`
+        select task as id, problem from register_task(${standingOf(actor).space.id}, ${task}, ${description}, ${idleTimeoutSeconds},
+          ${actor.principal.id}, ${key}, ${token}, ${ends}, ${MAX_TASKS}, ${MAX_TASKS_PER_KEY})`,
     );
-    return { id: row.id, task };
+    if (made.problem !== null) throw new Refusal("CONFLICT", TOO_MANY[made.problem]);
+    return { id: made.id as string, task };
+  },
+
+  async "task.delete"({ task }, { actor, sql, audit }) {
+    one(await sql`delete from tasks where space_id = ${standingOf(actor).space.id} and path = ${task} returning id`, NO_TASK);
+    audit.target = task;
+    return { task };
   },
 };

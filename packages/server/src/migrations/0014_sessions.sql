@@ -1,3 +1,112 @@
 -- The token of one session, for a browser: a kind of its own, which goes with its session.
 alter table tokens add column only_session_id uuid references sessions (id) on delete cascade;
 create index on tokens (only_session_id) where only_session_id is not null;
+
+-- What a session takes of a page, in bytes: at least what its metadata and tags take as JSON.
+alter table sessions add column bytes integer not null
+  generated always as (octet_length(metadata::text) + 400 * cardinality(tags) + 800) stored;
+
+-- The place at which a page of a log ends: behind `after`, with at most so many events and so many bytes, but at least one.
+create function page_end(session uuid, after bigint, most integer, room integer) returns bigint language plpgsql stable as $$
+declare e record; bytes bigint := 0; place bigint := after;
+begin
+  for e in select ev.seq, ev.data from session_events ev where ev.session_id = session and ev.seq > after order by ev.seq limit most loop
+    bytes := bytes + octet_length(e.data::text) + 300;
+    exit when bytes > room and place > after;
+    place := e.seq;
+  end loop;
+  return place;
+end $$;
+
+-- Servers remember what a session is called by, workers and readers wait for what comes in it: all of them are told that it
+-- is gone. Of a space that goes with all that is in it, they are told at once.
+create function tell_session() returns trigger language plpgsql as $$
+begin
+  perform pg_notify('gatehouse_log', old.id::text);
+  if exists (select from spaces where id = old.space_id) then
+    perform pg_notify('gatehouse', 'n:' || old.space_id || ' ' || old.id);
+    if old.external_id is not null then perform pg_notify('gatehouse', 'n:' || old.space_id || ' ' || old.external_id); end if;
+  end if;
+  return null;
+end $$;
+create trigger tell after delete on sessions for each row execute function tell_session();
+
+-- The first id (UUIDv7) that could be made at a moment: what is older has a smaller one.
+create function first_id(moment timestamptz) returns uuid language sql immutable as $$
+  select (lpad(to_hex((extract(epoch from moment) * 1000)::bigint), 12, '0') || '70008000000000000000')::uuid
+$$;
+
+-- The record takes no update and no delete but one: of what is older than the retention that a transaction names. The
+-- privilege to delete is given for that transaction alone.
+create function only_retention() returns trigger language plpgsql as $$
+declare days integer := nullif(current_setting('gatehouse.audit_retention_days', true), '')::integer;
+begin
+  if days >= 1 and (to_jsonb(old) ->> tg_argv[0])::timestamptz < now() - make_interval(days => days) then return old; end if;
+  raise exception 'the audit record is append-only' using errcode = 'insufficient_privilege';
+end $$;
+drop trigger append_only on audit;
+create trigger append_only before update or truncate on audit for each statement execute function append_only();
+create trigger only_retention before delete on audit for each row execute function only_retention('at');
+drop trigger append_only on audit_denials;
+create trigger append_only before truncate on audit_denials for each statement execute function append_only();
+create trigger only_retention before delete on audit_denials for each row execute function only_retention('minute');
+
+-- A task goes with the credential that registered it: with the key, with the token, or when that expires. A person who is
+-- signed in, and registers it, keeps it.
+alter table tasks
+  add column key_id uuid references api_keys (id) on delete cascade,
+  add column token_id uuid references tokens (id) on delete cascade,
+  add column expires_at timestamptz;
+create index on tasks (key_id) where key_id is not null;
+create index on tasks (token_id) where token_id is not null;
+create index on tasks (expires_at) where expires_at is not null;
+create view live_tasks as select * from tasks where expires_at is null or expires_at > now();
+
+-- Registers a task, unless that would be one too many: in its space, or of its key. Tasks of a space are added one by one.
+create function register_task(space uuid, named text, told text, idle integer, by uuid, key uuid, token uuid, ends timestamptz,
+  most integer, most_of_key integer, out task uuid, out problem text) language plpgsql as $$
+begin
+  if not exists (select from live_tasks t where t.space_id = space and t.path = named) then
+    perform pg_advisory_xact_lock(7070004, hashtext(space::text));
+    delete from tasks t where t.space_id = space and t.expires_at <= now();
+    if (select count(*) from tasks t where t.space_id = space and t.path <> named) >= most then problem := 'space'; return; end if;
+    if (select count(*) from tasks t where t.key_id = key and t.path <> named) >= most_of_key then problem := 'key'; return; end if;
+  end if;
+  insert into tasks (id, space_id, path, description, idle_timeout_seconds, registered_by, key_id, token_id, expires_at)
+    values (new_id(), space, named, told, idle, by, key, token, ends)
+    on conflict on constraint task_path do update set description = excluded.description, idle_timeout_seconds = excluded.idle_timeout_seconds,
+      registered_by = excluded.registered_by, key_id = excluded.key_id, token_id = excluded.token_id, expires_at = excluded.expires_at, seen_at = now()
+    returning id into task;
+end $$;
+
+-- The same, for a run that was deleted with its session: it is held by nobody.
+create or replace function emit_chunks(emissions jsonb) returns table (place bigint, stop boolean, problem text) language plpgsql
+-- A few rows by their keys, however large the tables are: the planner can't know how few.
+set enable_hashjoin = off set enable_mergejoin = off as $$
+declare locked uuid[];
+begin
+  select coalesce(array_agg(l.id), '{}') into locked from (
+    select s.id from jsonb_to_recordset(emissions) as e(run uuid) join runs r on r.id = e.run join sessions s on s.id = r.session_id
+    for update of s skip locked) l;
+  -- Judged by what there is since then.
+  return query with judged as materialized (
+    select e.*, r.session_id, t.stop_asked, t.batch as known, case
+      when r.id is null then 'LEASE_LOST'
+      when r.session_id = any(locked) is false then 'BUSY'
+      when not coalesce(r.epoch = e.epoch and r.worker_id = e.worker and r.ended_at is null and r.leased_until > clock_timestamp(), false)
+        then 'LEASE_LOST'
+      when t.turn is null or e.batch > t.batch + 1 then 'CONFLICT' end as wrong
+    from rows from (jsonb_to_recordset(emissions) as (run uuid, epoch bigint, worker uuid, turn integer, batch integer, chunks jsonb))
+      with ordinality e(run, epoch, worker, turn, batch, chunks, nth)
+    left join runs r on r.id = e.run
+    left join turns t on t.session_id = r.session_id and t.turn = e.turn and t.run_id = r.id and t.status = 'running'),
+  fresh as (select * from judged j where j.wrong is null and (j.batch is null or j.batch > j.known)),
+  counted as (
+    update turns t set batch = f.batch from fresh f where t.session_id = f.session_id and t.turn = f.turn and f.batch is not null),
+  placed as (update sessions s set last_seq = s.last_seq + 1 from fresh f where s.id = f.session_id returning s.id, s.last_seq),
+  added as (
+    insert into session_events select p.id, p.last_seq, 'out', 'chunks', f.turn, f.run, null, f.chunks
+    from fresh f join placed p on p.id = f.session_id)
+  select coalesce(p.last_seq, s.last_seq), j.stop_asked, j.wrong
+  from judged j left join placed p on p.id = j.session_id left join sessions s on s.id = j.session_id order by j.nth;
+end $$;

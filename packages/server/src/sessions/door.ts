@@ -11,7 +11,7 @@ import type { Tails } from "./tails.ts";
 const BASE = "/api/v1";
 
 interface Route {
-  verb: "GET" | "POST" | "PATCH";
+  verb: "GET" | "POST" | "PATCH" | "DELETE";
   path: string;
   method: keyof SpaceApi;
   /** The method that it is instead, where the body has a member of that name. */
@@ -21,25 +21,27 @@ interface Route {
 /** Every method of sessions, tasks and runs as a route of plain HTTP: params come from the path, the query and the body. */
 // biome-ignore format: a table reads in columns
 export const routes: readonly Route[] = [
-  { verb: "GET",   path: "/tasks",                     method: "task.list" },
-  { verb: "POST",  path: "/tasks",                     method: "task.register" },
-  { verb: "GET",   path: "/tasks/*",                   method: "task.get" },
-  { verb: "POST",  path: "/sessions",                  method: "session.create" },
-  { verb: "GET",   path: "/sessions",                  method: "session.list" },
-  { verb: "GET",   path: "/sessions/:session",         method: "session.get" },
-  { verb: "PATCH", path: "/sessions/:session",         method: "session.update" },
-  { verb: "POST",  path: "/sessions/:session/in",      method: "session.send", or: { stop: "session.stop" } },
-  { verb: "POST",  path: "/sessions/:session/stop",    method: "session.stop" },
-  { verb: "POST",  path: "/sessions/:session/close",   method: "session.close" },
-  { verb: "GET",   path: "/sessions/:session/events",  method: "session.events" },
-  { verb: "GET",   path: "/sessions/:session/runs",    method: "run.list" },
-  { verb: "GET",   path: "/runs/:run",                 method: "run.get" },
-  { verb: "POST",  path: "/runs/lease",                method: "run.lease" },
-  { verb: "POST",  path: "/runs/:run/next",            method: "run.next" },
-  { verb: "POST",  path: "/runs/:run/emit",            method: "run.emit" },
-  { verb: "POST",  path: "/runs/:run/end-turn",        method: "run.endTurn" },
-  { verb: "POST",  path: "/runs/:run/end",             method: "run.end" },
-  { verb: "POST",  path: "/runs/:run/heartbeat",       method: "run.heartbeat" },
+  { verb: "GET",    path: "/tasks",                     method: "task.list" },
+  { verb: "POST",   path: "/tasks",                     method: "task.register" },
+  { verb: "GET",    path: "/tasks/*",                   method: "task.get" },
+  { verb: "DELETE", path: "/tasks/*",                   method: "task.delete" },
+  { verb: "POST",   path: "/sessions",                  method: "session.create" },
+  { verb: "GET",    path: "/sessions",                  method: "session.list" },
+  { verb: "GET",    path: "/sessions/:session",         method: "session.get" },
+  { verb: "PATCH",  path: "/sessions/:session",         method: "session.update" },
+  { verb: "DELETE", path: "/sessions/:session",         method: "session.delete" },
+  { verb: "POST",   path: "/sessions/:session/in",      method: "session.send", or: { stop: "session.stop" } },
+  { verb: "POST",   path: "/sessions/:session/stop",    method: "session.stop" },
+  { verb: "POST",   path: "/sessions/:session/close",   method: "session.close" },
+  { verb: "GET",    path: "/sessions/:session/events",  method: "session.events" },
+  { verb: "GET",    path: "/sessions/:session/runs",    method: "run.list" },
+  { verb: "GET",    path: "/runs/:run",                 method: "run.get" },
+  { verb: "POST",   path: "/runs/lease",                method: "run.lease" },
+  { verb: "POST",   path: "/runs/:run/next",            method: "run.next" },
+  { verb: "POST",   path: "/runs/:run/emit",            method: "run.emit" },
+  { verb: "POST",   path: "/runs/:run/end-turn",        method: "run.endTurn" },
+  { verb: "POST",   path: "/runs/:run/end",             method: "run.end" },
+  { verb: "POST",   path: "/runs/:run/heartbeat",       method: "run.heartbeat" },
 ];
 
 /** What takes messages, chunks or an application's own data. */
@@ -110,10 +112,12 @@ function readCall(request: FastifyRequest, { verb, method, or = {} }: Route): { 
 
 function fromQuery(query: Record<string, unknown>, contract: Method): object {
   return Object.fromEntries(
-    Object.entries(query).map(([name, value]) => {
+    Object.entries(query).flatMap(([name, value]) => {
+      // From the beginning, as where it is left out.
+      if (name === "after" && value === "") return [];
       const schema = Object.hasOwn(contract.params.shape, name) ? contract.params.shape[name] : undefined;
       const number = typeof value === "string" && /^\d{1,15}$/.test(value) && schema?.safeParse(value).success === false;
-      return [name, number ? Number(value) : value];
+      return [[name, number ? Number(value) : value]];
     }),
   );
 }
@@ -132,7 +136,8 @@ function readObject(body: Uint8Array | undefined): [text: string, members: strin
  */
 async function stream(house: House, request: FastifyRequest, reply: FastifyReply, reading: Reading): Promise<void> {
   const { session } = request.params as { session: string };
-  const from = request.headers["last-event-id"] ?? (request.query as { after?: string }).after ?? "0";
+  // An empty one is none (WHATWG HTML §9.2): the log from its beginning.
+  const from = request.headers["last-event-id"] || (request.query as { after?: string }).after || "0";
   const write = await openStream(house, senderOf(request), session, String(from), reading);
   const headers = { ...reply.getHeaders(), "content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no" };
   // A stream has no end to wait for: its head is all there is to it.

@@ -1,6 +1,7 @@
-import { type Layer, looksLikeId, MAX_EVENT_BYTES, type Run, type Session } from "@gatehouse/protocol";
+import { type Layer, looksLikeId, MAX_EVENT_BYTES, type Run, type Session, storedBytes } from "@gatehouse/protocol";
 import { LRUCache } from "lru-cache";
 import { type Actor, standingOf } from "../actor.ts";
+import type { Feed } from "../feed.ts";
 import { admin, anyOf, read, write } from "../needs.ts";
 import { mustFit, Refusal } from "../refusal.ts";
 import { type Judging, type Need, onRow } from "../rules.ts";
@@ -18,8 +19,25 @@ interface SessionKey {
   task: string;
 }
 
-/** What was named, by space and name: neither goes to another session, nor a session to another task or space. */
+/** What was named, by space and name: until it is deleted, it stays what that names, and stays with its task and space. */
 const sessions = new LRUCache<string, SessionKey>({ max: 10_000 });
+/** How many names were forgotten: what was read meanwhile may be gone. */
+let forgotten = 0;
+
+/**
+ * Forgets the names of sessions that are deleted, on any server. While the feed is lost, a name may stand for a session
+ * that is gone: handlers find no row then.
+ */
+export function forgetDeleted(feed: Feed): void {
+  feed.watch((tag) => {
+    if (tag !== undefined && !tag.startsWith("n:")) return;
+    forgotten++;
+    if (tag === undefined) sessions.clear();
+    else sessions.delete(tag.slice(2));
+  });
+}
+
+/** A run's id is never another's: whoever holds one that is deleted is told that they lost it. */
 const runs = new LRUCache<string, SessionKey & { run: string }>({ max: 10_000 });
 
 /**
@@ -33,7 +51,7 @@ const mayKnow = (actor: Actor, { id }: SessionKey): boolean =>
     ),
   );
 
-const NO_SESSION = "There is no such session in this space. `me session list` shows those you may read.";
+export const NO_SESSION = "There is no such session in this space. `me session list` shows those you may read.";
 /** For who made it up, to start a session by. */
 const NO_NAME = "A name of your own must not look like an id (a UUID).";
 
@@ -42,9 +60,10 @@ export async function sessionNamed(ref: string, { actor, sql }: Judging): Promis
   const name = `${standingOf(actor).space.id} ${ref}`;
   const known = sessions.get(name);
   if (known && mayKnow(actor, known)) return known;
+  const before = forgotten;
   const [row] = await sql<SessionKey[]>`select s.id, s.task from sessions s where ${named(sql, actor, ref)}`;
   if (!row || !mayKnow(actor, row)) throw new Refusal("NOT_FOUND", looksLikeId(ref) ? `${NO_SESSION} ${NO_NAME}` : NO_SESSION);
-  sessions.set(name, row);
+  if (before === forgotten) sessions.set(name, row);
   return row;
 }
 
@@ -66,7 +85,7 @@ export async function runNamed(id: string, { actor, sql }: Judging): Promise<Ses
 export function dataOf(held: unknown): string {
   const text = JSON.stringify(held);
   mustFit(text);
-  if (Buffer.byteLength(text) > MAX_EVENT_BYTES)
+  if (storedBytes(text) > MAX_EVENT_BYTES)
     throw new Refusal("INVALID_PARAMS", `What is sent is too long: an event holds at most ${MAX_EVENT_BYTES / 1024} KiB of JSON.`);
   return text;
 }
@@ -85,6 +104,9 @@ const serving = anyOf<SessionKey>(admin("tasks", ({ task }) => task));
 
 /** The session named is judged as the row it is, however it was named: by its task, or by its id. */
 export const readSession = <Input>(pick: Pick<Input>): Need<Input> => onRow((input, at) => sessionNamed(pick(input), at), reading);
+/** Whoever may write all of the task, and not this session alone. */
+export const writeTaskOf = <Input>(pick: Pick<Input>): Need<Input> =>
+  onRow((input, at) => sessionNamed(pick(input), at), anyOf<SessionKey>(write("tasks", ({ task }) => task)));
 export const writeSession = <Input>(pick: Pick<Input>): Need<Input> => onRow((input, at) => sessionNamed(pick(input), at), writing);
 export const readRun = <Input>(pick: Pick<Input>): Need<Input> => onRow((input, at) => runNamed(pick(input), at), reading);
 /** Whoever serves a task, and nobody else, answers in its sessions. */

@@ -10,14 +10,17 @@ const AT_ONCE = 100;
 
 /**
  * Ends what time ends: runs whose worker is silent for longer than its lease, and sessions that expire.
+ * @param retain deletes a part of what is to be kept no longer
  * @returns stops it. A sweep that is under way ends with the database, which may be frozen: that is not waited for
  */
-export function startSweeping(sql: Database, log: Logger): () => void {
+export function startSweeping(sql: Database, log: Logger, retain: (sql: Database) => Promise<void>): () => void {
   let stopped = false;
   let wake = () => {};
   void (async () => {
     while (!stopped) {
       await sweep(sql).catch((cause: unknown) => log.debug({ cause: loggable(cause) }, "a sweep failed"));
+      if (stopped) return;
+      await retain(sql).catch((cause: unknown) => log.warn({ cause: loggable(cause) }, "what is to be kept no longer was not deleted"));
       if (stopped) return;
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, EVERY_MS);

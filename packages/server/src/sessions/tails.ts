@@ -66,10 +66,10 @@ export function openTails(sql: Database, bell: Bell): Tails {
         listener.reset();
         let wait = LOOK_MS;
         try {
-          const events = await eventsAfter(sql, session, place, PAGE);
+          const { events, more } = await eventsAfter(sql, session, place, PAGE);
           place = events.at(-1)?.seq ?? place;
           if (events.length > 0) for (const reader of readers) hand(reader, events);
-          if (events.length === PAGE) continue;
+          if (more) continue;
         } catch {
           wait = AGAIN_MS; // the database is away: what comes meanwhile is read when it is back
         }
@@ -106,8 +106,8 @@ export function openTails(sql: Database, bell: Bell): Tails {
             // From the log itself, until there is no more; then what comes, unless a part of it was missed.
             const batch = caughtUp ? reader.waiting.shift()?.filter(({ seq }) => seq > cursor) : undefined;
             if (!caughtUp || (batch?.[0] && batch[0].seq > cursor + 1)) {
-              const events = await eventsAfter(sql, session, cursor, PAGE);
-              caughtUp = events.length < PAGE;
+              const { events, more } = await eventsAfter(sql, session, cursor, PAGE);
+              caughtUp = !more;
               if (events.length > 0) return take(events);
             } else if (batch) {
               if (batch.length > 0) return take(batch);

@@ -1,0 +1,106 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
+import { until } from "./run.ts";
+
+let server: TestServer;
+/** Another server on the same database. */
+let second: TestServer;
+let ada: TestUser;
+let slug: string;
+beforeAll(async () => {
+  server = await startTestServer();
+  second = await startTestServer({ DATABASE_URL: server.databaseUrl });
+  ada = await server.user("ada");
+  slug = (await server.call(ada.session, "space.create", { name: "Acme" })).result.slug;
+});
+afterAll(async () => {
+  await second.close();
+  await server.close();
+});
+
+async function must(method: string, params: object = {}, at = server, credential = ada.session) {
+  const { result, error } = await at.call(credential, method, params, slug);
+  if (error) throw new Error(`${method}: ${JSON.stringify(error)}`);
+  return result;
+}
+const codeOf = async (method: string, params: object, at = server, credential = ada.session) =>
+  (await at.call(credential, method, params, slug)).error?.data.code;
+
+/** How many rows there are of a session. */
+const rowsOf = async (id: string) => {
+  const [row] = await server.sql<{ rows: number }[]>`
+    select ((select count(*) from sessions where id = ${id}) + (select count(*) from session_events where session_id = ${id})
+      + (select count(*) from runs where session_id = ${id}) + (select count(*) from turns where session_id = ${id})
+      + (select count(*) from tokens where only_session_id = ${id}))::integer as rows`;
+  return row?.rows;
+};
+
+test("a session that is deleted takes its log, its runs, its tokens and its streams along, on every server, and its worker has lost it", async () => {
+  const externalId = "order-1";
+  const { session, token } = await must("session.create", { task: "support", externalId, message: "hello" });
+  const { lease } = await must("run.lease", { tasks: ["support"], worker: "w", waitSeconds: 5 });
+  const hold = { run: lease.run, epoch: lease.epoch };
+  const { input } = await must("run.next", { ...hold, waitSeconds: 5 });
+  await must("run.emit", { ...hold, turn: input.turn, chunks: [{ type: "text-delta", id: "1", delta: "half" }] });
+  const streams = await Promise.all(
+    [server, second].map(({ url }) =>
+      fetch(`${url}/api/v1/sessions/${externalId}/out`, { headers: { authorization: `Bearer ${ada.session}`, "x-me-space": slug } }),
+    ),
+  );
+  const texts = streams.map((stream) => stream.text());
+  const waits = server.call(ada.session, "run.heartbeat", { ...hold, turn: input.turn, waitSeconds: 20 }, slug);
+  for (const at of [server, second]) await must("session.get", { session: externalId }, at);
+
+  const headers = { authorization: `Bearer ${ada.session}`, "x-me-space": slug };
+  const deleted = await fetch(`${server.url}/api/v1/sessions/${externalId}`, { method: "DELETE", headers });
+  expect([deleted.status, await deleted.json()]).toEqual([200, { id: session.id }]);
+
+  expect((await waits).error?.data.code).toBe("LEASE_LOST");
+  expect(await codeOf("run.emit", { ...hold, turn: input.turn, chunks: [{ type: "x" }] })).toBe("LEASE_LOST");
+  for (const text of texts) expect(await text).toContain('"why":"access ended"');
+  expect(await rowsOf(session.id)).toBe(0);
+  for (const at of [server, second]) {
+    await until(
+      () => "the other server heard of it",
+      async () => (await codeOf("session.get", { session: externalId }, at)) === "NOT_FOUND",
+    );
+    for (const method of [
+      "session.get",
+      "session.events",
+      "session.send",
+      "session.stop",
+      "session.update",
+      "session.close",
+      "session.delete",
+    ]) {
+      const params = { session: session.id, ...(method === "session.send" && { message: "more" }) };
+      expect(await codeOf(method, params, at), method).toBe("NOT_FOUND");
+    }
+    expect((await at.call(token, "session.get", { session: session.id }, slug)).status).toBe(401);
+  }
+  const [entry] = (await must("audit.list", { method: "session.delete" })).entries;
+  expect(entry).toMatchObject({ target: session.id, outcome: "OK" });
+});
+
+test("the external id of a session that was deleted names the next one, on every server", async () => {
+  const externalId = "order-2";
+  const { session } = await must("session.create", { task: "support", externalId });
+  await must("session.get", { session: externalId }, second);
+  await must("session.delete", { session: externalId });
+  const again = await must("session.create", { task: "sales", externalId });
+  expect(again).toMatchObject({ existing: false });
+  expect(again.session.id).not.toBe(session.id);
+  await until(
+    () => "the other server knows the new one",
+    async () => (await second.call(ada.session, "session.get", { session: externalId }, slug)).result?.id === again.session.id,
+  );
+});
+
+test("who may write a session, and not its task, does not delete it", async () => {
+  const { session, token } = await must("session.create", { task: "support" });
+  expect(await codeOf("session.delete", { session: session.id }, server, token)).toBe("FORBIDDEN");
+  const scope = ["write:sessions"];
+  const narrow = (await server.call(ada.session, "token.create", { space: slug, scope })).result.token;
+  expect(await codeOf("session.delete", { session: session.id }, server, narrow)).toBe("FORBIDDEN");
+  expect((await must("session.get", { session: session.id })).id).toBe(session.id);
+});
