@@ -151,3 +151,23 @@ test("a browser's token opens no other session, and is told nothing of why it is
   expect(left.error?.data).toMatchObject({ code: "FORBIDDEN", reason: "browser" });
   mustTellNobody(JSON.stringify(left.error), "a refusal because the owner left");
 });
+
+test("those who may inspect a browser's token are told its session, and not that its maker brings it", async () => {
+  const { id, token } = await start(makers.service as string);
+  expect(await world.must(makers.service as string, "token.inspect", { token })).toEqual({
+    active: true,
+    id: decodeJwt(token).jti,
+    kind: "browser token",
+    session: id,
+    space: world.slug,
+    scope: [`read:sessions:${id}`, `write:sessions:${id}`],
+    expiresAt: expect.any(String),
+  });
+  const headers = { authorization: `Bearer ${makers.service}`, "content-type": "application/x-www-form-urlencoded" };
+  const answer = await fetch(`${server.url}/api/v1/introspect`, { method: "POST", headers, body: new URLSearchParams({ token }) });
+  const claims = (await answer.json()) as Record<string, unknown>;
+  expect(claims).toMatchObject({ active: true, sub: id });
+  expect(claims).not.toHaveProperty("username");
+  await world.must(makers.service as string, "token.revoke", { token });
+  expect((await server.call(token, "session.get", { session: id }, world.slug)).status).toBe(401);
+});

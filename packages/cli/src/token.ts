@@ -92,12 +92,13 @@ export function addToken(program: Command): void {
   });
 }
 
-const showInspection = ({ active, principal, act, mayAct, space, scope, expiresAt, kind, id }: Inspection): string =>
+const showInspection = ({ active, principal, session, act, mayAct, space, scope, expiresAt, kind, id }: Inspection): string =>
   active
     ? facts({
         Good: "yes",
         Kind: kind,
         For: principal?.name,
+        Session: session,
         "Acting for them": act?.name,
         "Only for agent": mayAct,
         Space: space,

@@ -62,15 +62,16 @@ async function endAsClient(house: House, request: FastifyRequest, token: string,
   await retried(() => endLogin(sql, login.id)).finally(() => feed.doubt());
 }
 
-function claimsOf(house: House, { id, principal, act, mayAct, space, scope, resource, expiresAt }: Inspection): object {
+function claimsOf(house: House, { id, principal, session, act, mayAct, space, scope, resource, expiresAt }: Inspection): object {
   return {
     active: true,
     iss: house.publicUrl,
     aud: house.publicUrl + (resource ?? ""),
     token_type: "Bearer",
     jti: id,
-    sub: principal?.id,
-    username: principal?.name,
+    // As in the token itself: whoever made a browser's token is not who brings it.
+    sub: principal?.id ?? session,
+    ...(principal && { username: principal.name }),
     ...(scope && { scope: scope.join(" ") }),
     ...(space && { space }),
     ...(expiresAt && { exp: Math.floor(Date.parse(expiresAt) / 1000) }),
