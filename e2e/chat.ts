@@ -1,5 +1,5 @@
 import type { Chat } from "@gatehouse/client/chat";
-import { AbstractChat, type ChatState, type ChatStatus, type UIMessage } from "ai";
+import { AbstractChat, type ChatInit, type ChatState, type ChatStatus, type UIMessage } from "ai";
 import { textOf } from "./said.ts";
 
 /** A chat of the AI SDK, as `useChat` has one, without React. */
@@ -7,7 +7,7 @@ export class TestChat extends AbstractChat<UIMessage> {
   /** What `onError` was given. */
   readonly errors: Error[] = [];
 
-  constructor(transport: Chat, messages: UIMessage[] = []) {
+  constructor(transport: Chat, messages: UIMessage[] = [], init: Pick<ChatInit<UIMessage>, "sendAutomaticallyWhen"> = {}) {
     const state: ChatState<UIMessage> = {
       status: "ready" as ChatStatus,
       error: undefined,
@@ -23,7 +23,7 @@ export class TestChat extends AbstractChat<UIMessage> {
       },
       snapshot: structuredClone,
     };
-    super({ transport, state, onError: (error) => void this.errors.push(error) });
+    super({ ...init, transport, state, onError: (error) => void this.errors.push(error) });
   }
 
   /** What it shows: who says what. */

@@ -83,11 +83,15 @@ async function answer(job: Job): Promise<Ended["outcome"] | undefined> {
   };
 
   let turn: Turn<unknown> | undefined;
+  /** The answer that it goes on with, where the input brings results of tools. */
+  let continued: UIMessage | undefined;
   let finished = false;
   try {
     await Promise.race([job.slot, aborted]);
     if (!signal.aborted) {
-      turn = await turnOf(job, signal);
+      await catchUp(job);
+      continued = await continuedOf(job);
+      turn = await turnOf(job, continued, signal);
       await job.prepare();
       await agent.onTurnStart?.(turn);
       finished = await Promise.race([speak(agent, turn, input), aborted]).then((stream) => stream !== undefined && pass(stream));
@@ -104,7 +108,7 @@ async function answer(job: Job): Promise<Ended["outcome"] | undefined> {
   log(`turn ${input.turn} ${outcome} after ${Math.round(performance.now() - startedAt)} ms`);
   if (turn && agent.onTurnEnd)
     try {
-      await agent.onTurnEnd(turn, { outcome, answer: await assemble(said, input.turn), error: failure?.error });
+      await agent.onTurnEnd(turn, { outcome, answer: await assemble(said, input.turn, continued), error: failure?.error });
     } catch (error) {
       log(`onTurnEnd failed: ${error instanceof Error ? error.stack : String(error)}`);
     }
@@ -112,7 +116,7 @@ async function answer(job: Job): Promise<Ended["outcome"] | undefined> {
 
   /** What the agent answers, as chunks. */
   async function speak(agent: ChatAgent, turn: Turn<unknown>, { kind, data }: Input): Promise<AsyncIterable<UIMessageChunk>> {
-    if (kind === "message") return chunksOf(await agent.run(turn), describe);
+    if (kind !== "action") return chunksOf(await agent.run(turn), describe);
     const action = data as { name: string; data?: unknown };
     if (!agent.onAction) throw new Told(`This agent knows no action ${JSON.stringify(action.name)}.`);
     return chunksOf(await agent.onAction({ name: action.name, data: action.data }, turn), describe);
@@ -140,9 +144,9 @@ async function answer(job: Job): Promise<Ended["outcome"] | undefined> {
     }
   }
 
-  /** The answer to a turn has a name of its own, the same for every attempt at it. */
+  /** The answer to a turn has a name of its own, the same for every attempt at it; one that goes on keeps its name. */
   function named(chunk: UIMessageChunk & { type: "start" }): UIMessageChunk {
-    return { ...chunk, messageId: chunk.messageId ?? `answer-${input.turn}` };
+    return { ...chunk, messageId: continued?.id ?? chunk.messageId ?? `answer-${input.turn}` };
   }
 
   async function send(chunk: UIMessageChunk): Promise<void> {
@@ -151,11 +155,33 @@ async function answer(job: Job): Promise<Ended["outcome"] | undefined> {
   }
 }
 
-async function turnOf({ conversation, history, input }: Job, signal: AbortSignal): Promise<Turn<unknown>> {
-  const { turn, attempt, inputId } = input;
+/** Where the log must say what an input goes on from, reads on until it has the input: it was read while that was waited for. */
+async function catchUp({ hold, history, input }: Job): Promise<void> {
+  const branches = input.kind === "results" || (input.kind === "message" && "follows" in (input.data as object));
+  if (branches && !history.turns().some(({ turn }) => turn === input.turn)) await hold.read(history);
+}
+
+/** @throws Told where the results that came are not waited for any more */
+async function continuedOf({ history, input: { kind, turn } }: Job): Promise<UIMessage | undefined> {
+  if (kind !== "results") return undefined;
+  const continued = await history.continued(turn);
+  if (!continued) throw new Told("No tool waits for these results any more.");
+  return continued.message;
+}
+
+async function turnOf(
+  { conversation, history, input }: Job,
+  continued: UIMessage | undefined,
+  signal: AbortSignal,
+): Promise<Turn<unknown>> {
+  const { turn, attempt, inputId, kind } = input;
   // What people saw of a stopped answer was said; of a failed one, nobody knows what it was to be.
-  const uiMessages = await history.messages({ before: turn, failed: false });
-  if (input.kind === "message") uiMessages.push(input.data as unknown as UIMessage);
+  const uiMessages = await history.messages({ upTo: history.parent(turn), failed: false });
+  if (kind === "message") {
+    const { follows: _, ...message } = input.data as unknown as UIMessage & { follows?: number };
+    uiMessages.push(message);
+  }
+  if (continued) uiMessages.splice(uiMessages.at(-1)?.id === continued.id ? -1 : uiMessages.length, 1, continued);
   const messages = await convertToModelMessages(uiMessages, { ignoreIncompleteToolCalls: true });
   return { ...conversation(), turn, attempt, inputId, messages, uiMessages, signal };
 }

@@ -80,8 +80,11 @@ export async function converse({ client, target, session: { id, task, externalId
 
   function hear(event: SessionEvent): void {
     place = event.seq;
+    if (event.kind === "results") lastSent = Math.max(lastSent, event.turn ?? 0);
     if (event.kind === "message") {
       lastSent = Math.max(lastSent, event.turn ?? 0);
+      const { follows } = event.data as { follows?: number };
+      if (follows !== undefined) note(`(A message was edited. The conversation goes on after turn ${follows}.)`);
       if (!mine.has((event.data as { id: string }).id)) note(`${PROMPT}${wordsOf(event)}`);
     }
     if (event.kind === "chunks") process.stdout.write(safeLines(textOf(event)));

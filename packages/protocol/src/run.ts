@@ -82,7 +82,7 @@ export const runMethods = {
           turn: z.int32(),
           attempt: z.number().int().describe("2 and more: an earlier worker was lost over it"),
           inputId: z.string(),
-          kind: z.enum(["message", "action"]),
+          kind: z.enum(["message", "action", "results"]),
           data: Json,
           traceparent: z.string().nullable().describe("the trace that it came in (W3C Trace Context); null = none"),
         })

@@ -58,6 +58,19 @@ const Message = z.union([
 ]);
 const Action = z.strictObject({ name: z.string().min(1).max(64), data: Json.optional() });
 
+/** What came of a tool that an answer called, as a chunk of the AI SDK: from a tool of the page, or from the person asked whether it may run. */
+const ToolResult = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("tool-output-available"), toolCallId: z.string(), output: z.json() }),
+  z.strictObject({ type: z.literal("tool-output-error"), toolCallId: z.string(), errorText: z.string() }),
+  z.strictObject({
+    type: z.literal("tool-approval-response"),
+    approvalId: z.string(),
+    approved: z.boolean(),
+    reason: z.string().optional(),
+  }),
+]);
+export type ToolResult = z.infer<typeof ToolResult>;
+
 const InputId = z.string().min(1).max(128).describe("names the input: sent again, it counts once");
 
 /** One event of a session's log. */
@@ -66,8 +79,8 @@ export const SessionEvent = z.strictObject({
   at: Timestamp,
   direction: z.enum(["in", "out"]),
   kind: z
-    .enum(["message", "action", "stop", "close", "run", "run-end", "turn-start", "chunks", "turn-lost", "turn-end"])
-    .describe("in: message, action, stop, close; out: the others"),
+    .enum(["message", "action", "results", "stop", "close", "run", "run-end", "turn-start", "chunks", "turn-lost", "turn-end"])
+    .describe("in: message, action, results, stop, close; out: the others"),
   turn: z.number().int().nullable(),
   run: Id.nullable(),
   data: Json,
@@ -139,8 +152,25 @@ export const sessionMethods = {
     summary: "Says something in a session: acknowledged when it is kept; messages that come during a turn wait for theirs.",
     effect: "append",
     params: z
-      .strictObject({ session: SessionRef, message: Message.optional(), action: Action.optional(), inputId: InputId.optional() })
-      .refine(({ message, action }) => (message === undefined) !== (action === undefined), "say a message, or an action"),
+      .strictObject({
+        session: SessionRef,
+        message: Message.optional(),
+        action: Action.optional(),
+        results: z.array(ToolResult).min(1).max(64).optional().describe("what came of tools that the answer before it called"),
+        inputId: InputId.optional(),
+        follows: z
+          .int32()
+          .min(0)
+          .optional()
+          .describe(
+            "the turn after which the conversation goes on with this, as where a message is edited; 0 = its beginning; left out = the turn before. The log keeps what was said since then",
+          ),
+      })
+      .refine(
+        ({ message, action, results }) => [message, action, results].filter((said) => said !== undefined).length === 1,
+        "say a message, an action, or results of tools",
+      )
+      .refine(({ action, follows }) => action === undefined || follows === undefined, "an action follows the turn before it"),
     result: z.strictObject({
       inputId: z.string(),
       seq: z.number().int(),

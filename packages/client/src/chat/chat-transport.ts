@@ -1,7 +1,9 @@
-import type { ChatTransport, UIMessage, UIMessageChunk } from "ai";
+import type { ToolResult } from "@gatehouse/protocol";
+import { type ChatTransport, isDeepEqualData, type UIMessage, type UIMessageChunk } from "ai";
 import { createSpaceClient, retried } from "../client.ts";
 import { followSession } from "../stream.ts";
 import type { Target } from "../transport.ts";
+import { resultsIn } from "./assemble.ts";
 import { Telling } from "./telling.ts";
 import { Transcript } from "./transcript.ts";
 
@@ -28,7 +30,8 @@ export interface Chat<Message extends UIMessage = UIMessage> extends ChatTranspo
  * - `stop` stops the turn that the chat waits for, and no other. So does the end of a component that made its own chat;
  *   make a `Chat` outside of it, and what is being answered goes on.
  * - `regenerate` asks once more: a message whose answer this chat has not seen to its end is answered once; else it is
- *   said again, as a log can only grow.
+ *   said again, and takes the place of what was said from there on. So does a message that is edited. The log keeps both.
+ * - Results of tools of the page, and approvals, go on with the answer that asked for them.
  *
  * What the server refuses is thrown as a GatehouseError, which `useChat` gives as its `error`.
  */
@@ -41,9 +44,34 @@ export function createChatTransport<Message extends UIMessage = UIMessage>({ ses
   const known = new Set<number>();
   let reconnects = 0;
 
-  async function send(message: Message, inputId: string) {
-    // The same again does no harm, so that a line which breaks is no reason to bother people.
-    return retried(true, () => space.session.send({ session, inputId, message: message as never }));
+  // The same again does no harm, so that a line which breaks is no reason to bother people.
+  const send = (input: { message?: Message; results?: ToolResult[]; inputId: string; follows?: number }) =>
+    retried(true, () => space.session.send({ session, ...input } as never));
+
+  /** Says a message: as the next, or where it was said before, in the place of what was said from there on. */
+  async function say(message: Message, again: boolean, edited: boolean) {
+    const found = again ? await look(message.id) : undefined;
+    if (!found) return send({ message, inputId: message.id });
+    const same = isDeepEqualData(found.message.parts, JSON.parse(JSON.stringify(message.parts)));
+    // What this chat was not told of to its end is told once more.
+    if (!edited && same && found.turn === transcript.newest && !known.has(found.turn)) {
+      const { before } = transcript.turns().find(({ turn }) => turn === found.turn) as { before: number };
+      return { turn: found.turn, seq: before };
+    }
+    return send({ message, inputId: crypto.randomUUID(), follows: transcript.parent(found.turn) });
+  }
+
+  async function look(id: string) {
+    await transcript.read(space, session);
+    return transcript.find(id);
+  }
+
+  /** Sends what came of the tools that an answer called. */
+  async function bringResults(message: Message) {
+    const found = await look(message.id);
+    const results = found ? resultsIn(message, found.message) : [];
+    if (!found || results.length === 0) throw new Error("The last answer waits for no result of a tool, and for no approval.");
+    return send({ results, inputId: crypto.randomUUID(), follows: found.turn });
   }
 
   /** Tells of turns, in their order, from a place on, until none of them is waited for. */
@@ -75,11 +103,10 @@ export function createChatTransport<Message extends UIMessage = UIMessage>({ ses
   /** Tells of turns until a chat has heard enough, which stops the one that it waits for. */
   function tellUntil(
     signal: AbortSignal | undefined,
-    turns: Iterable<number>,
+    waiting: Map<number, Telling>,
     after: number,
     isStop: () => Promise<boolean> | boolean = () => true,
   ): ReadableStream<UIMessageChunk> {
-    const waiting = new Map([...turns].map((turn) => [turn, new Telling(turn)]));
     const over = new AbortController();
     const stop = async () => {
       over.abort();
@@ -107,15 +134,16 @@ export function createChatTransport<Message extends UIMessage = UIMessage>({ ses
       return (await transcript.messages()) as Message[];
     },
 
-    async sendMessages({ trigger, messages, abortSignal }) {
+    async sendMessages({ trigger, messageId, messages, abortSignal }) {
       const message = messages.at(-1);
-      if (message?.role !== "user") throw new Error("A session takes what people say: the last message must be theirs.");
-      let sent = await send(message, message.id);
-      for (let n = 2; trigger === "regenerate-message" && sent.duplicate && known.has(sent.turn); n++) {
-        const id = `${message.id}.${n}`;
-        sent = await send({ ...message, id }, id);
+      if (message?.role === "assistant") {
+        const { turn, seq } = await bringResults(message);
+        return tellUntil(abortSignal, new Map([[turn, new Telling(turn, { id: message.id })]]), seq);
       }
-      return tellUntil(abortSignal, [sent.turn], sent.seq);
+      if (message?.role !== "user") throw new Error("A session takes what people say: the last message must be theirs.");
+      const edited = trigger === "submit-message" && messageId !== undefined;
+      const { turn, seq } = await say(message, edited || trigger === "regenerate-message", edited);
+      return tellUntil(abortSignal, new Map([[turn, new Telling(turn)]]), seq);
     },
 
     async reconnectToStream({ abortSignal }) {
@@ -127,7 +155,12 @@ export function createChatTransport<Message extends UIMessage = UIMessage>({ ses
       if (turns.size === 0 || abortSignal?.aborted) return null;
       // Resumed once more, which is done in the moment of the abort, it is not to be stopped.
       const isStop = () => Promise.resolve().then(() => mine === reconnects);
-      return tellUntil(abortSignal, turns.keys(), Math.min(...turns.values()), isStop);
+      const waiting = new Map<number, Telling>();
+      for (const turn of turns.keys()) {
+        const continued = await transcript.continued(turn);
+        waiting.set(turn, new Telling(turn, continued && { id: continued.message.id, chunks: continued.chunks }));
+      }
+      return tellUntil(abortSignal, waiting, Math.min(...turns.values()), isStop);
     },
   };
 }

@@ -1,2 +1,3 @@
+export { assemble } from "./assemble.ts";
 export { type Chat, type ChatTarget, createChatTransport } from "./chat-transport.ts";
-export { assemble, messagesOf, Transcript } from "./transcript.ts";
+export { messagesOf, Transcript } from "./transcript.ts";

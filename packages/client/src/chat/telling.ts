@@ -1,6 +1,6 @@
 import type { SessionEvent } from "@gatehouse/protocol";
 import type { UIMessageChunk } from "ai";
-import { answerId } from "./transcript.ts";
+import { answerId } from "./assemble.ts";
 
 /**
  * What a chat is told of one turn.
@@ -14,12 +14,17 @@ export class Telling {
   /** Of the message that the answer becomes: one for all attempts, or a chat would show several. */
   #id: string | undefined;
   readonly #turn: number;
+  /** What the message said before this turn, where it is to be told, too. */
+  #before: readonly UIMessageChunk[];
   /** Whether this attempt has said something. */
   #begun = false;
   over = false;
 
-  constructor(turn: number) {
+  /** @param continued the message that the turn goes on with; its chunks, where the chat is told of it from its beginning */
+  constructor(turn: number, continued?: { id: string; chunks?: readonly UIMessageChunk[] }) {
     this.#turn = turn;
+    this.#id = continued?.id;
+    this.#before = continued?.chunks ?? [];
   }
 
   /** @returns what a chat is told of an event of the turn */
@@ -42,10 +47,14 @@ export class Telling {
       this.#id ??= chunk.messageId ?? answerId(this.#turn);
       return { ...chunk, messageId: this.#id };
     });
-    const opened = this.#begun || named[0]?.type === "start";
+    const begun = this.#begun;
     this.#begun = true;
-    if (opened) return named;
+    if (begun) return named;
+    const [first] = named;
+    const opening = first?.type === "start" ? first : undefined;
     this.#id ??= answerId(this.#turn);
-    return [{ type: "start", messageId: this.#id }, ...named];
+    const before = this.#before.filter(({ type }) => type !== "start" && type !== "finish" && type !== "abort");
+    this.#before = []; // once: a next attempt takes back its own step alone
+    return [opening ?? { type: "start", messageId: this.#id }, ...before, ...(opening ? named.slice(1) : named)];
   }
 }

@@ -27,7 +27,7 @@ const BACKLOG_SECONDS = 5;
 
 /** What is said in a session, as it is kept. */
 interface Input {
-  kind: "message" | "action";
+  kind: "message" | "action" | "results";
   inputId: string;
   /** JSON. */
   data: string;
@@ -37,9 +37,18 @@ interface Input {
 const asMessage = (message: unknown): object =>
   typeof message === "string" ? { role: "user", parts: [{ type: "text", text: message }] } : (message as object);
 
-const inputOf = ({ message, action, inputId = uuidv7() }: { message?: unknown; action?: unknown; inputId?: string | undefined }): Input => {
+interface Saying {
+  message?: unknown;
+  action?: unknown;
+  results?: unknown;
+  inputId?: string | undefined;
+  follows?: number | undefined;
+}
+
+const inputOf = ({ message, action, results, inputId = uuidv7(), follows }: Saying): Input => {
   if (action !== undefined) return { kind: "action", inputId, data: dataOf(action) };
-  return { kind: "message", inputId, data: dataOf({ id: inputId, ...asMessage(message) }) };
+  if (results !== undefined) return { kind: "results", inputId, data: dataOf({ results, follows }) };
+  return { kind: "message", inputId, data: dataOf({ id: inputId, ...asMessage(message), follows }) };
 };
 
 /** Names a message by itself: said again, it is the same input. */
@@ -60,6 +69,7 @@ async function lockOpen(sql: Sql, id: string): Promise<void> {
 /** What is wrong with what is said, where the table of errors has no better words for it. */
 const WRONG: { readonly [code in ErrorCode]?: string } = {
   NOT_FOUND: NO_SESSION,
+  INVALID_PARAMS: "follows must be a turn of this session, or 0 for its beginning.",
   CONFLICT: "That inputId was used for another input. Give each input its own.",
 };
 
@@ -155,8 +165,8 @@ export const sessionHandlers = (jwt: Jwt): Handlers<typeof sessionMethods> => ({
     return shown(at, id);
   },
 
-  async "session.send"({ session, message, action, inputId }, at) {
-    const input = inputOf({ message, action, inputId });
+  async "session.send"({ session, ...said }, at) {
+    const input = inputOf(said);
     const { id } = await sessionNamed(session, at);
     return append(at, id, input);
   },

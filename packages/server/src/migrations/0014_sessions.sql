@@ -4,7 +4,7 @@ create index on tokens (only_session_id) where only_session_id is not null;
 
 -- What a session takes of a page, in bytes: at least what its metadata and tags take as JSON.
 alter table sessions add column bytes integer not null
-  generated always as (octet_length(metadata::text) + 400 * cardinality(tags) + 800) stored;
+  generated always as (octet_length(metadata::text) + 400 * cardinality(tags) + 1000) stored;
 
 -- The place at which a page of a log ends: behind `after`, with at most so many events and so many bytes, but at least one.
 create function page_end(session uuid, after bigint, most integer, room integer) returns bigint language plpgsql stable as $$
@@ -109,4 +109,43 @@ begin
     from fresh f join placed p on p.id = f.session_id)
   select coalesce(p.last_seq, s.last_seq), j.stop_asked, j.wrong
   from judged j left join placed p on p.id = j.session_id left join sessions s on s.id = j.session_id order by j.nth;
+end $$;
+
+-- The same, which names a session that was deleted, and a turn to follow that the session does not have.
+create or replace function say(session uuid, kind text, named text, data jsonb, by uuid, trace text, max_queued integer, max_a_minute integer,
+  out place bigint, out which integer, out run uuid, out duplicate boolean, out problem text, out pause integer) language plpgsql as $$
+declare here sessions; known turns; earlier timestamptz;
+begin
+  select * into here from sessions s where s.id = session for update;
+  if not found then problem := 'NOT_FOUND'; return; end if;
+  problem := case when here.close_reason = 'closed' then 'SESSION_CLOSED'
+    when here.close_reason = 'expired' or here.expires_at <= now() then 'SESSION_EXPIRED' end;
+  if problem is not null then return; end if;
+  select * into known from turns t where t.session_id = session and t.input_id = named;
+  duplicate := found;
+  if duplicate then
+    place := known.input_seq;
+    which := known.turn;
+    run := coalesce(known.run_id, (select r.id from runs r where r.session_id = session and r.ended_at is null));
+    if not exists (select from session_events e where e.session_id = session and e.seq = place and e.kind = say.kind and e.data = say.data)
+      then problem := 'CONFLICT'; end if;
+    return;
+  end if;
+  if (data ->> 'follows')::integer > here.last_turn then problem := 'INVALID_PARAMS'; return; end if;
+  if (select count(*) from turns t where t.session_id = session and t.status = 'queued') >= max_queued then
+    problem := 'RATE_LIMITED';
+    return;
+  end if;
+  -- Each input has a turn, numbered without gaps: as many ago as a minute may have, the minute must have begun.
+  select e.at into earlier from turns t join session_events e on e.session_id = t.session_id and e.seq = t.input_seq
+    where t.session_id = session and t.turn = here.last_turn - max_a_minute + 1;
+  if earlier > clock_timestamp() - interval '1 minute' then
+    problem := 'RATE_LIMITED';
+    pause := ceil(extract(epoch from earlier + interval '1 minute' - clock_timestamp()));
+    return;
+  end if;
+  update sessions s set last_turn = s.last_turn + 1 where s.id = session returning s.last_turn into which;
+  place := log_event(session, 'in', kind, which, null, by, data);
+  insert into turns (session_id, turn, input_id, input_seq, traceparent) values (session, which, named, place, trace);
+  run := ensure_run(session, 'continuation');
 end $$;
