@@ -6,8 +6,12 @@ import {
   MAX_BODY_BYTES,
   MAX_EVENT_BYTES,
   MAX_INPUTS_PER_MINUTE,
+  MAX_METADATA_BYTES,
   MAX_QUEUED_TURNS,
+  MAX_TASKS,
+  MAX_TASKS_PER_KEY,
   MAX_WAIT_SECONDS,
+  PAGE_BYTES,
   spaceApi,
 } from "@gatehouse/protocol";
 import { KEY_PATTERN, Settings } from "@gatehouse/server";
@@ -71,6 +75,10 @@ function sessionLimits(): string {
     [
       ["a request", kib(MAX_BODY_BYTES)],
       ["a message, an action, a batch of chunks", kib(MAX_EVENT_BYTES)],
+      ["metadata of a session", kib(MAX_METADATA_BYTES)],
+      ["a page of a list", `${kib(PAGE_BYTES)}, but at least one row`],
+      ["tasks of a space", String(MAX_TASKS)],
+      ["tasks that one key registered", String(MAX_TASKS_PER_KEY)],
       ["inputs of one session that wait for their turn", String(MAX_QUEUED_TURNS)],
       ["inputs of one session in any minute", String(MAX_INPUTS_PER_MINUTE)],
       ["a worker's question that waits for an answer", `${MAX_WAIT_SECONDS} s`],
