@@ -60,7 +60,7 @@ const Action = z.strictObject({ name: z.string().min(1).max(64), data: Json.opti
 
 /** What came of a tool that an answer called, as a chunk of the AI SDK: from a tool of the page, or from the person asked whether it may run. */
 const ToolResult = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("tool-output-available"), toolCallId: z.string(), output: z.json() }),
+  z.strictObject({ type: z.literal("tool-output-available"), toolCallId: z.string(), output: Json }),
   z.strictObject({ type: z.literal("tool-output-error"), toolCallId: z.string(), errorText: z.string() }),
   z.strictObject({
     type: z.literal("tool-approval-response"),
