@@ -23,7 +23,7 @@ const makeAgent = (owner: string | null, name: string) =>
 const makeKey = (principal: string, name: string, secret: string) =>
   sql`insert into api_keys (id, principal_id, name, hash, hint) values (uuidv7(), ${principal}, ${name}, sha256(${secret}::text::bytea), '')`;
 
-const breaking = (constraint: string) => expect.objectContaining({ constraint: constraint });
+const breaking = (constraint: string) => expect.objectContaining({ constraint_name: constraint });
 
 test("an agent has an owner, from the first and for good; a user has none", async () => {
   await expect(makeAgent(null, "ownerless")).rejects.toEqual(breaking("agent_has_owner"));

@@ -71,7 +71,7 @@ async function atOnce(changes: ((sql: Sql) => Promise<unknown>)[]) {
   );
 }
 
-const lastAdmin = expect.objectContaining({ constraint: "last_admin" });
+const lastAdmin = expect.objectContaining({ constraint_name: "last_admin" });
 
 test.each([
   ["are demoted", [departures["is demoted"]]],

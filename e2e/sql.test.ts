@@ -75,9 +75,14 @@ describe("the template", () => {
   });
 
   test("undefined is no value", async () => {
-    await expect(sql`select ${undefined}::text`).rejects.toThrow(TypeError);
-    await expect(sql`select ${sql`${undefined}`}::text`).rejects.toThrow("undefined");
-    await expect(sql`select ${sql.json(undefined)}`).rejects.toThrow(TypeError);
+    const refused = { code: "UNDEFINED_VALUE" };
+    await expect(sql`select ${undefined}::text`).rejects.toMatchObject(refused);
+    await expect(sql`select ${sql`${undefined}`}::text`).rejects.toMatchObject(refused);
+    await expect(sql`select ${sql.json(undefined)}`).rejects.toMatchObject(refused);
+    await expect(sql.begin((tx) => Promise.all([tx`select 1`, tx`select ${undefined}::text`, tx`select 2`]))).rejects.toMatchObject(
+      refused,
+    );
+    expect(await sql`select 1 as one`).toEqual([{ one: 1 }]);
   });
 
   test("a query is sent when it is awaited, and once", async () => {

@@ -1,18 +1,36 @@
-import type { Socket } from "node:net";
 import { SpanStatusCode } from "@opentelemetry/api";
-import { type Client, DatabaseError, Pool, type PoolClient, type PoolConfig, type QueryArrayResult, types } from "pg";
-import { FairSemaphore, QueueFullError } from "./fair-semaphore.ts";
-import { createSql, type Rows, type Sql, type Statement } from "./sql.ts";
+import type postgres from "postgres";
+import { type Client, createClient, type Line } from "./line.ts";
+import { Lines } from "./lines.ts";
 import { startQuerySpan } from "./telemetry.ts";
-import { isUnreachable } from "./unreachable.ts";
 
-export type { Sql } from "./sql.ts";
+/** A row of which nothing is known. */
+// biome-ignore lint/suspicious/noExplicitAny: what a column holds is for its reader to know
+type Row = Record<string, any>;
+/** Rows, and how many the statement has found or changed. */
+type Rows<T> = T & { readonly count: number };
+/** Part of a statement: text, and the values and other parts that go between. */
+export type Fragment = object;
+
+/** Runs SQL, by the tagged template of postgres.js: what stands in `${}` is a parameter, or a part made by the same. */
+export interface Sql {
+  /** A query: sent once, when it is first awaited. Until then it can become a part of another. */
+  <T extends readonly object[] = Row[]>(strings: TemplateStringsArray, ...values: unknown[]): Promise<Rows<T>>;
+  /** A name, such as a table's (`schema.table` too), or several between commas. */
+  (names: string | readonly string[]): Fragment;
+  /** What follows `insert into …`: the columns of a row, and its values. */
+  (row: Readonly<Row>): Fragment;
+  /** A value as jsonb. */
+  json(value: unknown): Fragment;
+  /** Runs text as it is; without parameters it may be several statements. */
+  unsafe<T extends readonly object[] = Row[]>(text: string, values?: unknown[]): Promise<Rows<T>>;
+}
 
 /** A pool of connections. */
 export interface Database extends Sql {
   /**
-   * Runs in a transaction, on one connection; its queries follow each other, even if they are asked at once. It is
-   * committed, if nothing in it failed: an error that `run` caught is thrown all the same. It has an end when `run` has.
+   * Runs in a transaction, on one connection; its queries are sent as they are asked, and done in turn. It is committed, if
+   * nothing in it failed: an error that `run` caught is thrown all the same. It has an end when `run` has.
    * @param options.patient its queries take as long as they take
    */
   begin<T>(run: (sql: Sql) => Promise<T>, options?: { patient?: boolean }): Promise<T>;
@@ -28,61 +46,21 @@ export interface Database extends Sql {
   end(graceMs?: number): Promise<void>;
 }
 
-/** Connections of the pool that serves calls: for all, and for what is urgent. */
-const COMMON = 8;
-const KEPT = 2;
-/** Most of them that one party holds: of the common ones, and of the kept ones. */
-const MOST_COMMON = 6;
-const MOST_KEPT = 1;
-/** Most requests of one party that wait for a connection. */
-const MOST_WAITING = 1000;
-/** Longest wait for a connection: for a new one, or for one of the pool to be free. */
-const CONNECT_MS = 10_000;
-/** Longest silence in the middle of a query, locks included: a database that is frozen says nothing, and closes nothing. */
-const SILENCE_MS = 30_000;
-const KEEPALIVE_MS = 10_000;
-/** Most statements that a connection keeps prepared. */
-const MAX_KEPT = 500;
+/** Connections of the pool that serves calls: for all, and for what is urgent; and most of each that one party holds. */
+const SHARES = { common: { connections: 8, most: 6 }, kept: { connections: 2, most: 1 } };
+const JSONB = 3802;
 
-type Result = QueryArrayResult<unknown[]>;
+type Result = postgres.RowList<postgres.Row[]>;
+/** Asks a client something. */
+type Ask = (client: Client) => Promise<Result>;
+/** Sends a statement. @param text the statement, as far as it is known before it is sent */
+type Send = (text: string, ask: Ask) => Promise<Result>;
 
-const parsers = {
-  getTypeParser: (type: number) =>
-    type === types.builtins.TIMESTAMPTZ ? (text: string) => new Date(text).toISOString() : types.getTypeParser(type),
-};
+/** `column` alone becomes camelCase: the keys inside json values stay. */
+const camel = (name: string) => name.replace(/(?<!^)_(.)/g, (_all, letter: string) => letter.toUpperCase());
 
-/** What was prepared does not fit the database any more, or is not there. */
-const STALE = /^(0A000|26000)$/;
-
-/**
- * Opens a pool that connects when it is asked, and of which nothing waits for ever. Whoever waits for an answer is told of
- * a connection that is lost; what the driver tells besides would end the process.
- */
-export function openPool(address: string, options: Pick<PoolConfig, "max" | "types">): Pool {
-  const pool = new Pool({
-    ...options,
-    connectionString: address,
-    connectionTimeoutMillis: CONNECT_MS,
-    idleTimeoutMillis: SILENCE_MS,
-    keepAlive: true,
-    keepAliveInitialDelayMillis: KEEPALIVE_MS,
-  });
-  return pool
-    .on("error", () => {})
-    .on("connect", (client) => {
-      client.on("error", () => {});
-      bound(client, SILENCE_MS);
-    });
-}
-
-const streamOf = (client: PoolClient) => (client as PoolClient & Client).connection.stream as Socket;
-
-/** Ends a connection of which nothing is heard for so long; 0 = never. One that is idle is closed by then. */
-function bound(client: PoolClient, silenceMs: number): void {
-  const stream = streamOf(client);
-  stream.removeAllListeners("timeout");
-  stream.setTimeout(silenceMs, () => stream.destroy(Object.assign(new Error("No answer from the database."), { code: "ETIMEDOUT" })));
-}
+/** Makes parts of statements, and never connects. */
+const parts = createClient({ host: "localhost", user: "nobody", database: "none" });
 
 /**
  * Opens a pool, which connects when it is asked. Columns come as camelCase, moments as RFC 3339 text, numbers that may
@@ -91,183 +69,105 @@ function bound(client: PoolClient, silenceMs: number): void {
  * no statement, for a pooler that lends connections by the transaction
  */
 export function openDatabase(address: string): Database {
-  const pool = openPool(address, { max: COMMON + KEPT, types: parsers });
-  const names = new URL(address).searchParams.get("prepare") === "false" ? undefined : new Map<string, string>();
-  const lent = new Set<Line>();
-
-  const common = new FairSemaphore(COMMON, MOST_COMMON, MOST_WAITING);
-  const kept = new FairSemaphore(KEPT, MOST_KEPT, MOST_WAITING);
-
-  /** Opens the pool to one party. */
-  function open(party: string, queues: FairSemaphore[]): Database {
-    async function lend<T>(run: (line: Line) => Promise<T>): Promise<T> {
-      const release = await acquire(party, queues);
-      try {
-        const line = new Line(await pool.connect(), names);
-        lent.add(line);
-        try {
-          return await run(line);
-        } finally {
-          lent.delete(line);
-          line.giveBack();
-        }
-      } finally {
-        release();
-      }
-    }
+  const lines = new Lines(address, SHARES, { transform: { column: { from: camel } } });
+  const open = (party: string, urgent: boolean): Database => {
+    const lend = <T>(run: (line: Line) => Promise<T>) => lines.lend({ party, urgent }, run);
     return Object.assign(
-      createSql((statement) => traced(statement, () => lend((line) => line.run(statement)))),
+      createSql((_text, ask) => lend((line) => line.run(ask))),
       {
         begin: <T>(run: (sql: Sql) => Promise<T>, { patient = false } = {}) =>
-          lend((line) => (patient ? line.patiently(() => transact(line, run)) : transact(line, run))),
-        as: (other: string, { urgent = false } = {}) => open(other, urgent ? [common, kept] : [common]),
-        async end(graceMs?: number) {
-          const ended = pool.end();
-          const cut = () => {
-            for (const line of lent) line.cut();
-          };
-          const timer = graceMs === undefined ? undefined : setTimeout(cut, graceMs);
-          await ended.finally(() => clearTimeout(timer));
-        },
+          lend((line) => (patient ? lines.patiently(line, () => transact(line, run)) : transact(line, run))),
+        as: (other: string, options: { urgent?: boolean } = {}) => open(other, options.urgent ?? false),
+        end: (graceMs?: number) => lines.end(graceMs),
       },
     );
-  }
-  return open("server", [common]);
+  };
+  return open("server", false);
 }
 
-/** Waits for a permit of any of these semaphores. @returns how to release it */
-function acquire(party: string, queues: FairSemaphore[]): Promise<() => void> {
-  return new Promise((resolve, reject) => {
-    const open = queues.filter((queue) => !queue.isFull(party));
-    if (open.length === 0) return reject(new QueueFullError("Too many requests of this party wait for the database."));
-    const cancels: (() => void)[] = [];
-    const settle = () => {
-      clearTimeout(timer);
-      for (const cancel of cancels) cancel();
+/** Makes the template of something that sends statements. */
+function createSql(send: Send): Sql {
+  const lazily = (query: object, text: string, ask: Ask) => {
+    let sent: Promise<Result> | undefined;
+    const sending = () => {
+      sent ??= traced(text, () => send(text, ask));
+      return sent;
     };
-    const timer = setTimeout(() => {
-      settle();
-      reject(new Error("timeout exceeded when trying to connect"));
-    }, CONNECT_MS);
-    let granted = false;
-    for (const queue of open) {
-      if (granted) return;
-      const cancel = queue.request(party, (release) => {
-        granted = true;
-        settle();
-        resolve(release);
-      });
-      cancels.push(cancel);
-    }
-  });
-}
-
-/** A connection, while it is lent. */
-class Line {
-  readonly #client: PoolClient;
-  readonly #names: Map<string, string> | undefined;
-  /** Why it can't be used any more. */
-  lost: Error | undefined;
-
-  constructor(client: PoolClient, names: Map<string, string> | undefined) {
-    this.#client = client;
-    this.#names = names;
-  }
-
-  async run({ text, values, kept }: Statement): Promise<Result> {
-    if (this.lost) throw this.lost;
-    const name = kept ? this.#nameOf(text) : undefined;
-    const query = { text, values, name, rowMode: "array" as const };
-    try {
-      const result: Result | Result[] = await this.#client.query(query);
-      return Array.isArray(result) ? (result.at(-1) as Result) : result;
-    } catch (error) {
-      if (!(error instanceof DatabaseError) || isUnreachable(error) || STALE.test(String(error.code))) this.lost = error as Error;
-      throw error;
-    }
-  }
-
-  /** Ends what goes on there, whatever it is. */
-  cut(): void {
-    streamOf(this.#client).destroy();
-  }
-
-  /** Lets the database take its time for something. */
-  async patiently<T>(run: () => Promise<T>): Promise<T> {
-    bound(this.#client, 0);
-    return run().finally(() => bound(this.#client, SILENCE_MS));
-  }
-
-  giveBack(): void {
-    this.#client.release(this.lost);
-  }
-
-  #nameOf(text: string): string | undefined {
-    const known = this.#names?.get(text);
-    if (known || !this.#names || this.#names.size >= MAX_KEPT) return known;
-    const name = `g${this.#names.size}`;
-    this.#names.set(text, name);
-    return name;
-  }
+    // Still a query of postgres.js, which may become a part of another: what it is not is sent by its own client.
+    return Object.assign(query, {
+      // biome-ignore lint/suspicious/noThenProperty: whoever awaits it, sends it
+      then: ((done, failed) => sending().then(done, failed)) as Promise<Result>["then"],
+      catch: ((failed) => sending().catch(failed)) as Promise<Result>["catch"],
+      finally: ((settled) => sending().finally(settled)) as Promise<Result>["finally"],
+    });
+  };
+  const sql = (first: TemplateStringsArray, ...values: never[]) => {
+    const made = parts(first, ...values);
+    return Array.isArray(first) && "raw" in first ? lazily(made, first.join("?"), (client) => client(first, ...values)) : made;
+  };
+  const rest: Pick<Sql, "json" | "unsafe"> = {
+    json: (value) => parts.typed(JSON.stringify(value) as never, JSONB),
+    unsafe: (text, values = []) =>
+      lazily(parts.unsafe(text), text, (client) => client.unsafe(text, values as never[])) as unknown as Promise<never>,
+  };
+  return Object.assign(sql, rest) as unknown as Sql;
 }
 
 /** Runs a transaction on a connection. What ends the connection, ends it; nothing of it goes anywhere else. */
 async function transact<T>(line: Line, run: (sql: Sql) => Promise<T>): Promise<T> {
-  const command = async (text: string) => (await line.run({ text, values: [], kept: false })).command;
-  await command("begin");
   let over = false;
   let failed: unknown;
-  let last: Promise<unknown> = Promise.resolve();
-  const next = (statement: Statement): Promise<Result> => {
-    const sent = last.then(() => {
-      if (over) throw new Error("The transaction is over.");
-      return line.run(statement);
-    });
-    last = sent.catch((error) => {
-      failed ??= error;
-    });
+  const asked = new Set<Promise<unknown>>();
+  const send: Send = (_text, ask) => {
+    if (over) return Promise.reject(new Error("The transaction is over."));
+    const sent = line.run(ask);
+    asked.add(sent);
+    sent
+      .catch((error) => {
+        failed ??= error;
+      })
+      .finally(() => asked.delete(sent));
     return sent;
   };
+  const settled = async () => {
+    while (asked.size > 0) await Promise.allSettled(asked);
+  };
+  // Not waited for: it goes with the first query. It fails only with the connection, and all that follows it then.
+  send(line.begin, (client) => client.unsafe(line.begin)).catch(() => {});
   try {
-    const made = await run(createSql((statement) => traced(statement, () => next(statement))));
-    await last;
+    const made = await run(createSql(send));
+    await settled();
     over = true;
     if (failed) throw failed;
-    if ((await command("commit")) !== "COMMIT") throw new Error("The transaction was rolled back.");
+    if ((await line.query("commit")).command !== "COMMIT") throw new Error("The transaction was rolled back.");
     return made;
   } catch (error) {
     over = true;
-    await last;
-    if (!line.lost)
-      await command("rollback").catch((cause) => {
-        line.lost = cause; // nobody may get a connection that is inside of a transaction
-      });
+    await settled();
+    // Nobody may get a connection that is inside of a transaction.
+    if (!line.lost) await line.query("rollback").catch((cause) => line.lose(cause));
     throw error;
   }
 }
 
 /** Runs a statement in a span. */
-async function traced(statement: Statement, run: () => Promise<Result>): Promise<Rows> {
-  const span = startQuerySpan(statement.text);
+async function traced(text: string, run: () => Promise<Result>): Promise<Result> {
+  const started = performance.now();
+  let sent: string | undefined;
+  let failed = false;
   try {
-    return rowsOf(await run());
+    const result = await run();
+    sent = result.statement?.string;
+    return result;
   } catch (error) {
-    span.setStatus({ code: SpanStatusCode.ERROR });
+    failed = true;
+    sent = (error as { query?: string }).query;
     throw error;
   } finally {
+    const span = startQuerySpan(sent ?? text, started);
+    if (failed) span.setStatus({ code: SpanStatusCode.ERROR });
     span.end();
   }
-}
-
-/** `column` alone becomes camelCase: the keys inside json values stay. */
-function rowsOf({ fields, rows, rowCount }: Result): Rows {
-  const names = fields.map(({ name }) => name.replace(/(?<!^)_(.)/g, (_all, letter: string) => letter.toUpperCase()));
-  const made = rows.map((values) => {
-    const row: Record<string, unknown> = {};
-    for (let i = 0; i < names.length; i++) row[names[i] as string] = values[i];
-    return row;
-  });
-  return Object.defineProperty(made, "count", { value: rowCount ?? 0 }) as unknown as Rows;
 }
 
 /** Runs in a transaction: a new one, or the one that `sql` is already. */

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { Client } from "pg";
 import type { Logger } from "pino";
+import { Line } from "./line.ts";
 import { loggable } from "./telemetry.ts";
 
 /** The channel on which triggers tell, tag by tag, what has changed (migrations/0004_feed.sql). */
@@ -68,8 +68,10 @@ export function openFeed(address: string, log: Logger): Feed {
   /** Listens for as long as the line holds. @throws what it was lost by */
   async function listen(): Promise<never> {
     const own = `${CHANNEL} ${randomUUID()}`; // a beat of the line before, late on its way, is none of this one
-    const options = { connectionString: address, application_name: "gatehouse feed" };
-    const [ear, voice] = [new Client(options), new Client(options)];
+    let comeBack = () => {};
+    const onNotify = (channel: string, payload: string) => (channel === own ? comeBack() : tell(payload));
+    const ear = new Line(address, { name: "gatehouse feed", onNotify });
+    const voice = new Line(address, { name: "gatehouse feed" });
     let lost: Error | undefined;
     let fail = (_lost: Error) => {};
     const lose = (error: Error) => {
@@ -80,7 +82,7 @@ export function openFeed(address: string, log: Logger): Feed {
       wake();
     };
     hangUp = () => lose(new Error("closed"));
-    for (const client of [ear, voice]) client.on("error", lose).on("end", () => lose(new Error("the database hung up")));
+    for (const line of [ear, voice]) line.gone.then(lose);
     const step = async (work: Promise<unknown>) => {
       const timer = setTimeout(() => lose(new Error(`no answer within ${LOST_MS} ms`)), LOST_MS);
       await new Promise((resolve, reject) => {
@@ -89,11 +91,9 @@ export function openFeed(address: string, log: Logger): Feed {
         work.then(resolve, reject);
       }).finally(() => clearTimeout(timer));
     };
-    let comeBack = () => {};
-    ear.on("notification", ({ channel, payload }) => (channel === own ? comeBack() : tell(payload)));
 
     try {
-      await step(Promise.all([ear.connect(), voice.connect()]));
+      await step(Promise.all([ear.open(), voice.open()]));
       await step(ear.query(`listen ${CHANNEL}; listen "${own}"`));
       tell(); // what was committed before, nobody has heard
       for (;;) {
@@ -111,7 +111,7 @@ export function openFeed(address: string, log: Logger): Feed {
       lose(error as Error);
       throw error;
     } finally {
-      for (const client of [ear, voice]) client.connection.stream.destroy();
+      for (const line of [ear, voice]) line.lose(lost ?? new Error("closed"));
     }
   }
 

@@ -78,7 +78,7 @@ const MUST_WAIT = "Too many of your calls wait for the database. Wait for the se
 export function toRefusal(thrown: unknown): Refusal {
   if (thrown instanceof Refusal) return thrown;
   if (thrown instanceof QueueFullError) return new Refusal("RATE_LIMITED", MUST_WAIT, { retryAfter: 1 }, { cause: thrown });
-  const { code, constraint } = thrown as { code?: unknown; constraint?: unknown };
+  const { code, constraint_name: constraint } = thrown as { code?: unknown; constraint_name?: unknown };
   const known = typeof constraint === "string" ? constraints[constraint] : undefined;
   if (known) return new Refusal(known.code, known.message, {}, { cause: thrown });
   const told = racedRefusal(code, constraint) ?? unfitRefusal(thrown as UnfitError);

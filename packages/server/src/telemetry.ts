@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { context, propagation, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
-import { DatabaseError } from "pg";
 import pino, { type Logger } from "pino";
+import postgres from "postgres";
 import type { Actor } from "./actor.ts";
 import type { Config } from "./config.ts";
 import type { Refusal } from "./refusal.ts";
@@ -152,8 +152,8 @@ function report(log: Logger, span: Span, record: CallRecord, refusal: Refusal | 
 /** What the log may hold of a cause. Of a database error neither message nor detail: they repeat values. */
 export function loggable(cause: unknown): unknown {
   if (!(cause instanceof Error)) return cause;
-  if (cause instanceof DatabaseError) {
-    const { code, constraint, table, routine } = cause;
+  if (cause instanceof postgres.PostgresError) {
+    const { code, constraint_name: constraint, table_name: table, routine } = cause;
     return { name: "DatabaseError", code, constraint, table, routine };
   }
   return { name: cause.name, code: (cause as NodeJS.ErrnoException).code, message: cause.message, stack: cause.stack };

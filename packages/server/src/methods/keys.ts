@@ -1,8 +1,8 @@
 import type { ApiKey, KeyKind } from "@gatehouse/protocol";
 import { uuidv7 } from "uuidv7";
+import type { Fragment, Sql } from "../db.ts";
 import { hashKey, hintOfKey, kindsOf, makeKey } from "../key.ts";
 import { Refusal } from "../refusal.ts";
-import type { Fragment, Sql } from "../sql.ts";
 import { future } from "./rows.ts";
 
 /** A condition on `api_keys k` and `principals p`, whose they are: which keys are meant. */

@@ -1,6 +1,6 @@
 import { PAGE_BYTES } from "@gatehouse/protocol";
 import { Refusal } from "../refusal.ts";
-import type { Fragment, Sql } from "../sql.ts";
+import type { Fragment, Sql } from "../db.ts";
 
 /** The one row. @throws Refusal NOT_FOUND when there is none */
 export function one<Row>([row]: readonly Row[], message?: string): Row {

@@ -1,9 +1,9 @@
 import { MAX_TASKS, MAX_TASKS_PER_KEY, type Task, type taskMethods } from "@gatehouse/protocol";
 import { type Actor, keyOf, standingOf } from "../actor.ts";
+import type { Fragment, Sql } from "../db.ts";
 import { Refusal } from "../refusal.ts";
 import type { Handlers } from "../rpc.ts";
 import { readable } from "../sessions/rows.ts";
-import type { Fragment, Sql } from "../sql.ts";
 import { one, pageOf } from "./rows.ts";
 
 const taskRows = (sql: Sql, which: Fragment): Promise<Task[]> => sql<Task[]>`

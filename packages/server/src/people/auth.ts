@@ -6,11 +6,12 @@ import { APIError } from "better-auth/api";
 import { hashPassword, verifyPassword } from "better-auth/crypto";
 import { betterAuth } from "better-auth/minimal";
 import { bearer } from "better-auth/plugins/bearer";
-import { Kysely, PostgresDialect } from "kysely";
+import { CompiledQuery, Kysely, PostgresDialect, type PostgresPoolClient } from "kysely";
 import { uuidv7 } from "uuidv7";
 import type { Config, OidcProvider } from "../config.ts";
-import { openPool } from "../db.ts";
 import { loginPrefixes, makeSecret } from "../key.ts";
+import type { Line } from "../line.ts";
+import { Lines } from "../lines.ts";
 import { LOGIN_SCOPES, PROGRAM_SCOPES } from "../oauth/scopes.ts";
 import { startQuerySpan } from "../telemetry.ts";
 import { hashLogin } from "./login.ts";
@@ -88,10 +89,10 @@ export type Auth = ReturnType<typeof createAuth>["auth"];
 
 /** How people sign in: better-auth on schema `auth` of the same database, where a user's id is the principal's id. */
 export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp = "closed", oidcProviders = [], sendMail }: AuthOptions) {
-  // A pool of its own, of the driver that better-auth is made for: it wants Dates, and no renamed columns.
-  const pool = openPool(address, { max: POOL_SIZE });
+  // A pool of its own: better-auth wants Dates, and no renamed columns.
+  const lines = new Lines(address, { common: { connections: POOL_SIZE, most: POOL_SIZE } }, { readMoment: (text) => new Date(text) });
   const db = new Kysely<never>({
-    dialect: new PostgresDialect({ pool: { options: pool.options, connect: () => pool.connect().catch(noted), end: () => pool.end() } }),
+    dialect: new PostgresDialect({ pool: { options: {}, connect: () => borrow(lines).catch(noted), end: () => lines.end() } }),
     log: (event) => {
       startQuerySpan(event.query.sql, Date.now() - event.queryDurationMillis).end();
       if (event.level === "error") note(event.error);
@@ -141,7 +142,7 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
         ),
       // Whoever has read the mail owns the address. Of what does not end with the password, they are told.
       onPasswordReset: async ({ user }) => {
-        const { rows } = await pool.query(RESET, [user.id]);
+        const { rows } = await db.executeQuery(CompiledQuery.raw(RESET, [user.id]));
         sendMail?.({ to: user.email, subject: "Your password at Gatehouse is changed", text: changed(publicUrl, rows[0] as StillGood) });
       },
     },
@@ -193,7 +194,23 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
     telemetry: { enabled: false },
     logger: { disabled: true },
   });
-  return { auth, close: () => pool.end() };
+  return { auth, close: () => lines.end() };
+}
+
+/** Lends Kysely a connection, as it knows one. */
+function borrow(lines: Lines): Promise<PostgresPoolClient> {
+  return new Promise((resolve, reject) => {
+    const lend = async (line: Line) => {
+      const { promise: released, resolve: release } = Promise.withResolvers<boolean>();
+      const query = async (text: string, parameters: readonly unknown[] = []) => {
+        const rows = await line.query(text, [...parameters]);
+        return { command: rows.command as "SELECT", rowCount: rows.count, rows };
+      };
+      resolve({ query, release: (discard = false) => release(discard) } as unknown as PostgresPoolClient);
+      if (await released) line.lose(new Error("A transaction on it did not end."));
+    };
+    lines.lend({ party: "sign-in", urgent: false }, lend).catch(reject);
+  });
 }
 
 /**

@@ -1,6 +1,7 @@
+import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { Client } from "pg";
 import type { Logger } from "pino";
+import { connectionLost, Line, noAnswer } from "../line.ts";
 import { loggable } from "../telemetry.ts";
 
 const CHANNEL = "gatehouse_log";
@@ -41,7 +42,7 @@ export interface Listener {
 export function openBell(address: string, log: Logger): Bell {
   const topics = new Map<string, Set<() => void>>();
   let closed = false;
-  let line: Client | undefined;
+  let line: Line | undefined;
   let wake = () => {};
   /** What rang here, and others are to hear of. */
   const untold = new Set<string>();
@@ -55,44 +56,37 @@ export function openBell(address: string, log: Logger): Bell {
   };
 
   async function listen(): Promise<void> {
-    const client = new Client({ connectionString: address, application_name: "gatehouse log", connectionTimeoutMillis: BEAT_MS });
-    line = client;
-    const ended = new Promise<void>((resolve) => {
-      client.on("end", resolve);
-      client.on("error", () => resolve());
-    });
-    let own: number | undefined;
+    const own = randomUUID();
     let heardAt = performance.now();
-    client.on("notification", ({ payload = "", processId }) => {
+    const onNotify = (_channel: string, payload: string) => {
+      const [teller, ...told] = payload.split(" ");
       // What we told others we know; that it came back tells that we hear.
-      if (processId === own) heardAt = performance.now();
-      else for (const topic of payload.split(" ")) ring(topic);
-    });
+      if (teller === own) heardAt = performance.now();
+      else for (const topic of [teller as string, ...told]) ring(topic);
+    };
+    const opened = new Line(address, { name: "gatehouse log", onNotify });
+    line = opened;
     try {
-      await client.connect();
-      await client.query(`listen ${CHANNEL}`);
-      const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
-      own = rows[0]?.pid;
+      await within(BEAT_MS, opened, opened.open());
+      await opened.query(`listen ${CHANNEL}`);
       ringAll(); // what came before, nobody has heard
-      await Promise.race([ended, tellOthers(client, () => heardAt)]);
+      await Promise.race([opened.gone, tellOthers(opened, own, () => heardAt)]);
     } finally {
-      client.connection.stream.destroy();
+      opened.lose(connectionLost());
     }
   }
 
   /** Tells what rings here, and something in any case from time to time. @throws when the line is lost, or silent */
-  async function tellOthers(client: Client, heardAt: () => number): Promise<never> {
+  async function tellOthers(line: Line, own: string, heardAt: () => number): Promise<never> {
     for (;;) {
       const some = [...untold].slice(0, MAX_TOLD);
       for (const topic of some) untold.delete(topic);
-      const silent = setTimeout(() => client.connection.stream.destroy(), BEAT_MS);
       try {
-        await client.query("select pg_notify($1, $2)", [CHANNEL, some.join(" ")]);
+        // Before the topics stands who tells: to others, a topic that nobody listens to.
+        await within(BEAT_MS, line, line.query("select pg_notify($1, $2)", [CHANNEL, [own, ...some].join(" ")]));
       } catch (cause) {
         for (const topic of some) untold.add(topic);
         throw cause;
-      } finally {
-        clearTimeout(silent);
       }
       // A pooler that lends lines by the transaction passes no notification on.
       if (performance.now() - heardAt() > 2 * BEAT_MS) ringAll();
@@ -168,8 +162,14 @@ export function openBell(address: string, log: Logger): Bell {
       wake();
       speak();
       ringAll();
-      line?.connection.stream.destroy(); // politely, one would wait for a database that may be frozen
+      line?.lose(connectionLost()); // politely, one would wait for a database that may be frozen
       await listening;
     },
   };
+}
+
+/** Gives a line up on which something takes longer than it may. */
+async function within<T>(ms: number, line: Line, asked: Promise<T>): Promise<T> {
+  const timer = setTimeout(() => line.lose(noAnswer()), ms);
+  return asked.finally(() => clearTimeout(timer));
 }

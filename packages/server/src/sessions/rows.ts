@@ -1,11 +1,11 @@
 import { type Layer, looksLikeId, MAX_EVENT_BYTES, type Run, type Session, storedBytes } from "@gatehouse/protocol";
 import { LRUCache } from "lru-cache";
 import { type Actor, standingOf } from "../actor.ts";
+import type { Fragment, Sql } from "../db.ts";
 import type { Feed } from "../feed.ts";
 import { admin, anyOf, read, write } from "../needs.ts";
 import { mustFit, Refusal } from "../refusal.ts";
 import { type Judging, type Need, onRow } from "../rules.ts";
-import type { Fragment, Sql } from "../sql.ts";
 
 /** The session of the caller's space that an id, or an external id, names. What looks like an id may have been taken for an external id once. */
 const named = (sql: Sql, actor: Actor, ref: string): Fragment =>

@@ -1,0 +1,139 @@
+import { FairSemaphore, QueueFullError } from "./fair-semaphore.ts";
+import { CONNECT_MS, connectionLost, Line, type LineOptions, noAnswer } from "./line.ts";
+
+/** Longest silence in the middle of a query, locks included: a database that is frozen says nothing, and closes nothing. */
+const SILENCE_MS = 30_000;
+/** Most requests of one party that wait for a connection. */
+const MOST_WAITING = 1000;
+
+/** How many connections there are, and how many of them one party holds at most. */
+interface Share {
+  connections: number;
+  most: number;
+}
+
+/** Who borrows a connection. */
+export interface Borrower {
+  party: string;
+  /** Whether it may use what is kept for urgent work. */
+  urgent: boolean;
+}
+
+/** A pool of connections, lent to one query or one transaction at a time. */
+export class Lines {
+  readonly #address: string;
+  readonly #options: LineOptions;
+  readonly #common: FairSemaphore;
+  readonly #kept: FairSemaphore;
+  readonly #idle: Line[] = [];
+  readonly #open = new Set<Line>();
+  readonly #lent = new Set<Promise<unknown>>();
+  #ending = false;
+  #cut = false;
+
+  /**
+   * @param shares of the connections that all use, and of those that are kept for urgent work
+   */
+  constructor(address: string, { common, kept }: { common: Share; kept?: Share }, options: LineOptions = {}) {
+    this.#address = address;
+    this.#options = options;
+    this.#common = new FairSemaphore(common.connections, common.most, MOST_WAITING);
+    this.#kept = new FairSemaphore(kept?.connections ?? 0, kept?.most ?? 0, MOST_WAITING);
+  }
+
+  /**
+   * Lends a connection. It is thrown away if it was lost meanwhile.
+   * @throws QueueFullError; Error UNAVAILABLE where none is to be had for 10 s
+   */
+  lend<T>(borrower: Borrower, run: (line: Line) => Promise<T>): Promise<T> {
+    if (this.#ending) return Promise.reject(connectionLost());
+    const lent = this.#borrow(borrower, run);
+    this.#lent.add(lent);
+    return lent.finally(() => this.#lent.delete(lent));
+  }
+
+  /** Lets a database take its time for something. */
+  async patiently<T>(line: Line, run: () => Promise<T>): Promise<T> {
+    line.onSilence(0);
+    return run().finally(() => this.#bound(line));
+  }
+
+  /** Waits for what is under way, for so many milliseconds at most, and closes all connections. */
+  async end(graceMs?: number): Promise<void> {
+    this.#ending = true;
+    const timer = graceMs === undefined ? undefined : setTimeout(() => this.#giveUp(), graceMs);
+    await Promise.allSettled(this.#lent);
+    await Promise.all([...this.#open].map((line) => line.close()));
+    clearTimeout(timer);
+  }
+
+  #giveUp(): void {
+    this.#cut = true;
+    for (const line of this.#open) line.lose(connectionLost());
+  }
+
+  async #borrow<T>({ party, urgent }: Borrower, run: (line: Line) => Promise<T>): Promise<T> {
+    const release = await acquire(party, urgent ? [this.#common, this.#kept] : [this.#common]);
+    try {
+      const line = this.#idle.pop() ?? (await this.#connect());
+      try {
+        return await run(line);
+      } finally {
+        if (!line.lost) this.#idle.push(line);
+      }
+    } finally {
+      release();
+    }
+  }
+
+  async #connect(): Promise<Line> {
+    if (this.#cut) throw connectionLost();
+    const line = new Line(this.#address, this.#options);
+    this.#open.add(line);
+    line.gone.then(() => {
+      this.#open.delete(line);
+      const at = this.#idle.indexOf(line);
+      if (at >= 0) this.#idle.splice(at, 1);
+    });
+    await line.open();
+    this.#bound(line);
+    return line;
+  }
+
+  /** Gives a connection up of which nothing is heard; one that nobody uses is closed. */
+  #bound(line: Line): void {
+    line.onSilence(SILENCE_MS, () => {
+      const at = this.#idle.indexOf(line);
+      if (at < 0) return line.lose(noAnswer());
+      this.#idle.splice(at, 1);
+      line.close();
+    });
+  }
+}
+
+/** Waits for a permit of any of these semaphores. @returns how to release it */
+function acquire(party: string, queues: FairSemaphore[]): Promise<() => void> {
+  return new Promise((resolve, reject) => {
+    const open = queues.filter((queue) => !queue.isFull(party));
+    if (open.length === 0) return reject(new QueueFullError("Too many requests of this party wait for the database."));
+    const cancels: (() => void)[] = [];
+    const settle = () => {
+      clearTimeout(timer);
+      for (const cancel of cancels) cancel();
+    };
+    const timer = setTimeout(() => {
+      settle();
+      reject(noAnswer());
+    }, CONNECT_MS);
+    let granted = false;
+    for (const queue of open) {
+      if (granted) return;
+      const cancel = queue.request(party, (release) => {
+        granted = true;
+        settle();
+        resolve(release);
+      });
+      cancels.push(cancel);
+    }
+  });
+}
