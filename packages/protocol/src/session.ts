@@ -203,6 +203,7 @@ export const sessionMethods = {
   "session.delete": method({
     summary: "Deletes a session for good: its log, its runs and its tokens. What is being answered is stopped.",
     effect: "write",
+    takesBack: true,
     params: bySession,
     result: z.strictObject({ id: Id }),
     errors: ["NOT_FOUND"],

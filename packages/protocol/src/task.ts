@@ -64,6 +64,7 @@ export const taskMethods = {
   "task.delete": method({
     summary: "Deletes a task. Its sessions stay. A worker that still serves it registers it again.",
     effect: "write",
+    takesBack: true,
     params: z.strictObject({ task: TaskPath }),
     result: z.strictObject({ task: TaskPath }),
     errors: ["NOT_FOUND"],
