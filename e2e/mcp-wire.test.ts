@@ -78,3 +78,19 @@ test("what is no message is answered as such, in one line each, and the next one
   mcp.child.stdin?.end();
   expect((await mcp.finished).code).toBe(0);
 });
+
+test("a byte order mark before the first line is left out, wherever the bytes are cut, and so is one before another line", async () => {
+  const mark = Buffer.from("\ufeff");
+  const line = Buffer.concat([mark, Buffer.from(`${JSON.stringify(initialize)}\n`)]);
+  for (const cut of [0, 1, 2, 3]) {
+    const { env } = await makeHome({ ME_SERVER: "http://127.0.0.1:9" });
+    const mcp = start(process.execPath, [ME, "mcp"], env, null);
+    mcp.child.stdin?.write(line.subarray(0, cut));
+    await new Promise((resolve) => mcp.child.stdin?.write(line.subarray(cut), resolve));
+    await until("it answers who it is", () => /"id":1,|"id":1}/.test(mcp.stdout()));
+    mcp.child.stdin?.write(`\ufeff${JSON.stringify({ jsonrpc: "2.0", id: 2, method: "ping" })}\n`);
+    await until("it answers a ping", () => mcp.stdout().includes('"id":2'));
+    expect([mcp.stdout(), mcp.stderr()]).toEqual([expect.not.stringContaining('"error"'), ""]);
+    mcp.child.kill();
+  }
+});

@@ -1,6 +1,6 @@
+import { styleText } from "node:util";
 import type { Explanation, LayerName } from "@gatehouse/protocol";
 import type { Command } from "commander";
-import colors from "picocolors";
 import { addCommand, addNoun } from "./command.ts";
 import { CliError, exitCodes } from "./exit.ts";
 import type { Me } from "./me.ts";
@@ -43,13 +43,13 @@ const layerName = ({ layer, of }: { layer: LayerName; of: string }): string =>
 
 /** An explanation as a small tree: a line for each layer, and which of them says no. */
 function tree(asked: string, { allowed, principal, layers, reason, grantors }: Explanation): string {
-  const yes = (is: boolean) => (is ? colors.green("yes") : colors.red("no"));
+  const yes = (is: boolean) => (is ? styleText("green", "yes") : styleText("red", "no"));
   const branches = layers.map(({ layer, of, allows, by }, i) => {
     const stem = i === layers.length - 1 ? "└─" : "├─";
     return `${stem} ${layerName({ layer, of })}: ${yes(allows)}${by === null ? "" : `, by ${by}`}`;
   });
   return [
-    `${colors.bold(asked)} for ${principal.name}: ${yes(allowed)}`,
+    `${styleText("bold", asked)} for ${principal.name}: ${yes(allowed)}`,
     ...branches,
     ...(reason !== null && layers.length === 0 ? [reason] : []),
     ...(grantors.length > 0 ? [`Who could change it: ${grantors.join(", ")}`] : []),

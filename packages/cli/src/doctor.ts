@@ -1,6 +1,6 @@
+import { styleText } from "node:util";
 import { connect, GatehouseError, strange } from "@gatehouse/client";
 import type { Command } from "commander";
-import colors from "picocolors";
 import packageJson from "../package.json" with { type: "json" };
 import { addCommand } from "./command.ts";
 import { describe, exitCodes } from "./exit.ts";
@@ -33,7 +33,7 @@ export function addDoctor(program: Command): void {
 }
 
 export const showFindings = ({ findings }: { findings: readonly Finding[] }): string =>
-  findings.map(({ check, ok, says }) => `${ok ? colors.green("ok  ") : colors.red("FAIL")} ${check}: ${says}`).join("\n");
+  findings.map(({ check, ok, says }) => `${ok ? styleText("green", "ok  ") : styleText("red", "FAIL")} ${check}: ${says}`).join("\n");
 
 /** Whether the server is there, and agrees on the time. What fails sets the exit code. */
 export async function checkServer(me: Me): Promise<Finding[]> {

@@ -1,7 +1,7 @@
-import { homedir } from "node:os";
 import { type Client, createSpaceClient, createUserClient, type Target } from "@gatehouse/client";
 import type { SpaceApi, UserApi } from "@gatehouse/protocol";
 import { CliError } from "./exit.ts";
+import { homeFolder } from "./home.ts";
 import { openKeychain } from "./keychain.ts";
 import { tokenOf } from "./login/refresh.ts";
 import { readSettings, type Settings } from "./settings.ts";
@@ -78,5 +78,5 @@ export async function keptIn(me: Me): Promise<string | undefined> {
   if (me.settings.apiKey !== undefined) return "the environment (ME_API_KEY)";
   const entry = (await me.store.read()).servers[await me.server()];
   if (!entry) return undefined;
-  return "keychain" in entry ? "the keychain" : me.store.file.replace(homedir(), "~");
+  return "keychain" in entry ? "the keychain" : me.store.file.replace(homeFolder(), "~");
 }

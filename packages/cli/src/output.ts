@@ -1,11 +1,11 @@
+import { styleText } from "node:util";
 import Table from "cli-table3";
-import colors from "picocolors";
 
 /** Rows of text in columns, with a heading; or a sentence, when there are no rows. */
 export function table(heading: readonly string[], rows: readonly (readonly string[])[], none: string): string {
   if (rows.length === 0) return none;
   const made = new Table({
-    head: heading.map((text) => colors.bold(text)),
+    head: heading.map((text) => styleText("bold", text)),
     chars: Object.fromEntries(
       [
         "top",
@@ -35,7 +35,7 @@ export function table(heading: readonly string[], rows: readonly (readonly strin
 export function facts(entries: Record<string, string | undefined>): string {
   const present = Object.entries(entries).filter((entry): entry is [string, string] => entry[1] !== undefined);
   const width = Math.max(...present.map(([label]) => label.length)) + 1;
-  return present.map(([label, value]) => `${colors.bold(`${label}:`.padEnd(width))} ${value}`).join("\n");
+  return present.map(([label, value]) => `${styleText("bold", `${label}:`.padEnd(width))} ${value}`).join("\n");
 }
 
 /** A moment, as people read it: to the minute, UTC. */

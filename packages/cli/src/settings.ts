@@ -1,8 +1,8 @@
-import { homedir } from "node:os";
-import { join } from "node:path";
+import { isAbsolute, join } from "node:path";
 import { serverAddress } from "@gatehouse/client";
 import { z } from "zod";
 import { CliError } from "./exit.ts";
+import { homeFolder } from "./home.ts";
 
 const Address = z.string().transform((text, context) => {
   try {
@@ -13,6 +13,12 @@ const Address = z.string().transform((text, context) => {
   }
 });
 
+/** A base folder, which counts as not set where it is relative (XDG Base Directory Specification). */
+const baseFolder = z
+  .string()
+  .optional()
+  .transform((folder) => (folder !== undefined && isAbsolute(folder) ? folder : undefined));
+
 /** Every variable the command line reads. */
 const Environment = z.object({
   ME_SERVER: Address.optional(),
@@ -22,8 +28,8 @@ const Environment = z.object({
   BROWSER: z.string().optional(),
   DISPLAY: z.string().optional(),
   WAYLAND_DISPLAY: z.string().optional(),
-  XDG_CONFIG_HOME: z.string().optional(),
-  CODEX_HOME: z.string().optional(),
+  XDG_CONFIG_HOME: baseFolder,
+  CODEX_HOME: baseFolder,
   npm_lifecycle_event: z.string().optional(),
   OTEL_EXPORTER_OTLP_ENDPOINT: z.string().optional(),
   OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: z.string().optional(),
@@ -40,8 +46,8 @@ export interface Settings {
   configDir: string;
   /** Where desktop programs keep their settings: a folder of each. */
   programsDir: string;
-  /** Where Codex keeps its own. */
-  codexDir: string;
+  /** Where Codex keeps its own, if not in the home folder. */
+  codexDir: string | undefined;
   /** Whether logins may rest in the operating system's keychain. */
   keychain: boolean;
   /** The program that opens an address in a browser; absent where there is no screen to open one on. */
@@ -64,16 +70,14 @@ export function readSettings(options: { server?: string | undefined }, env: Reco
   const flag = options.server === undefined ? undefined : Address.safeParse(options.server);
   if (flag && !flag.success) throw new CliError("usage", `--server ${flag.error.issues[0]?.message}`);
   const { data } = read;
+  const configHome = data.XDG_CONFIG_HOME ?? join(homeFolder(), ".config");
   return {
     server: flag?.data ?? data.ME_SERVER,
     apiKey: data.ME_API_KEY,
     space: data.ME_SPACE,
-    configDir: join(data.XDG_CONFIG_HOME ?? join(homedir(), ".config"), "gatehouse"),
-    programsDir:
-      process.platform === "darwin"
-        ? join(homedir(), "Library", "Application Support")
-        : (data.XDG_CONFIG_HOME ?? join(homedir(), ".config")),
-    codexDir: data.CODEX_HOME ?? join(homedir(), ".codex"),
+    configDir: join(configHome, "gatehouse"),
+    programsDir: process.platform === "darwin" ? join(homeFolder(), "Library", "Application Support") : configHome,
+    codexDir: data.CODEX_HOME,
     keychain: data.ME_KEYCHAIN === "on",
     browser: data.BROWSER ?? (process.platform === "darwin" ? "open" : (data.DISPLAY ?? data.WAYLAND_DISPLAY) && "xdg-open"),
     browserNamed: data.BROWSER !== undefined,

@@ -204,7 +204,12 @@ export const Settings = z.object({
     .describe("The name under which traces appear. Without it, service.name in OTEL_RESOURCE_ATTRIBUTES counts.")
     .meta({ default: "gatehouse" }),
   OTEL_SDK_DISABLED: z.enum(["true", "false"]).optional().describe("true: no traces, whatever else is set."),
-  XDG_DATA_HOME: z.string().optional().describe("Base of the data folder."),
+  XDG_DATA_HOME: z
+    .string()
+    .optional()
+    // XDG Base Directory Specification: "If an implementation encounters a relative path […] it should consider the path invalid and ignore it."
+    .transform((folder) => (folder !== undefined && isAbsolute(folder) ? folder : undefined))
+    .describe("Base of the data folder. A relative path counts as not set."),
 });
 
 /** The settings of one server, read and checked. */
@@ -275,7 +280,7 @@ export function readConfig(env: Record<string, string | undefined> = process.env
     cookieOrigins: settings.COOKIE_ORIGINS,
     trustProxy: settings.TRUST_PROXY,
     databaseUrl: settings.DATABASE_URL,
-    dataDir: settings.GATEHOUSE_DATA ?? join(settings.XDG_DATA_HOME ?? join(homedir(), ".local", "share"), "gatehouse"),
+    dataDir: settings.GATEHOUSE_DATA ?? join(settings.XDG_DATA_HOME ?? join(homeFolder(), ".local", "share"), "gatehouse"),
     secret: settings.GATEHOUSE_SECRET,
     signUp: settings.SIGN_UP,
     smtpUrl: settings.SMTP_URL,
@@ -297,6 +302,14 @@ export function readConfig(env: Record<string, string | undefined> = process.env
       (settings.OTEL_EXPORTER_OTLP_ENDPOINT ?? settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) !== undefined,
     serviceName: settings.OTEL_SERVICE_NAME,
   };
+}
+
+/** The home folder. @throws ConfigError where it is relative, as it would be another one in each folder */
+function homeFolder(): string {
+  const home = homedir();
+  if (!isAbsolute(home))
+    throw new ConfigError("These settings are wrong:\n  HOME: must be an absolute path, or set GATEHOUSE_DATA to one.");
+  return home;
 }
 
 /** The one ASCII form of a domain name (IDNA, RFC 5890), in lower case; undefined where it is none. */

@@ -1,5 +1,5 @@
-import { homedir } from "node:os";
 import { join } from "node:path";
+import { homeFolder } from "../home.ts";
 import type { Settings } from "../settings.ts";
 
 /** A client of MCP that can be set up: where its configuration is, and in what form. */
@@ -21,7 +21,7 @@ export interface McpClient {
 const inHome =
   (...path: string[]) =>
   () =>
-    join(homedir(), ...path);
+    join(homeFolder(), ...path);
 
 export const mcpClients: Readonly<Record<string, McpClient>> = {
   claude: {
@@ -59,7 +59,7 @@ export const mcpClients: Readonly<Record<string, McpClient>> = {
   },
   codex: {
     title: "Codex",
-    file: ({ codexDir }) => join(codexDir, "config.toml"),
+    file: ({ codexDir = join(homeFolder(), ".codex") }) => join(codexDir, "config.toml"),
     projectFile: join(".codex", "config.toml"),
     format: "toml",
     servers: "mcp_servers",
