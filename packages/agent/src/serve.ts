@@ -1,4 +1,4 @@
-import { createUserClient, type Target } from "@gatehouse/client";
+import { createUserClient, serverAddress, type Target } from "@gatehouse/client";
 import type { ChatAgent } from "./agent.ts";
 import { type Leave, Worker } from "./worker.ts";
 
@@ -50,7 +50,7 @@ export async function serve(agents: readonly ChatAgent[], options: ServeOptions 
 
 async function targetOf({ server, space, credential }: ServeOptions): Promise<Target & { space: string }> {
   const { ME_SERVER, ME_SPACE, ME_API_KEY } = process.env;
-  const target = { server: server ?? (ME_SERVER || DEFAULT_SERVER), credential: credential ?? ME_API_KEY };
+  const target = { server: serverAddress(server ?? (ME_SERVER || DEFAULT_SERVER)), credential: credential ?? ME_API_KEY };
   if (!target.credential) throw new TypeError("Set ME_API_KEY to the agent's key: me apikey create --agent NAME --name KEY-NAME");
   return { ...target, space: space ?? (ME_SPACE || (await theOnlySpace(target))) };
 }

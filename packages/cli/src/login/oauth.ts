@@ -6,6 +6,7 @@ import type { Login } from "../store.ts";
 /** The command line, as every server knows it: a public client, without a secret (RFC 8252, section 8.4). */
 const ME: oauth.Client = { client_id: "me" };
 const SCOPE = "account offline_access";
+const METADATA = "/.well-known/oauth-authorization-server";
 const TIMEOUT_MS = 10_000;
 /** The share of a token's life after which the next one is asked for. */
 const RIPE = 0.8;
@@ -19,9 +20,9 @@ export type Authority = oauth.AuthorizationServer;
  */
 export async function findAuthority(server: string): Promise<Authority> {
   const authority = await asked(server, async () => {
-    const address = new URL(server);
-    const answer = await oauth.discoveryRequest(address, { algorithm: "oauth2", ...options(server) });
-    return oauth.processDiscoveryResponse(address, answer);
+    // Beneath the path that the server is served beneath, as all its addresses, and not before it: the rest of the host may be others'.
+    const answer = await connect({ server }, `${server}${METADATA}`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+    return oauth.processDiscoveryResponse(new URL(server), answer);
   });
   for (const [name, address] of Object.entries(authority)) if (name.endsWith("_endpoint")) mustBeOwn(server, name, address);
   return authority;
