@@ -117,9 +117,10 @@ export function addAccess(program: Command): void {
       const client = await me.inSpace();
       return client.access.effective(as === undefined ? {} : { principal: await idOf(me, client, as) });
     },
-    show: ({ permissions, layers }) =>
+    show: ({ permissions, layers, truncated }) =>
       [
         permissions.length > 0 ? permissions.join("\n") : "Nothing beyond what every member may.",
+        ...(truncated ? ["There are more than fit here. All grants: me access list"] : []),
         ...(layers.length > 1 ? ["", ...layers.map((layer) => `${layerName(layer)}: ${layer.permissions.join(" ") || "nothing"}`)] : []),
       ].join("\n"),
   });

@@ -7,11 +7,12 @@ import { addCommand, addNoun } from "./command.ts";
 import { CliError } from "./exit.ts";
 import { createMe, type Me } from "./me.ts";
 import { facts, moment, table } from "./output.ts";
+import { byName, everyPage } from "./pages.ts";
 import { showSpaces } from "./space.ts";
 
 /** The agent of an id or a name. @throws CliError "not found" */
 export async function findAgent(client: Client<UserApi>, given: string): Promise<Agent> {
-  const { agents } = await client.agent.list();
+  const agents = await everyPage(client.agent.list, ({ agents }) => agents);
   const found = agents.find(({ id, name }) => id === given || sameName(name, given));
   if (!found) throw new CliError("not found", `You have no agent ${given}. me agent list shows those you have.`);
   return found;
@@ -37,7 +38,7 @@ export function addAgent(program: Command): void {
     usage: "list",
     summary: "List your agents.",
     examples: ["agent list"],
-    run: async (me) => (await me.client()).agent.list(),
+    run: async (me) => ({ agents: byName(await everyPage((await me.client()).agent.list, ({ agents }) => agents)) }),
     show: ({ agents }) =>
       table(
         ["Name", "Owner", "Id", "Created"],
@@ -65,7 +66,14 @@ export function addAgent(program: Command): void {
     async run(me, _options, given) {
       const client = await me.client();
       const { id } = await findAgent(client, given as string);
-      return client.agent.spaces({ id });
+      return {
+        spaces: byName(
+          await everyPage(
+            (page) => client.agent.spaces({ id, ...page }),
+            ({ spaces }) => spaces,
+          ),
+        ),
+      };
     },
     show: ({ spaces }) => showSpaces(spaces),
   });

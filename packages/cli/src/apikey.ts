@@ -7,10 +7,22 @@ import { addCommand, addNoun } from "./command.ts";
 import { readHours, readMoment } from "./duration.ts";
 import { CliError } from "./exit.ts";
 import { facts, moment, note, table } from "./output.ts";
+import { everyPage } from "./pages.ts";
+
+/** All keys, or those of an agent. */
+async function keysOf(client: Client<UserApi>, agent: string | undefined): Promise<{ keys: ApiKey[] }> {
+  const whose = agent === undefined ? {} : { agent: (await findAgent(client, agent)).id };
+  return {
+    keys: await everyPage(
+      (page) => client.apiKey.list({ ...whose, ...page }),
+      ({ keys }) => keys,
+    ),
+  };
+}
 
 /** The key of an id or a name. @throws CliError when there is none, or more than one of that name */
 async function findKey(client: Client<UserApi>, given: string, agent: string | undefined): Promise<ApiKey> {
-  const { keys } = await client.apiKey.list(agent === undefined ? {} : { agent: (await findAgent(client, agent)).id });
+  const { keys } = await keysOf(client, agent);
   const found = keys.filter(({ id, name }) => id === given || sameName(name, given));
   if (found.length > 1)
     throw new CliError(
@@ -76,7 +88,7 @@ export function addApikey(program: Command): void {
     options: ofAgent,
     async run(me, { agent }: { agent?: string }) {
       const client = await me.client();
-      return client.apiKey.list(agent === undefined ? {} : { agent: (await findAgent(client, agent)).id });
+      return keysOf(client, agent);
     },
     show: ({ keys }) =>
       table(

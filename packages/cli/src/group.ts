@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { confirmed } from "./ask.ts";
 import { addCommand, addNoun } from "./command.ts";
 import { moment, table } from "./output.ts";
+import { byName, everyPage } from "./pages.ts";
 import { idOf, idOfNewcomer } from "./principal.ts";
 
 export function addGroup(program: Command): void {
@@ -12,7 +13,7 @@ export function addGroup(program: Command): void {
     usage: "list",
     summary: "List the groups of the space.",
     examples: ["group list"],
-    run: async (me) => (await me.inSpace()).group.list(),
+    run: async (me) => ({ groups: byName(await everyPage((await me.inSpace()).group.list, ({ groups }) => groups)) }),
     show: ({ groups }) =>
       table(
         ["Name", "Id", "Created"],
@@ -28,7 +29,12 @@ export function addGroup(program: Command): void {
     options: (command) => command.option("--of <member>", "this member, instead of you"),
     async run(me, { of }: { of?: string }) {
       const client = await me.inSpace();
-      return client.group.listForMember(of === undefined ? {} : { member: await idOf(me, client, of) });
+      const whose = of === undefined ? {} : { member: await idOf(me, client, of) };
+      const groups = await everyPage(
+        (page) => client.group.listForMember({ ...whose, ...page }),
+        ({ groups }) => groups,
+      );
+      return { groups: byName(groups) };
     },
     show: ({ groups }) =>
       table(
@@ -114,7 +120,12 @@ export function addGroup(program: Command): void {
     examples: ["group members Support"],
     async run(me, _options, given) {
       const client = await me.inSpace();
-      return client.group.listMembers({ group: await idOf(me, client, given as string, "g") });
+      const group = await idOf(me, client, given as string, "g");
+      const members = await everyPage(
+        (page) => client.group.listMembers({ group, ...page }),
+        ({ members }) => members,
+      );
+      return { members: byName(members) };
     },
     show: ({ members }) =>
       table(

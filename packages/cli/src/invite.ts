@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { addCommand, addNoun } from "./command.ts";
 import { CliError } from "./exit.ts";
 import { moment, note, table } from "./output.ts";
+import { everyPage } from "./pages.ts";
 import { idOf } from "./principal.ts";
 
 const collect = (value: string, before: string[] = []) => [...before, value];
@@ -34,7 +35,7 @@ export function addInvite(program: Command): void {
     usage: "list",
     summary: "List the open invitations of the space.",
     examples: ["invite list"],
-    run: async (me) => (await me.inSpace()).invite.list(),
+    run: async (me) => ({ invites: await everyPage((await me.inSpace()).invite.list, ({ invites }) => invites) }),
     show: ({ invites }) =>
       table(
         ["For", "Groups", "By", "Expires", "Id"],
@@ -61,7 +62,7 @@ export function addInvite(program: Command): void {
     usage: "pending",
     summary: "List the invitations to your address.",
     examples: ["invite pending"],
-    run: async (me) => (await me.client()).invite.pending(),
+    run: async (me) => ({ invites: await everyPage((await me.client()).invite.pending, ({ invites }) => invites) }),
     show: ({ invites }) =>
       table(
         ["Space", "By", "Expires", "Id"],

@@ -63,13 +63,13 @@ export function createMe(options: { server?: string }): Me {
 }
 
 async function theOnlySpace(client: Client<UserApi>, choose: string): Promise<string> {
-  const { spaces } = await client.space.list();
+  const { spaces, next } = await client.space.list({ limit: 20 });
   if (spaces.length === 1 && spaces[0]) return spaces[0].slug;
   throw new CliError(
     "usage",
     spaces.length === 0
       ? "You are in no space. Make one: me space create NAME"
-      : `You are in ${spaces.length} spaces: ${spaces.map(({ name, slug }) => `${name} (${slug})`).join(", ")}. Choose: ${choose}`,
+      : `You are in ${spaces.length} spaces${next === null ? "" : " and more"}: ${spaces.map(({ name, slug }) => `${name} (${slug})`).join(", ")}. Choose: ${choose}`,
   );
 }
 

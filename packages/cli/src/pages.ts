@@ -11,3 +11,7 @@ export async function everyPage<Answer extends { next: string | null }, Row>(
   }
   return rows;
 }
+
+/** Rows by their names, whatever the case. */
+export const byName = <Row extends { name: string }>(rows: readonly Row[]): Row[] =>
+  rows.toSorted((a, b) => a.name.localeCompare(b.name, "en"));

@@ -35,8 +35,8 @@ export async function idOf(me: Me, client: Client<SpaceApi>, given: string, kind
 /** The id of a member, of a group, or of an agent of one's own that is not in the space yet. */
 export async function idOfNewcomer(me: Me, client: Client<SpaceApi>, given: string): Promise<string> {
   if (ID.test(given) || given === "me") return idOf(me, client, given);
-  const mine = await (await me.client()).agent.list().catch(() => ({ agents: [] }));
-  const agent = mine.agents.find(({ name }) => sameName(name, given));
+  const mine = await everyPage((await me.client()).agent.list, ({ agents }) => agents).catch(() => []);
+  const agent = mine.find(({ name }) => sameName(name, given));
   return agent?.id ?? idOf(me, client, given);
 }
 

@@ -7,10 +7,11 @@ import { readHours, readMoment } from "./duration.ts";
 import { CliError } from "./exit.ts";
 import type { Me } from "./me.ts";
 import { moment, table } from "./output.ts";
+import { everyPage } from "./pages.ts";
 
 /** The secret key of an id or a name, in the space in use. @throws CliError when there is none, or more than one */
 async function findKey(me: Me, given: string): Promise<ApiKey> {
-  const { keys } = await (await me.inSpace()).secretKey.list();
+  const keys = await everyPage((await me.inSpace()).secretKey.list, ({ keys }) => keys);
   const found = keys.filter(({ id, name }) => id === given || sameName(name, given));
   if (!found[0] || found.length > 1)
     throw new CliError("not found", `There is no secret key ${given} in this space. me secretkey list shows those there are.`);
@@ -40,7 +41,7 @@ export function addSecretkey(program: Command): void {
     usage: "list",
     summary: "List the secret keys of the space in use.",
     examples: ["secretkey list"],
-    run: async (me) => (await me.inSpace()).secretKey.list(),
+    run: async (me) => ({ keys: await everyPage((await me.inSpace()).secretKey.list, ({ keys }) => keys) }),
     show: ({ keys }) =>
       table(
         ["Name", "Key", "Ceiling", "Expires", "Last used", "Id"],

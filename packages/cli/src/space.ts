@@ -5,12 +5,12 @@ import { askText, confirmed } from "./ask.ts";
 import { addCommand, addNoun } from "./command.ts";
 import { CliError } from "./exit.ts";
 import { facts, moment, table } from "./output.ts";
-import { everyPage } from "./pages.ts";
+import { byName, everyPage } from "./pages.ts";
 import { showPrincipals } from "./principal.ts";
 
 /** The space of a slug or a name. @throws CliError when there is none, or more than one of that name */
 export async function findSpace(client: Client<UserApi>, given: string): Promise<Space> {
-  const { spaces } = await client.space.list();
+  const spaces = await everyPage(client.space.list, ({ spaces }) => spaces);
   const found = spaces.filter(({ slug, name }) => slug === given || sameName(name, given));
   if (found.length > 1)
     throw new CliError(
@@ -42,7 +42,7 @@ export function addSpace(program: Command): void {
     usage: "list",
     summary: "List the spaces you are in.",
     examples: ["space list", "space list --json"],
-    run: async (me) => (await me.client()).space.list(),
+    run: async (me) => ({ spaces: byName(await everyPage((await me.client()).space.list, ({ spaces }) => spaces)) }),
     show: async ({ spaces }, me) => showSpaces(spaces, me.settings.space ?? (await me.store.read()).servers[await me.server()]?.space),
   });
 

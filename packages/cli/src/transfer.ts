@@ -5,11 +5,12 @@ import { findAgent } from "./agent.ts";
 import { addCommand } from "./command.ts";
 import { CliError } from "./exit.ts";
 import { moment, table } from "./output.ts";
+import { everyPage } from "./pages.ts";
 import { idOf } from "./principal.ts";
 
 /** The id of an agent that is offered, by its id or its name. @throws CliError when none is, or more than one of that name */
 async function findOffered(client: Client<UserApi>, given: string): Promise<string> {
-  const { offers } = await client.agent.offers();
+  const offers = await everyPage(client.agent.offers, ({ offers }) => offers);
   const found = offers.filter(({ agent }) => agent.id === given || sameName(agent.name, given));
   if (found.length > 1) throw new CliError("usage", `More than one agent named ${given} is offered. Say which by id: me agent offers`);
   if (!found[0]) throw new CliError("not found", `No agent ${given} is offered. me agent offers shows those that are.`);
@@ -49,7 +50,7 @@ export function addTransfer(program: Command): void {
     usage: "offers",
     summary: "List the agents that are offered to you, or to a group that you administer.",
     examples: ["agent offers"],
-    run: async (me) => (await me.client()).agent.offers(),
+    run: async (me) => ({ offers: await everyPage((await me.client()).agent.offers, ({ offers }) => offers) }),
     show: ({ offers }) =>
       table(
         ["Agent", "To", "By", "Offered", "Id"],

@@ -87,6 +87,7 @@ export const accessMethods = {
       principal: PrincipalRef,
       permissions: z.array(PermissionText).describe("what all layers together allow"),
       layers: z.array(z.strictObject({ layer: LayerName, of: z.string(), permissions: z.array(PermissionText) })),
+      truncated: z.boolean().describe("whether a list was cut, as a page is bounded in bytes: access.list lists all grants"),
     }),
     errors: ["NOT_FOUND"],
   }),

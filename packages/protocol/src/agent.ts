@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { PrincipalRef } from "./identity.ts";
-import { Id, method, Timestamp } from "./method.ts";
+import { Id, method, Next, page, Timestamp } from "./method.ts";
 import { Name } from "./name.ts";
 import { Space } from "./space.ts";
 
@@ -18,10 +18,10 @@ export const agentMethods = {
     errors: ["CONFLICT"],
   }),
   "agent.list": method({
-    summary: "Lists your agents, by name.",
+    summary: "Lists your agents, oldest first.",
     effect: "read",
-    params: z.strictObject({}),
-    result: z.strictObject({ agents: z.array(Agent) }),
+    params: z.strictObject(page),
+    result: z.strictObject({ agents: z.array(Agent), next: Next }),
     errors: [],
   }),
   "agent.get": method({
@@ -32,10 +32,10 @@ export const agentMethods = {
     errors: ["NOT_FOUND"],
   }),
   "agent.spaces": method({
-    summary: "Lists the spaces whose roster holds one of your agents.",
+    summary: "Lists the spaces whose roster holds one of your agents, oldest first.",
     effect: "read",
-    params: byId,
-    result: z.strictObject({ spaces: z.array(Space) }),
+    params: byId.extend(page),
+    result: z.strictObject({ spaces: z.array(Space), next: Next }),
     errors: ["NOT_FOUND"],
   }),
   "agent.rename": method({

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { PrincipalRef } from "./identity.ts";
-import { Id, Moment, method, Timestamp } from "./method.ts";
+import { Id, Moment, method, Next, page, Timestamp } from "./method.ts";
 import { Name } from "./name.ts";
 import { PermissionText } from "./permission.ts";
 
@@ -53,10 +53,10 @@ export const apiKeyMethods = {
     errors: ["NOT_FOUND", "CONFLICT"],
   }),
   "apiKey.list": method({
-    summary: "Lists your keys and those of your agents.",
+    summary: "Lists your keys and those of your agents, newest first.",
     effect: "read",
-    params: z.strictObject({ agent: Id.optional().describe("only the keys of this agent of yours") }),
-    result: z.strictObject({ keys: z.array(ApiKey) }),
+    params: z.strictObject({ agent: Id.optional().describe("only the keys of this agent of yours"), ...page }),
+    result: z.strictObject({ keys: z.array(ApiKey), next: Next }),
     errors: ["NOT_FOUND"],
   }),
   "apiKey.get": method({

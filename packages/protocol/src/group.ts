@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { PrincipalRef } from "./identity.ts";
-import { Id, method, Timestamp } from "./method.ts";
+import { Id, method, Next, page, Timestamp } from "./method.ts";
 import { Name } from "./name.ts";
 
 export const Group = z.strictObject({ id: Id, name: z.string(), createdAt: Timestamp });
@@ -21,11 +21,11 @@ export const groupMethods = {
     errors: ["CONFLICT"],
   }),
   "group.list": method({
-    summary: "Lists the groups of the space, by name.",
+    summary: "Lists the groups of the space, oldest first.",
     effect: "read",
     tool: "list_groups",
-    params: z.strictObject({}),
-    result: z.strictObject({ groups: z.array(Group) }),
+    params: z.strictObject(page),
+    result: z.strictObject({ groups: z.array(Group), next: Next }),
     errors: [],
   }),
   "group.rename": method({
@@ -69,16 +69,16 @@ export const groupMethods = {
     summary: "Lists who is in a group.",
     effect: "read",
     tool: "list_group_members",
-    params: z.strictObject({ group }),
-    result: z.strictObject({ members: z.array(GroupMember) }),
+    params: z.strictObject({ group, ...page }),
+    result: z.strictObject({ members: z.array(GroupMember), next: Next }),
     errors: ["NOT_FOUND"],
   }),
   "group.listForMember": method({
     summary: "Lists the groups that you, or a member, are in.",
     effect: "read",
     tool: "list_groups_of",
-    params: z.strictObject({ member: member.optional().describe("left out = yourself") }),
-    result: z.strictObject({ groups: z.array(Group.extend({ admin: z.boolean() })) }),
+    params: z.strictObject({ member: member.optional().describe("left out = yourself"), ...page }),
+    result: z.strictObject({ groups: z.array(Group.extend({ admin: z.boolean() })), next: Next }),
     errors: [],
   }),
 };

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { PrincipalRef } from "./identity.ts";
-import { Id, method, Timestamp } from "./method.ts";
+import { Id, method, Next, page, Timestamp } from "./method.ts";
 import { Slug } from "./space.ts";
 
 /** Longest time that an invitation may stay open: 30 days. */
@@ -43,8 +43,8 @@ export const inviteMethods = {
     summary: "Lists the open invitations of the space.",
     effect: "read",
     tool: "list_invites",
-    params: z.strictObject({}),
-    result: z.strictObject({ invites: z.array(Invite) }),
+    params: z.strictObject(page),
+    result: z.strictObject({ invites: z.array(Invite), next: Next }),
     errors: [],
   }),
   "invite.revoke": method({
@@ -68,8 +68,8 @@ export const invitedMethods = {
   "invite.pending": method({
     summary: "Lists the invitations to your e-mail address. It must be verified.",
     effect: "read",
-    params: z.strictObject({}),
-    result: z.strictObject({ invites: z.array(PendingInvite) }),
+    params: z.strictObject(page),
+    result: z.strictObject({ invites: z.array(PendingInvite), next: Next }),
     errors: [],
   }),
   "invite.accept": method({

@@ -47,7 +47,7 @@ export const Timestamp = z.iso.datetime().describe("RFC 3339, UTC");
 /** A moment that a caller names: RFC 3339, in UTC or with an offset. */
 export const Moment = z.iso.datetime({ offset: true }).describe("RFC 3339");
 
-/** Params of a method that answers page by page, in the order of ids. */
+/** Params of a method that answers page by page, in the order of ids: pages of at most `limit` rows, and of {@link PAGE_BYTES}. */
 export const page = {
   after: Id.optional().describe("the `next` of the page before; left out = the first page"),
   limit: z.number().int().min(1).max(1000).default(200).describe("most rows of a page"),

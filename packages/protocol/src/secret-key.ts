@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { ApiKey, KeySecret, keyById, rotation } from "./api-key.ts";
-import { Id, Moment, method } from "./method.ts";
+import { Id, Moment, method, Next, page } from "./method.ts";
 import { Name } from "./name.ts";
 import { PermissionText } from "./permission.ts";
 
@@ -18,10 +18,10 @@ export const secretKeyMethods = {
     errors: ["CONFLICT"],
   }),
   "secretKey.list": method({
-    summary: "Lists the secret keys of this space, without their secrets.",
+    summary: "Lists the secret keys of this space, without their secrets, newest first.",
     effect: "read",
-    params: z.strictObject({}),
-    result: z.strictObject({ keys: z.array(ApiKey) }),
+    params: z.strictObject(page),
+    result: z.strictObject({ keys: z.array(ApiKey), next: Next }),
     errors: [],
   }),
   "secretKey.rotate": rotation("Gives a secret key a new secret. The old one is good for the overlap, and no longer."),

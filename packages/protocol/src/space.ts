@@ -20,11 +20,11 @@ export type Space = z.infer<typeof Space>;
 
 export const spaceMethods = {
   "space.list": method({
-    summary: "Lists the spaces whose roster holds you.",
+    summary: "Lists the spaces whose roster holds you, oldest first.",
     effect: "read",
     tool: "list_spaces",
-    params: z.strictObject({}),
-    result: z.strictObject({ spaces: z.array(Space) }),
+    params: z.strictObject(page),
+    result: z.strictObject({ spaces: z.array(Space), next: Next }),
     errors: [],
   }),
   "space.create": method({

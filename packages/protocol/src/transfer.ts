@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { PrincipalRef } from "./identity.ts";
-import { Id, method, Timestamp } from "./method.ts";
+import { Id, method, Next, page, Timestamp } from "./method.ts";
 
 const agent = Id.describe("The agent's id");
 
@@ -15,9 +15,10 @@ export const transferMethods = {
   "agent.offers": method({
     summary: "Lists the agents that are offered to you, or to a group that you administer.",
     effect: "read",
-    params: z.strictObject({}),
+    params: z.strictObject(page),
     result: z.strictObject({
       offers: z.array(z.strictObject({ agent: PrincipalRef, to: PrincipalRef, offeredBy: z.string(), createdAt: Timestamp })),
+      next: Next,
     }),
     errors: [],
   }),

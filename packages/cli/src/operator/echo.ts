@@ -3,6 +3,7 @@ import { echo } from "@gatehouse/agent/echo";
 import { type Client, createSpaceClient, createUserClient, GatehouseError, signOut, type Target } from "@gatehouse/client";
 import type { SpaceApi, UserApi } from "@gatehouse/protocol";
 import type { Server } from "@gatehouse/server";
+import { everyPage } from "../pages.ts";
 
 /** What it may do, as a grant and as the ceiling of its key: answer as echo, and nothing else. */
 const PERMISSION = `admin:tasks:${echo.id}`;
@@ -42,7 +43,7 @@ async function asOwner<T>(url: string, signIn: NonNullable<Server["signInOwner"]
 /** A new key of the agent, and the space it is for; undefined where there is no space, or the agent is not wanted any more. */
 async function makeEcho(target: Target): Promise<{ id: string; key: string; space: string } | undefined> {
   const client = createUserClient(target);
-  const { spaces } = await client.space.list();
+  const spaces = await everyPage(client.space.list, ({ spaces }) => spaces);
   const [first] = spaces.filter(({ admin }) => admin).sort((a, b) => a.createdAt.localeCompare(b.createdAt));
   if (!first) return undefined;
   const agent = await echoOf(client, createSpaceClient({ ...target, space: first.slug }));
@@ -55,7 +56,7 @@ async function makeEcho(target: Target): Promise<{ id: string; key: string; spac
 
 /** The agent's id. It is made once: where the task was served before, what is gone or was taken away stays so. */
 async function echoOf(client: Client<UserApi>, space: Client<SpaceApi>): Promise<string | undefined> {
-  const { agents } = await client.agent.list();
+  const agents = await everyPage(client.agent.list, ({ agents }) => agents);
   const known = agents.find(({ name }) => name === echo.id)?.id;
   const served = await space.task.get({ task: echo.id }).catch((error: unknown) => {
     if (error instanceof GatehouseError && error.code === "NOT_FOUND") return undefined;

@@ -1,4 +1,4 @@
-import { type accessMethods, effective, formatPermission, type Grant } from "@gatehouse/protocol";
+import { type accessMethods, effective, formatPermission, type Grant, PAGE_BYTES, type Permission } from "@gatehouse/protocol";
 import { uuidv7 } from "uuidv7";
 import { keyOf, standingOf } from "../actor.ts";
 import { actorOf, answerQuestion, grantorsFor, ownerOfLayer } from "../explain.ts";
@@ -25,6 +25,10 @@ const grantsOf = ({ sql, actor }: At, { principal, permission, after, limit }: W
     ${permission === undefined ? sql`` : sql`and g.permission = ${permission}`}
     ${after === undefined ? sql`` : sql`and g.id > ${after}`}
   order by g.id limit ${limit + 1}`;
+
+/** Most permissions that an explanation names as missing, and the longest reason. */
+const MAX_NEEDED = 64;
+const MAX_REASON_LENGTH = 1000;
 
 export const accessHandlers: Handlers<typeof accessMethods> = {
   async "access.grant"({ principal, permission }, at) {
@@ -59,15 +63,28 @@ export const accessHandlers: Handlers<typeof accessMethods> = {
     const actor = await actorOf(principal, at);
     const { layers } = standingOf(actor);
     const { id, kind, name } = actor.principal;
-    return {
-      principal: { id, kind, name },
-      permissions: effective(layers).map(formatPermission),
-      layers: layers.map((layer) => ({
-        layer: layer.name,
-        of: ownerOfLayer(layer.name, actor),
-        permissions: effective([layer]).map(formatPermission),
-      })),
+    let bytes = 0;
+    let truncated = false;
+    // Half of what is left for each list, so that none leaves the others nothing.
+    const few = (held: readonly Permission[]) => {
+      const end = bytes + (PAGE_BYTES - bytes) / 2;
+      const texts = held.map(formatPermission);
+      const fitting = texts.filter((text) => {
+        const size = text.length + 3;
+        if (bytes + size > end) return false;
+        bytes += size;
+        return true;
+      });
+      truncated ||= fitting.length < texts.length;
+      return fitting;
     };
+    const permissions = few(effective(layers));
+    const each = layers.map((layer) => ({
+      layer: layer.name,
+      of: ownerOfLayer(layer.name, actor),
+      permissions: few(effective([layer])),
+    }));
+    return { principal: { id, kind, name }, permissions, layers: each, truncated };
   },
 
   async "access.check"({ principal, ...question }, at) {
@@ -83,9 +100,9 @@ export const accessHandlers: Handlers<typeof accessMethods> = {
     return {
       allowed: answer.allowed,
       principal: { id, kind, name },
-      needed: answer.needed.map(formatPermission),
+      needed: answer.needed.slice(0, MAX_NEEDED).map(formatPermission),
       layers: answer.layers.map((said) => ({ ...said, of: ownerOfLayer(said.layer, actor) })),
-      reason: answer.reason,
+      reason: answer.reason?.slice(0, MAX_REASON_LENGTH) ?? null,
       grantors: await grantorsFor(answer, { ...at, actor }, at.actor),
     };
   },

@@ -1,18 +1,16 @@
 import type { Agent, agentMethods } from "@gatehouse/protocol";
 import { uuidv7 } from "uuidv7";
-import type { Actor } from "../actor.ts";
-import type { Sql } from "../db.ts";
+import type { Fragment, Sql } from "../db.ts";
 import { managedOwners } from "../needs.ts";
 import type { Handlers } from "../rpc.ts";
-import { one } from "./rows.ts";
+import { FIRST, one, paged } from "./rows.ts";
 import { spacesOf } from "./space.ts";
 
-/** The agents that the caller manages, by name. */
-const agentsOf = (sql: Sql, actor: Actor, id?: string): Promise<Agent[]> => sql<Agent[]>`
-  select a.id, a.name, a.created_at, json_build_object('id', o.id, 'kind', o.kind, 'name', o.name) as owner
-  from principals a join principals o on o.id = a.owner_id
-  where a.owner_id in (${managedOwners(sql, actor)}) ${id === undefined ? sql`` : sql`and a.id = ${id}`}
-  order by lower(a.name), a.id`;
+/** Agents as they are told of, in the order of ids. @param found a query for their rows */
+const agentRows = (sql: Sql, found: Fragment): Promise<Agent[]> => sql<Agent[]>`
+  select a.id, a.name, a.created_at,
+         (select json_build_object('id', o.id, 'kind', o.kind, 'name', o.name) from principals o where o.id = a.owner_id) as owner
+  from (${found}) a order by a.id`;
 
 export const agentHandlers: Handlers<typeof agentMethods> = {
   async "agent.create"({ name }, { actor, sql, audit }) {
@@ -22,11 +20,26 @@ export const agentHandlers: Handlers<typeof agentMethods> = {
     return { id, name };
   },
 
-  "agent.list": async (_input, { actor, sql }) => ({ agents: await agentsOf(sql, actor) }),
+  async "agent.list"({ after, limit }, { actor, sql }) {
+    // Read from their owners on, and sorted then: "offset 0" keeps the planner from walking through the agents of others.
+    const found = await agentRows(
+      sql,
+      sql`select * from (
+          select a.* from (${managedOwners(sql, actor)}) as managed (id) join principals a on a.owner_id = managed.id and a.kind = 'a'
+          where a.id > ${after ?? FIRST} offset 0
+        ) mine order by id limit ${limit + 1}`,
+    );
+    const { rows, next } = paged(found, limit);
+    return { agents: rows, next };
+  },
 
-  "agent.get": async ({ id }, { actor, sql }) => one(await agentsOf(sql, actor, id)),
+  "agent.get": async ({ id }, { actor, sql }) =>
+    one(await agentRows(sql, sql`select * from principals where id = ${id} and kind = 'a' and owner_id in (${managedOwners(sql, actor)})`)),
 
-  "agent.spaces": async ({ id }, { sql }) => ({ spaces: await spacesOf(sql, id) }),
+  async "agent.spaces"({ id, after, limit }, { sql }) {
+    const { rows, next } = paged(await spacesOf(sql, id, { after, limit }), limit);
+    return { spaces: rows, next };
+  },
 
   // Named once more: by now it may be somebody else's.
   async "agent.rename"({ id, name }, { actor, sql, audit }) {

@@ -5,7 +5,7 @@ import { known } from "../known.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import { joinGroup } from "./join.ts";
-import { one } from "./rows.ts";
+import { FIRST, one, paged } from "./rows.ts";
 
 /** The group named, which must be one of this space. @throws Refusal NOT_FOUND */
 async function groupOf({ sql, actor }: At, id: string): Promise<{ id: string; name: string }> {
@@ -24,10 +24,14 @@ export const groupHandlers: Handlers<typeof groupMethods> = {
     return { id, name };
   },
 
-  async "group.list"(_input, { actor, sql }) {
-    const groups = await sql<Group[]>`
-      select id, name, created_at from principals where kind = 'g' and space_id = ${standingOf(actor).space.id} order by lower(name)`;
-    return { groups: [...groups] };
+  async "group.list"({ after, limit }, { actor, sql }) {
+    const found = await sql<Group[]>`
+      select * from (
+        select id, name, created_at from principals
+        where kind = 'g' and space_id = ${standingOf(actor).space.id} and id > ${after ?? FIRST} offset 0
+      ) ours order by id limit ${limit + 1}`;
+    const { rows, next } = paged(found, limit);
+    return { groups: rows, next };
   },
 
   async "group.rename"({ group, name }, at) {
@@ -71,21 +75,24 @@ export const groupHandlers: Handlers<typeof groupMethods> = {
     return { group: id, member, admin };
   },
 
-  async "group.listMembers"({ group }, at) {
+  async "group.listMembers"({ group, after, limit }, at) {
     const { id } = await groupOf(at, group);
-    const members = await at.sql<{ id: string; kind: "u" | "a"; name: string; admin: boolean; inSpace: boolean }[]>`
+    const found = await at.sql<{ id: string; kind: "u" | "a"; name: string; admin: boolean; inSpace: boolean }[]>`
       select p.id, p.kind, p.name, gm.admin, m.principal_id is not null as in_space
       from live_group_members gm
       join principals p on p.id = gm.principal_id
       left join live_members m on m.principal_id = p.id and m.space_id = ${standingOf(at.actor).space.id}
-      where gm.group_id = ${id} order by lower(p.name), p.id`;
-    return { members: [...members] };
+      where gm.group_id = ${id} and gm.principal_id > ${after ?? FIRST} order by gm.principal_id limit ${limit + 1}`;
+    const { rows, next } = paged(found, limit);
+    return { members: rows, next };
   },
 
-  async "group.listForMember"({ member }, { actor, sql }) {
-    const groups = await sql<(Group & { admin: boolean })[]>`
+  async "group.listForMember"({ member, after, limit }, { actor, sql }) {
+    const found = await sql<(Group & { admin: boolean })[]>`
       select p.id, p.name, p.created_at, gm.admin from live_group_members gm join principals p on p.id = gm.group_id
-      where gm.principal_id = ${member ?? actor.principal.id} and p.space_id = ${standingOf(actor).space.id} order by lower(p.name)`;
-    return { groups: [...groups] };
+      where gm.principal_id = ${member ?? actor.principal.id} and p.space_id = ${standingOf(actor).space.id}
+        and gm.group_id > ${after ?? FIRST} order by gm.group_id limit ${limit + 1}`;
+    const { rows, next } = paged(found, limit);
+    return { groups: rows, next };
   },
 };

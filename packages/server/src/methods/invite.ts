@@ -9,7 +9,7 @@ import { Refusal } from "../refusal.ts";
 import type { Handlers } from "../rpc.ts";
 import { readStanding } from "../standing.ts";
 import { joinGroup, joinSpace } from "./join.ts";
-import { one } from "./rows.ts";
+import { FIRST, one, paged } from "./rows.ts";
 
 const hash = (token: string): Uint8Array => new Uint8Array(createHash("sha256").update(token).digest());
 
@@ -41,15 +41,16 @@ export const inviteHandlers: Handlers<typeof inviteMethods> = {
     return { id, token };
   },
 
-  async "invite.list"(_input, { actor, sql }) {
-    const invites = await sql<Invite[]>`
+  async "invite.list"({ after, limit }, { actor, sql }) {
+    const found = await sql<Invite[]>`
       select i.id, i.email, i.expires_at, i.created_at,
              case when b.id is not null then json_build_object('id', b.id, 'kind', b.kind, 'name', b.name) end as invited_by,
              coalesce((select json_agg(json_build_object('id', g.id, 'kind', g.kind, 'name', g.name) order by lower(g.name))
                        from invite_groups ig join principals g on g.id = ig.group_id where ig.invite_id = i.id), '[]') as groups
       from invites i left join principals b on b.id = i.invited_by
-      where i.space_id = ${standingOf(actor).space.id} and ${open(sql)} order by i.id`;
-    return { invites: [...invites] };
+      where i.space_id = ${standingOf(actor).space.id} and ${open(sql)} and i.id > ${after ?? FIRST} order by i.id limit ${limit + 1}`;
+    const { rows, next } = paged(found, limit);
+    return { invites: rows, next };
   },
 
   async "invite.revoke"({ id }, { actor, sql, audit }) {
@@ -114,12 +115,13 @@ async function mustStillInvite(sql: Sql, userId: string, invite: Accepted): Prom
 }
 
 export const invitedHandlers: Handlers<typeof invitedMethods> = {
-  async "invite.pending"(_input, { actor, sql }) {
-    const invites = await sql<PendingInvite[]>`
+  async "invite.pending"({ after, limit }, { actor, sql }) {
+    const found = await sql<PendingInvite[]>`
       select i.id, json_build_object('slug', s.slug, 'name', s.name) as space, b.name as invited_by, i.expires_at
       from invites i join spaces s on s.id = i.space_id left join principals b on b.id = i.invited_by
-      where ${open(sql)} and ${toMe(sql, actor.principal.id)} order by i.id`;
-    return { invites: [...invites] };
+      where ${open(sql)} and ${toMe(sql, actor.principal.id)} and i.id > ${after ?? FIRST} order by i.id limit ${limit + 1}`;
+    const { rows, next } = paged(found, limit);
+    return { invites: rows, next };
   },
 
   async "invite.accept"({ id, token }, { actor, sql, audit }) {

@@ -3,7 +3,7 @@ import { uuidv7 } from "uuidv7";
 import type { Fragment, Sql } from "../db.ts";
 import { hashKey, hintOfKey, kindsOf, makeKey } from "../key.ts";
 import { Refusal } from "../refusal.ts";
-import { future } from "./rows.ts";
+import { future, LAST, type PageParams, pageOf } from "./rows.ts";
 
 /** A condition on `api_keys k` and `principals p`, whose they are: which keys are meant. */
 type Which = Fragment;
@@ -27,13 +27,37 @@ export async function makeSecret(
 }
 
 /** Keys without their secrets, newest first. */
-export async function listKeys(sql: Sql, which: Which): Promise<ApiKey[]> {
-  return sql<ApiKey[]>`
-    select k.id, k.name, json_build_object('id', p.id, 'kind', p.kind, 'name', p.name) as principal, k.hint, k.ceiling,
-           k.expires_at, k.last_used_at, k.created_at,
-           case when k.previous_expires_at > now() then k.previous_expires_at end as previous_expires_at
-    from api_keys k join principals p on p.id = k.principal_id
-    where ${which} order by k.id desc`;
+export const readKeys = (sql: Sql, which: Which): Promise<ApiKey[]> => sql<ApiKey[]>`
+  select k.id, k.name, json_build_object('id', p.id, 'kind', p.kind, 'name', p.name) as principal, k.hint, k.ceiling,
+         k.expires_at, k.last_used_at, k.created_at,
+         case when k.previous_expires_at > now() then k.previous_expires_at end as previous_expires_at
+  from api_keys k join principals p on p.id = k.principal_id
+  where ${which} order by k.id desc`;
+
+/** Most bytes of JSON that a key takes beside its ceiling. */
+const KEY_BYTES = 1200;
+
+/** A page of keys, newest first. @param holders a query for the ids of those whose keys are meant */
+export async function listKeys(
+  sql: Sql,
+  holders: Fragment,
+  { after, limit }: PageParams,
+): Promise<{ keys: ApiKey[]; next: string | null }> {
+  const { keys: ids, next } = await pageOf(
+    sql,
+    sql`
+      select k.id as key, coalesce(octet_length(array_to_json(k.ceiling)::text), 0) + ${KEY_BYTES}::integer as bytes
+      from (
+        select mine.id from (
+          -- Read from its holders on, and sorted then: "offset 0" keeps the planner from walking through the keys of others.
+          select each.id from (${holders}) as holders (id) join api_keys each on each.principal_id = holders.id
+          where each.id < ${after ?? LAST} offset 0
+        ) mine
+        order by mine.id desc limit ${limit + 1}
+      ) found join api_keys k on k.id = found.id order by k.id desc`,
+    limit,
+  );
+  return { keys: await readKeys(sql, sql`k.id = any(${ids}::uuid[])`), next };
 }
 
 /** Gives a key a new secret; the old one is good for some hours more. @throws Refusal NOT_FOUND, CONFLICT when it has expired */

@@ -1,6 +1,6 @@
 import { PAGE_BYTES } from "@gatehouse/protocol";
-import { Refusal } from "../refusal.ts";
 import type { Fragment, Sql } from "../db.ts";
+import { Refusal } from "../refusal.ts";
 
 /** The one row. @throws Refusal NOT_FOUND when there is none */
 export function one<Row>([row]: readonly Row[], message?: string): Row {
@@ -8,10 +8,27 @@ export function one<Row>([row]: readonly Row[], message?: string): Row {
   return row;
 }
 
-/** A page, from a query for one row more than it holds. */
+/** Which rows of a list are asked for. */
+export interface PageParams {
+  after?: string | undefined;
+  limit: number;
+}
+
+/** Before every id there is. */
+export const FIRST = "00000000-0000-0000-0000-000000000000";
+/** Behind every id there is: where a list begins whose newest comes first. */
+export const LAST = "ffffffff-ffff-ffff-ffff-ffffffffffff";
+
+/** A page of at most `limit` rows and {@link PAGE_BYTES}, from a query for one row more than it holds. */
 export function paged<Row extends { id: string }>(found: readonly Row[], limit: number): { rows: Row[]; next: string | null } {
-  const rows = found.slice(0, limit);
-  return { rows, next: found.length > limit ? (rows.at(-1)?.id ?? null) : null };
+  let bytes = 0;
+  const fits = (row: Row, place: number) => {
+    bytes += Buffer.byteLength(JSON.stringify(row));
+    return place === 0 || bytes <= PAGE_BYTES;
+  };
+  const over = found.slice(0, limit).findIndex((row, place) => !fits(row, place));
+  const rows = found.slice(0, over === -1 ? limit : over);
+  return { rows, next: found.length > rows.length ? (rows.at(-1)?.id ?? null) : null };
 }
 
 /**

@@ -1,4 +1,4 @@
-import type { ApiKey, secretKeyMethods } from "@gatehouse/protocol";
+import type { secretKeyMethods } from "@gatehouse/protocol";
 import { uuidv7 } from "uuidv7";
 import { standingOf } from "../actor.ts";
 import type { Sql } from "../db.ts";
@@ -33,10 +33,8 @@ export const secretKeyHandlers: Handlers<typeof secretKeyMethods> = {
     return made;
   },
 
-  async "secretKey.list"(_input, { actor, sql }) {
-    const keys: ApiKey[] = await listKeys(sql, ofService(sql, standingOf(actor).space.id));
-    return { keys };
-  },
+  "secretKey.list": (page, { actor, sql }) =>
+    listKeys(sql, sql`select p.id from principals p where ${ofService(sql, standingOf(actor).space.id)}`, page),
 
   async "secretKey.rotate"({ id, overlapHours }, { actor, sql, audit }) {
     audit.target = id;

@@ -4,16 +4,17 @@ import { uuidv7 } from "uuidv7";
 import type { Sql } from "../db.ts";
 import { Refusal } from "../refusal.ts";
 import type { Handlers } from "../rpc.ts";
+import { FIRST, type PageParams, paged } from "./rows.ts";
 
 const SLUG_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789";
 const makeSlug = () => Array.from({ length: 12 }, () => SLUG_ALPHABET[randomInt(SLUG_ALPHABET.length)]).join("");
 
-/** The spaces whose roster holds a principal, by name. */
-export const spacesOf = (sql: Sql, principalId: string, slug?: string): Promise<Space[]> => sql<Space[]>`
+/** The spaces whose roster holds a principal: the one of a slug, or one more than a page holds. */
+export const spacesOf = (sql: Sql, principalId: string, which: { slug: string } | PageParams): Promise<Space[]> => sql<Space[]>`
   select s.id, s.slug, s.name, m.admin, s.created_at
   from live_members m join spaces s on s.id = m.space_id
-  where m.principal_id = ${principalId} ${slug === undefined ? sql`` : sql`and s.slug = ${slug}`}
-  order by lower(s.name), s.id`;
+  where m.principal_id = ${principalId}
+    ${"slug" in which ? sql`and s.slug = ${which.slug}` : sql`and m.space_id > ${which.after ?? FIRST} order by m.space_id limit ${which.limit + 1}`}`;
 
 /** Makes a space with its first admin. @returns its slug */
 export async function createSpace(sql: Sql, adminId: string, name: string): Promise<string> {
@@ -25,15 +26,18 @@ export async function createSpace(sql: Sql, adminId: string, name: string): Prom
 }
 
 async function spaceOf(sql: Sql, principalId: string, slug: string): Promise<Space> {
-  const [space] = await spacesOf(sql, principalId, slug);
+  const [space] = await spacesOf(sql, principalId, { slug });
   if (!space) throw new Refusal("NOT_FOUND");
   return space;
 }
 
 export const spaceHandlers: Handlers<typeof spaceMethods> = {
-  "space.list": async (_input, { actor, sql }) => ({
-    spaces: await spacesOf(sql, actor.principal.id, actor.credential.space),
-  }),
+  async "space.list"({ after, limit }, { actor, sql }) {
+    const { space: slug } = actor.credential;
+    const found = await spacesOf(sql, actor.principal.id, slug === undefined ? { after, limit } : { slug });
+    const { rows, next } = paged(found, limit);
+    return { spaces: rows, next };
+  },
 
   async "space.create"({ name }, { actor, sql, audit }) {
     const slug = await createSpace(sql, actor.principal.id, name);

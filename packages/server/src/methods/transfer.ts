@@ -5,7 +5,7 @@ import { known } from "../known.ts";
 import { managedOwners } from "../needs.ts";
 import { Refusal } from "../refusal.ts";
 import type { Handlers } from "../rpc.ts";
-import { one } from "./rows.ts";
+import { FIRST, one, paged } from "./rows.ts";
 
 /** Gives an agent its new owner. What the old owner knows of its keys is worth nothing from then on. */
 async function handOver(sql: Sql, agentId: string, ownerId: string): Promise<void> {
@@ -42,17 +42,19 @@ export const transferHandlers: Handlers<typeof transferMethods> = {
     return { id, to: owner, accepted };
   },
 
-  async "agent.offers"(_input, { actor, sql }) {
-    const offers = await sql<{ agent: PrincipalRef; to: PrincipalRef; offeredBy: string; createdAt: string }[]>`
-      select json_build_object('id', a.id, 'kind', a.kind, 'name', a.name) as agent,
+  async "agent.offers"({ after, limit }, { actor, sql }) {
+    const found = await sql<{ id: string; agent: PrincipalRef; to: PrincipalRef; offeredBy: string; createdAt: string }[]>`
+      select f.agent_id as id, json_build_object('id', a.id, 'kind', a.kind, 'name', a.name) as agent,
              json_build_object('id', t.id, 'kind', t.kind, 'name', t.name) as to,
              b.name as offered_by, f.created_at
       from agent_offers f
       join principals a on a.id = f.agent_id
       join principals t on t.id = f.to_id
       join principals b on b.id = f.offered_by
-      where f.to_id in (${managedOwners(sql, actor)}) and ${standing(sql)} order by f.created_at`;
-    return { offers: [...offers] };
+      where f.to_id in (${managedOwners(sql, actor)}) and ${standing(sql)} and f.agent_id > ${after ?? FIRST}
+      order by f.agent_id limit ${limit + 1}`;
+    const { rows, next } = paged(found, limit);
+    return { offers: rows.map(({ id: _id, ...offer }) => offer), next };
   },
 
   async "agent.accept"({ id }, { actor, sql, audit }) {
