@@ -30,6 +30,7 @@ const Email = z
 
 /** What is taken of what a provider says of a person (OpenID Connect Core 1.0 §2, §5.1). All else is left out, pictures too. */
 const Claims = z.object({ iss: z.string(), sub: z.string().regex(/^[!-~]{1,255}$/) });
+const Verified = z.object({ email_verified: z.literal([true, "true"]) });
 const Profile = z.object({ email: Email, name: Name.catch("") });
 
 /**
@@ -54,8 +55,8 @@ function toGenericProvider({ id, name, issuer, clientId, clientSecret, scopes = 
       return accountId(issuer, sub);
     },
     mapProfileToUser: (said) => {
+      if (!Verified.safeParse(said).success) throw refused("email_not_verified");
       const read = Profile.safeParse(said);
-      if (![true, "true"].includes((said as { email_verified?: unknown }).email_verified as boolean)) throw refused("email_not_verified");
       if (!read.success) throw refused("profile_not_usable");
       const { email, name } = read.data;
       const [local = "", domain = ""] = email.split("@");
