@@ -67,6 +67,11 @@ beforeAll(async () => {
   slug = (await must(session, "space.create", { name: "Acme" })).slug;
   const inside = (method: string, params: object) => must(session, method, params, slug);
   await inside("task.register", { task: TASK });
+  // Older than the others, which a list shows first.
+  doomed = await server.sql<Named[]>`
+    insert into sessions (id, space_id, task, external_id, idle_timeout_seconds)
+    select uuidv7(), s.id, ${TASK}, 'doomed-' || n, 5 from spaces s, generate_series(1, 2000) n where s.slug = ${slug}
+    returning id, external_id`;
   const make = async (externalId: string, task: string, message?: string): Promise<Named> => ({
     id: (await inside("session.create", { task, externalId, message })).session.id,
     externalId,
@@ -77,10 +82,6 @@ beforeAll(async () => {
   over = await make("over", TASK);
   await inside("session.close", { session: over.id });
   other = await make("other", "sales");
-  doomed = await server.sql<Named[]>`
-    insert into sessions (id, space_id, task, external_id, idle_timeout_seconds)
-    select uuidv7(), s.id, ${TASK}, 'doomed-' || n, 5 from spaces s, generate_series(1, 2000) n where s.slug = ${slug}
-    returning id, external_id`;
   const { id: agent } = await must(session, "agent.create", { name: "bot" });
   await inside("principal.add", { principal: agent });
   const service = await must((await inside("secretKey.create", { name: "first" })).key, "whoami");
@@ -142,7 +143,7 @@ function askings(): Asking[] {
     "task.register": { params: { task: TASK } },
     "task.delete": { params: { task: `${TASK}/gone` }, comesTo: "NOT_FOUND" },
     "session.create": { params: { task: TASK, externalId: `made-${made++}` } },
-    "session.list": { params: {} },
+    "session.list": { params: { limit: 1000 } },
     "session.get": { params: {}, about: live },
     "session.update": { params: { tags: ["x"] }, about: live },
     "session.send": { params: { message: "more", inputId: "once" }, about: live },

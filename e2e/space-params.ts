@@ -95,6 +95,8 @@ const values: Record<string, (at: Making) => unknown> = {
   message: () => "Hello",
   // What is said is a message or an action, never both.
   action: () => undefined,
+  results: () => undefined,
+  follows: () => undefined,
   inputId: uniqueName,
   tasks: () => [uniqueName()],
   worker: () => "a test",
