@@ -65,7 +65,7 @@ test("a name finds its thing, however it is composed", async () => {
   await me(home, ["space", "use", decomposed]);
   const { id } = await meJson(home, ["agent", "create", composed]);
   expect((await meJson(home, ["agent", "get", decomposed])).id).toBe(id);
-  const key = await meJson(home, ["apikey", "create", "--name", composed]);
+  const key = await meJson(home, ["apikey", "create", "--self", "--name", composed]);
   expect((await meJson(home, ["apikey", "get", decomposed])).id).toBe(key.id);
   const group = await meJson(home, ["group", "create", composed]);
   expect((await meJson(home, ["group", "rename", decomposed, "Tea"])).id).toBe(group.id);

@@ -119,6 +119,8 @@ export async function startTestServer(settings: Record<string, string> = {}, mcp
       if ("result" in answer) ((space === undefined ? userApi : spaceApi) as Api)[method]?.result.parse(answer.result);
       return { status, ...answer };
     },
+    /** Signs a user in. @returns the Bearer token of the session */
+    signIn: async (id: string): Promise<string> => (await openSession(auth, id)).token,
     /** Makes a user, with a session as signing in gives one: directly, as the door lets an address sign in only so often. */
     async user(name: string): Promise<TestUser> {
       const email = `${name.toLowerCase()}-${randomBytes(4).toString("hex")}@example.com`;

@@ -20,6 +20,8 @@ type Caller = (typeof callers)[number];
 /** What each caller may call, written down by hand: the document must follow the policy, and the policy this. */
 const forAnyone = ["whoami", "rpc.discover", "space.list", "token.create", "token.inspect", "token.revoke"];
 const interactive = [
+  "space.delete",
+  "agent.delete",
   "apiKey.create",
   "apiKey.rotate",
   "apiKey.delete",

@@ -75,6 +75,7 @@ export function sparingAdmins<Input>(need: Need<Input>, pick: (input: Input) => 
     const [target] = await at.sql`
       select from live_members where space_id = ${spaceId(at.actor)} and principal_id = ${pick(input)} and admin`;
     const needed: Permission[] = [{ action: "admin" }];
+    if (target && at.actor.credential.via !== "session") return { allowed: false, layers: [], needed, why: IN_PERSON };
     return target ? { ...judge(at.actor.standing?.layers ?? [], needed), needed } : decision;
   });
 }
@@ -83,7 +84,11 @@ const MAKING = {
   label: "making",
   text: "what the call makes does not exceed its maker, nor outlive what made them: the caller may do themselves what they give, and not only by what a key gave them; by a token, nothing",
 };
-const SPARING = { label: "sparing admins", text: "an admin goes only by an admin" };
+const SPARING = { label: "sparing admins", text: "an admin goes only by an admin, in person" };
+const IN_PERSON: Decision["why"] = {
+  reason: "interactive-only",
+  text: "an admin is removed by a person who is signed in. Sign in: me login",
+};
 
 /** What awaits a principal for when they are on the roster. A person lets in whoever was prepared; a key, whom it does not exceed. */
 export const awaiting =

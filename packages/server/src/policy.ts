@@ -33,14 +33,14 @@ export const userPolicy: Policy<UserApi> = {
   "space.list":            [anyone],
   "space.create":          [users],
   "space.rename":          [users,       spaceAdmin((i) => i.slug)],
-  "space.delete":          [users,       spaceAdmin((i) => i.slug)],
+  "space.delete":          [interactive, spaceAdmin((i) => i.slug)],
 
   "agent.create":          [users],
   "agent.list":            [users],
   "agent.get":             [users,       ownAgent((i) => i.id)],
   "agent.spaces":          [users,       ownAgent((i) => i.id)],
   "agent.rename":          [users,       ownAgent((i) => i.id)],
-  "agent.delete":          [users,       ownAgent((i) => i.id)],
+  "agent.delete":          [interactive, ownAgent((i) => i.id)],
   "agent.transfer":        [interactive, ownAgent((i) => i.id)],
   "agent.offers":          [users],
   "agent.accept":          [interactive],
@@ -69,7 +69,7 @@ export const spacePolicy: Policy<SpaceApi> = {
 
   "space.get":             [members],
   "space.members":         [members,     ofLimited(read("members"))],
-  "space.leave":           [users],
+  "space.leave":           [interactive],
 
   "principal.list":        [members,     anyOf(read("members"))],
   "principal.add":         [members,     making(anyOf(write("members"), agentOfMine((i) => i.principal)), awaiting((i) => i.principal))],

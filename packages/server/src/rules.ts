@@ -129,12 +129,15 @@ export const users = noBrowser({
 
 export const interactive: Who = {
   label: "interactive",
-  text: "a user, by a signed-in session: never by a key, so that no key makes what outlives it",
+  text: "a user, by a signed-in session: never by a key, so that no key makes what outlives it, or ends what can't be brought back",
   refuses(actor) {
     const refused = users.refuses(actor);
     if (refused) return refused;
     if (actor.credential.via !== "session")
-      return { reason: "interactive-only", why: "a key makes nothing that could outlive it. Sign in as a person: me login" };
+      return {
+        reason: "interactive-only",
+        why: "no key makes what could outlive it, or ends what can't be brought back. Sign in as a person: me login",
+      };
     return undefined;
   },
 };
