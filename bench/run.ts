@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 
-const BENCHES = ["call", "authority", "revocation", "sessions", "streams", "floods", "mcp"];
+const BENCHES = ["call", "driver", "authority", "revocation", "sessions", "streams", "floods", "mcp"];
 
 const asked = process.argv.slice(2);
 for (const name of asked.length > 0 ? asked : BENCHES) {

@@ -93,9 +93,9 @@ function createSql(send: Send): Sql {
       sent ??= traced(text, () => send(text, ask));
       return sent;
     };
-    // Still a query of postgres.js, which may become a part of another: what it is not is sent by its own client.
+    // It stays a query of postgres.js, so that it can become a part of another; only how it is sent is ours.
     return Object.assign(query, {
-      // biome-ignore lint/suspicious/noThenProperty: whoever awaits it, sends it
+      // biome-ignore lint/suspicious/noThenProperty: a query is sent when it is awaited
       then: ((done, failed) => sending().then(done, failed)) as Promise<Result>["then"],
       catch: ((failed) => sending().catch(failed)) as Promise<Result>["catch"],
       finally: ((settled) => sending().finally(settled)) as Promise<Result>["finally"],
@@ -113,7 +113,7 @@ function createSql(send: Send): Sql {
   return Object.assign(sql, rest) as unknown as Sql;
 }
 
-/** Runs a transaction on a connection. What ends the connection, ends it; nothing of it goes anywhere else. */
+/** Runs a transaction on a connection. When the connection is lost, so is the transaction: nothing of it goes to another one. */
 async function transact<T>(line: Line, run: (sql: Sql) => Promise<T>): Promise<T> {
   let over = false;
   let failed: unknown;
@@ -144,7 +144,7 @@ async function transact<T>(line: Line, run: (sql: Sql) => Promise<T>): Promise<T
   } catch (error) {
     over = true;
     await settled();
-    // Nobody may get a connection that is inside of a transaction.
+    // A connection that may be inside of a transaction must not be lent again.
     if (!line.lost) await line.query("rollback").catch((cause) => line.lose(cause));
     throw error;
   }

@@ -1,6 +1,7 @@
 import { connect, type Socket } from "node:net";
 import postgres from "postgres";
 import { readAddress } from "./address.ts";
+import { applySettings, BEGIN, STARTUP } from "./session-settings.ts";
 import { isUnreachable } from "./unreachable.ts";
 import { valueTypes } from "./values.ts";
 
@@ -18,7 +19,7 @@ type Column = { column?: { from: (name: string) => string } };
  * A client of one connection. It is told everything: what it is not told, postgres.js reads from `PG*` variables.
  */
 export function createClient(options: object): Client {
-  delete process.env.PGTARGETSESSIONATTRS; // reads this one in any case
+  delete process.env.PGTARGETSESSIONATTRS; // postgres.js reads this one even where it is told
   const own = {
     max: 1,
     fetch_types: false,
@@ -62,34 +63,6 @@ export const noAnswer = () => new ConnectionError("ETIMEDOUT", "No answer from t
 const rfc3339 = (text: string) => new Date(text).toISOString();
 
 /**
- * What our statements rely on, whatever the database or the role has been set to. `search_path` is the operator's: it says in
- * which schema our tables are.
- */
-const SETTINGS = {
-  bytea_output: "hex",
-  extra_float_digits: "1",
-  intervalstyle: "postgres",
-  array_nulls: "on",
-  transform_null_equals: "off",
-  default_transaction_isolation: "read committed",
-  default_transaction_read_only: "off",
-  default_transaction_deferrable: "off",
-  statement_timeout: "0",
-  lock_timeout: "0",
-  idle_in_transaction_session_timeout: "0",
-  idle_session_timeout: "0",
-  transaction_timeout: "0",
-};
-/** The ones of them that this version of Postgres has. */
-const applySettings = (local: boolean) =>
-  `select set_config(name, value, ${local}) from (values ${Object.entries(SETTINGS)
-    .map(([name, value]) => `('${name}', '${value}')`)
-    .join(", ")}) as wanted (name, value) where current_setting(name, true) is not null`;
-/** A pooler may send a startup parameter on for each transaction, but only these. */
-const STARTUP = { client_encoding: "UTF8", DateStyle: "ISO", TimeZone: "UTC", standard_conforming_strings: "on" };
-const BEGIN = "begin isolation level read committed read write";
-
-/**
  * One connection: a client of postgres.js that never opens a second one. When its connection is lost, everything that was
  * asked on it fails, and nothing can be asked on it any more.
  */
@@ -112,7 +85,7 @@ export class Line {
       this.#settle = resolve;
     });
     this.#prepare = prepare;
-    // Who lends connections by the transaction would lend what is set for the session to others.
+    // A pooler that lends connections by the transaction would lend a session's settings to other clients.
     this.begin = prepare ? BEGIN : `${BEGIN}; ${applySettings(true)}`;
     this.#client = createClient({
       host: [target.host ?? "localhost"],
@@ -140,7 +113,7 @@ export class Line {
     return this.#socket;
   }
 
-  /** Connects. @throws what it could not be opened for, after 10 s at the latest */
+  /** Connects. @throws why it could not connect, after 10 s at the latest */
   async open(): Promise<this> {
     const timer = setTimeout(() => this.lose(noAnswer()), CONNECT_MS);
     try {
@@ -154,7 +127,7 @@ export class Line {
     }
   }
 
-  /** Runs what is asked of the client. It fails with the connection, at once, whatever the client does. */
+  /** Runs a query on the client. It fails as soon as the connection is lost, whatever the client does. */
   run<T>(ask: (client: Client) => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.lost) return reject(this.lost);
@@ -167,7 +140,7 @@ export class Line {
         },
         (error) => {
           done();
-          // What is not about a statement leaves a connection of which nothing is known.
+          // An error that is not about the statement leaves the connection in an unknown state.
           if (!(error instanceof postgres.PostgresError) || isUnreachable(error)) this.lose(error);
           reject(error);
         },
@@ -180,7 +153,7 @@ export class Line {
     return this.run((client) => client.unsafe(text, parameters as never[], { prepare: parameters.length > 0 }));
   }
 
-  /** Does something when nothing is heard or said for so long; 0 = never. */
+  /** Calls back when nothing was sent or received for `ms`; 0 = never. */
   onSilence(ms: number, then: () => void = () => {}): void {
     this.#socket?.removeAllListeners("timeout").setTimeout(ms, then);
   }
@@ -198,7 +171,7 @@ export class Line {
   /** Closes it as the protocol has it; one that does not answer is given up. */
   async close(): Promise<void> {
     const timer = setTimeout(() => this.lose(connectionLost()), GOODBYE_MS);
-    // The client may never tell that it has ended: its connection does.
+    // Not awaited: the promise of `end()` may never settle.
     this.#client.end().catch(() => {});
     await this.gone;
     clearTimeout(timer);

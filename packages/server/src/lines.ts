@@ -42,8 +42,8 @@ export class Lines {
   }
 
   /**
-   * Lends a connection. It is thrown away if it was lost meanwhile.
-   * @throws QueueFullError; Error UNAVAILABLE where none is to be had for 10 s
+   * Lends a connection, and throws it away if it was lost meanwhile.
+   * @throws QueueFullError where too much of the party waits; ConnectionError where none is free, or can be opened, for 10 s
    */
   lend<T>(borrower: Borrower, run: (line: Line) => Promise<T>): Promise<T> {
     if (this.#ending) return Promise.reject(connectionLost());
@@ -52,7 +52,7 @@ export class Lines {
     return lent.finally(() => this.#lent.delete(lent));
   }
 
-  /** Lets a database take its time for something. */
+  /** Runs something during which the database may be silent for as long as it likes. */
   async patiently<T>(line: Line, run: () => Promise<T>): Promise<T> {
     line.onSilence(0);
     return run().finally(() => this.#bound(line));
@@ -100,7 +100,7 @@ export class Lines {
     return line;
   }
 
-  /** Gives a connection up of which nothing is heard; one that nobody uses is closed. */
+  /** After 30 s of silence, gives up a connection that is lent, and closes one that is idle. */
   #bound(line: Line): void {
     line.onSilence(SILENCE_MS, () => {
       const at = this.#idle.indexOf(line);
@@ -116,24 +116,25 @@ function acquire(party: string, queues: FairSemaphore[]): Promise<() => void> {
   return new Promise((resolve, reject) => {
     const open = queues.filter((queue) => !queue.isFull(party));
     if (open.length === 0) return reject(new QueueFullError("Too many requests of this party wait for the database."));
+    let granted = false;
+    let timer: ReturnType<typeof setTimeout> | undefined;
     const cancels: (() => void)[] = [];
     const settle = () => {
       clearTimeout(timer);
       for (const cancel of cancels) cancel();
     };
-    const timer = setTimeout(() => {
-      settle();
-      reject(noAnswer());
-    }, CONNECT_MS);
-    let granted = false;
     for (const queue of open) {
-      if (granted) return;
       const cancel = queue.request(party, (release) => {
         granted = true;
         settle();
         resolve(release);
       });
+      if (granted) return;
       cancels.push(cancel);
     }
+    timer = setTimeout(() => {
+      settle();
+      reject(noAnswer());
+    }, CONNECT_MS);
   });
 }

@@ -38,7 +38,7 @@ const elementsOf = (read: (text: string) => unknown) => (text: string) =>
 
 const arrays = (to: number, read: (text: string) => unknown): Codec => ({ to, from: [to], serialize: arrayOf, parse: elementsOf(read) });
 
-/** In hex, or as an old server, or a role's own setting, writes it. */
+/** Bytes in hex; or escaped, where a pooler keeps us from setting `bytea_output`. */
 function readBytes(text: string): Buffer {
   if (text.startsWith("\\x")) return Buffer.from(text.slice(2), "hex");
   return Buffer.from(
@@ -48,8 +48,8 @@ function readBytes(text: string): Buffer {
 }
 
 /**
- * How values go to Postgres and come back, as postgres.js takes it: it knows no arrays unless it asks each new connection for
- * them, and writes text that is JSON, or a moment, anew.
+ * How values go to Postgres and come back, as an option of postgres.js. Its own types differ in two ways: it knows arrays only
+ * if each new connection asks the database for their types, and it converts text that is JSON or a moment already once more.
  * @param readMoment what a `timestamptz` becomes
  */
 export const valueTypes = (readMoment: (text: string) => unknown): Record<string, Codec> => ({

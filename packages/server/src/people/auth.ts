@@ -38,6 +38,8 @@ export interface Asked {
 export const asked = new AsyncLocalStorage<Asked>();
 
 const POOL_SIZE = 4;
+/** All that asks for a connection of this pool is one party. */
+const SIGN_IN = { party: "sign-in", urgent: false };
 const DAY = 24 * 3600;
 const SESSION_SECONDS = 30 * DAY;
 const ACCESS_SECONDS = 3600;
@@ -209,7 +211,7 @@ function borrow(lines: Lines): Promise<PostgresPoolClient> {
       resolve({ query, release: (discard = false) => release(discard) } as unknown as PostgresPoolClient);
       if (await released) line.lose(new Error("A transaction on it did not end."));
     };
-    lines.lend({ party: "sign-in", urgent: false }, lend).catch(reject);
+    lines.lend(SIGN_IN, lend).catch(reject);
   });
 }
 

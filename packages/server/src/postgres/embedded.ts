@@ -5,7 +5,7 @@ import { openDatabase } from "../db.ts";
 import { findBinaries, PostgresError } from "./binaries.ts";
 import { createCluster, passwordOf, stopOrphan, USER, wrongPassword } from "./cluster.ts";
 import { takeLock } from "./lock.ts";
-import { locate, makeFolders, type Place } from "./place.ts";
+import { locate, makeFolders, type Place, SOCKET_FILE } from "./place.ts";
 import { ended, removeAsPostgres, startSupervised } from "./process.ts";
 
 /** A running embedded Postgres. */
@@ -58,7 +58,8 @@ async function startHere(place: Place): Promise<EmbeddedPostgres> {
   await createCluster(place, binaries, password);
   const settings = ["listen_addresses=", "unix_socket_permissions=0700", "max_connections=100"].flatMap((setting) => ["-c", setting]);
   const command = join(binaries, "bin", "postgres");
-  const child = await startSupervised(command, ["-D", place.cluster, "-k", place.socket, ...settings], place.logFile);
+  const sockets = `"${place.socket.replaceAll('"', '""')}"`; // a list of folders: in quotes, a comma in one is no separator
+  const child = await startSupervised(command, ["-D", place.cluster, "-k", sockets, ...settings], place.logFile);
   const exited = ended(child).catch(() => null);
   let stopping = false;
   const stop = async () => {
@@ -91,7 +92,7 @@ const addressOf = (place: Place, password: string) =>
 /** Waits until Postgres answers a query. */
 async function accepting(address: string, place: Place): Promise<void> {
   const deadline = Date.now() + START_DEADLINE_MS;
-  const socket = join(place.socket, ".s.PGSQL.5432");
+  const socket = join(place.socket, SOCKET_FILE);
   for (;;) {
     if (await stat(socket).catch(() => undefined)) {
       const sql = openDatabase(address);

@@ -22,8 +22,11 @@ export interface Place {
 
 /** Where root keeps what another user must be able to read, when the data folder is closed to others. */
 const ROOT_HOME = "/var/lib/gatehouse";
-/** Longest path a unix socket may have is 107 bytes; its file's name takes 16 of them. */
-const MAX_SOCKET_FOLDER = 90;
+/** The socket's file in its folder. */
+export const SOCKET_FILE = ".s.PGSQL.5432";
+/** Longest path of a unix socket, in bytes: `sun_path` in sockaddr_un(7) without the NUL at its end. */
+const MAX_SOCKET_BYTES = process.platform === "linux" ? 107 : 103;
+const fits = (folder: string) => Buffer.byteLength(join(folder, SOCKET_FILE)) <= MAX_SOCKET_BYTES;
 
 /** Makes the data folder, and tells where the parts of its embedded Postgres belong. */
 export async function locate(dataDir: string): Promise<Place> {
@@ -33,12 +36,12 @@ export async function locate(dataDir: string): Promise<Place> {
     throw new PostgresError(`${dataDir} belongs to the user that Postgres runs as, who could mislead root. Give it to root.`);
   const tag = createHash("sha256").update(dataDir).digest("hex").slice(0, 12);
   const home = (await reachable(dataDir)) ? join(dataDir, "postgres") : join(ROOT_HOME, tag);
-  const inHome = join(home, "run");
+  const sockets = [join(home, "run"), join(isRoot() ? ROOT_HOME : tmpdir(), `run-${tag}`), join("/tmp", `run-${tag}`)];
   return {
     home,
     copies: isRoot() ? ROOT_HOME : dataDir,
     cluster: join(home, "data"),
-    socket: inHome.length <= MAX_SOCKET_FOLDER ? inHome : join(isRoot() ? ROOT_HOME : tmpdir(), `run-${tag}`),
+    socket: sockets.find(fits) as string,
     logFile: join(home, "postgres.log"),
     lockFile: join(dataDir, "server.lock"),
     passwordFile: join(dataDir, "postgres.password"),

@@ -60,7 +60,7 @@ export function openBell(address: string, log: Logger): Bell {
     let heardAt = performance.now();
     const onNotify = (_channel: string, payload: string) => {
       const [teller, ...told] = payload.split(" ");
-      // What we told others we know; that it came back tells that we hear.
+      // Our own notification: its topics rang here already, and that it came back says that the line works.
       if (teller === own) heardAt = performance.now();
       else for (const topic of [teller as string, ...told]) ring(topic);
     };
@@ -68,7 +68,7 @@ export function openBell(address: string, log: Logger): Bell {
     line = opened;
     try {
       await within(BEAT_MS, opened, opened.open());
-      await opened.query(`listen ${CHANNEL}`);
+      await within(BEAT_MS, opened, opened.query(`listen ${CHANNEL}`));
       ringAll(); // what came before, nobody has heard
       await Promise.race([opened.gone, tellOthers(opened, own, () => heardAt)]);
     } finally {
@@ -82,7 +82,7 @@ export function openBell(address: string, log: Logger): Bell {
       const some = [...untold].slice(0, MAX_TOLD);
       for (const topic of some) untold.delete(topic);
       try {
-        // Before the topics stands who tells: to others, a topic that nobody listens to.
+        // Our own id comes before the topics. Other servers take it for a topic that nobody listens to.
         await within(BEAT_MS, line, line.query("select pg_notify($1, $2)", [CHANNEL, [own, ...some].join(" ")]));
       } catch (cause) {
         for (const topic of some) untold.add(topic);
@@ -168,7 +168,7 @@ export function openBell(address: string, log: Logger): Bell {
   };
 }
 
-/** Gives a line up on which something takes longer than it may. */
+/** Gives up a line on which something takes longer than `ms`. */
 async function within<T>(ms: number, line: Line, asked: Promise<T>): Promise<T> {
   const timer = setTimeout(() => line.lose(noAnswer()), ms);
   return asked.finally(() => clearTimeout(timer));
