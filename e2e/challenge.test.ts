@@ -12,6 +12,7 @@ let world: SpaceWorld;
 beforeAll(async () => {
   ({ started: server, routes } = await routesOpenedBy(() => startTestServer()));
   world = await makeSpaceWorld(server);
+  await world.asAda("principal.add", { principal: world.bob.id });
 });
 afterAll(() => server.close());
 

@@ -2,7 +2,7 @@ import { userPolicy } from "@gatehouse/server";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Credential, makeCredentials, ORIGINS } from "./credentials.ts";
-import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
+import { type HttpAnswer, startTestServer, type TestServer, type TestUser } from "./harness.ts";
 import { anyBody, anyParams, callText, Junk, worstBodies, worstParams } from "./junk.ts";
 import { methods, targetsOf, validParams } from "./params.ts";
 import { stored, visible } from "./visible.ts";
@@ -45,16 +45,26 @@ test.each(notForAnyone)("%s denies whom its row refuses, whatever they send, in 
   expect(await stored(server), "a denied call changes nothing").toBe(before);
 });
 
+const WRONG = ', error="invalid_token", error_description="The token is wrong, expired or revoked"';
+
+/** What is seen of a 401, but that a token which came is said to be wrong (RFC 6750 §3.1): that one came, its caller knows. */
+function asOfNone(answer: HttpAnswer, { authorization = "" }: Record<string, string>) {
+  const seen = visible(answer);
+  const { "www-authenticate": told = "", ...headers } = seen.headers;
+  expect(told.endsWith(WRONG), authorization).toBe(/^bearer +\S/i.test(authorization));
+  return { ...seen, headers: { ...headers, "www-authenticate": told.replace(WRONG, "") } };
+}
+
 test("a credential that proves nothing gets one and the same 401, whatever is asked", async () => {
-  const first = visible(await server.post(callText("whoami", undefined)));
+  const first = asOfNone(await server.post(callText("whoami", undefined)), {});
   expect(first.status).toBe(401);
   const bodies = [...worstBodies, ...worstParams.map(({ text }) => callText("agent.create", text))];
   for (const [name, { headers, actor }] of credentials) {
     if (actor) continue;
-    for (const body of bodies) expect(visible(await server.post(body, headers)), name).toEqual(first);
+    for (const body of bodies) expect(asOfNone(await server.post(body, headers), headers), name).toEqual(first);
     await fc.assert(
       fc.asyncProperty(anyBody, async ({ text = "" }) => {
-        expect(visible(await server.post(text, headers)), name).toEqual(first);
+        expect(asOfNone(await server.post(text, headers), headers), name).toEqual(first);
       }),
       { numRuns: RUNS.more },
     );
@@ -77,7 +87,7 @@ test("at every door a credential that proves nothing gets what none gets", async
   for (const [path, { body, headers }] of Object.entries(doors)) {
     const knock = async (presented: Record<string, string>) => {
       const answer = await fetch(server.url + path, { method: "POST", body, headers: { ...headers, ...presented } });
-      return visible({ status: answer.status, headers: answer.headers, text: await answer.text() });
+      return asOfNone({ status: answer.status, headers: answer.headers, text: await answer.text() }, presented);
     };
     const none = await knock({});
     expect(none.status, path).toBe(401);
@@ -87,7 +97,7 @@ test("at every door a credential that proves nothing gets what none gets", async
 });
 
 test("an Authorization header of any text that proves nothing gets that 401 too", async () => {
-  const first = visible(await server.post(callText("whoami", undefined)));
+  const first = asOfNone(await server.post(callText("whoami", undefined)), {});
   const headerText = fc.string({
     unit: fc
       .integer({ min: 0x20, max: 0xff })
@@ -107,7 +117,8 @@ test("an Authorization header of any text that proves nothing gets that 401 too"
   const authorization = fc.tuple(scheme, headerText).map((parts) => parts.join(""));
   await fc.assert(
     fc.asyncProperty(authorization, async (value) => {
-      expect(visible(await server.post(callText("whoami", undefined), { authorization: value }))).toEqual(first);
+      const headers = { authorization: value };
+      expect(asOfNone(await server.post(callText("whoami", undefined), headers), headers)).toEqual(first);
     }),
     { numRuns: 300, examples: [["Bearer %"], ["Bearer a.%E0%A4%A"], ["Bearer ."], ["Bearer .."], [""]] },
   );

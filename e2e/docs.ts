@@ -111,6 +111,7 @@ function limitTable(): string {
     [
       ...Object.values<Limited>(limits).map(({ what, address, account }) => [what, told(address), told(account)]),
       ["wrong credentials, at any door", "`FAILED_AUTH_LIMIT` a minute", ""],
+      ["all requests of one share, see below", "`RATE_LIMIT` a minute", ""],
     ],
   );
 }

@@ -23,16 +23,15 @@ const { value } = fc.letrec<{ value: string }>((tie) => ({
 
 const deep = (depth: number) =>
   fc.constantFrom("[".repeat(depth) + "]".repeat(depth), '{"id":'.repeat(depth) + "null".padEnd(depth + 4, "}"));
-const huge = fc
-  .integer({ min: 100_000, max: 300_000 })
-  .chain((size) =>
-    fc.constantFrom(
-      `"${"x".repeat(size)}"`,
-      `{"name":"${"x".repeat(size)}"}`,
-      `[${"0,".repeat(size / 2)}0]`,
-      `{${Array.from({ length: size / 20 }, (_, i) => `"key-${i}":[${i}]`).join(",")}}`,
-    ),
-  );
+const huge = fc.integer({ min: 100_000, max: 300_000 }).chain((size) =>
+  fc.constantFrom(
+    `"${"x".repeat(size)}"`,
+    `{"name":"${"x".repeat(size)}"}`,
+    // Of no more values than a request may have.
+    `[${`"${"x".repeat(size / 9000)}",`.repeat(9000)}0]`,
+    `{${Array.from({ length: 9000 }, (_, i) => `"key-${i}":["${"x".repeat(size / 18_000)}"]`).join(",")}}`,
+  ),
+);
 
 /** Text that a failing test shows the beginning of: some of it is very long. */
 export class Junk {

@@ -338,7 +338,9 @@ test("nothing of better-auth is reachable but what is listed", async () => {
     const path = endpoint.path.replace(/:\w+/g, "x");
     for (const method of [endpoint.options?.method ?? "GET"].flat()) {
       const { body, status } = method === "GET" ? await jar.get(`/api/auth${path}`) : await jar.post(`/api/auth${path}`, {});
-      if (!(status === 404 && String(body.detail).startsWith("There is nothing at this address"))) open.add(`${method} ${endpoint.path}`);
+      const nothing = status === 404 && String(body.detail).startsWith("There is nothing at this address");
+      // Of better-auth's methods at an address of ours, one may be closed.
+      if (!nothing && status !== 405) open.add(`${method} ${endpoint.path}`);
     }
   }
   expect([...open].sort()).toMatchInlineSnapshot(`

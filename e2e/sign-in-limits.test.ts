@@ -144,12 +144,12 @@ test("user codes can't be guessed at, nor device codes and tokens asked for with
   expect([status, body.error, body.code, Number(headers.get("retry-after")) > 0]).toEqual([429, "slow_down", "RATE_LIMITED", true]);
 });
 
+const COOKIES: Record<string, string>[] = [{}, { cookie: "better-auth.session_token=x.y" }];
+
 /** What a page of others makes a browser send: without a credential, or with the cookie of nobody. */
 const images = (address: string) =>
   ["/api/v1/sessions", "/api/v1/tasks", "/api/v1/sessions/x/out", "/mcp", "/account"].flatMap((path) =>
-    [{}, { cookie: "better-auth.session_token=x.y" } as Record<string, string>].map((headers) =>
-      fetch(server.url + path, { headers: { "x-forwarded-for": address, ...headers }, redirect: "manual" }),
-    ),
+    COOKIES.map((headers) => fetch(server.url + path, { headers: { "x-forwarded-for": address, ...headers }, redirect: "manual" })),
   );
 
 test("requests without a credential are not wrong ones, at any door and however many", async () => {

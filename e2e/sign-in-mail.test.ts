@@ -120,7 +120,7 @@ test("an invitation does not count for an address that nobody has confirmed", as
 });
 
 test("without SMTP, and reachable from elsewhere, the server says what its operator must do", async () => {
-  const open = await startTestServer({ HOST: "0.0.0.0", SIGN_UP: "open" });
+  const open = await startTestServer({ HOST: "0.0.0.0", PUBLIC_URL: "http://localhost:7070", SIGN_UP: "open" });
   try {
     const url = open.url.replace("0.0.0.0", "127.0.0.1");
     for (const path of ["request-password-reset", "send-verification-email", "sign-up/email"]) {

@@ -1,8 +1,16 @@
 import { expect } from "vitest";
 import type { HttpAnswer, TestServer } from "./harness.ts";
 
-/** Headers that tell of the request as such: its moment, its place in line, the web origin it names. */
-const OF_THE_REQUEST = ["x-request-id", "date", "ratelimit", "access-control-allow-origin", "access-control-allow-credentials"];
+/** Headers that tell of the request as such: its moment, its place in line, the web origin it names, whether its body was too long to read. */
+const OF_THE_REQUEST = [
+  "x-request-id",
+  "date",
+  "ratelimit",
+  "access-control-allow-origin",
+  "access-control-allow-credentials",
+  "connection",
+  "keep-alive",
+];
 
 /** All of an answer that a caller can see, without what names this one request. */
 export function visible({ status, headers, text }: HttpAnswer) {

@@ -106,7 +106,7 @@ const wholeNumber = (min: number, max: number) =>
  * page of the docs is generated from it. (`meta.default` says in words what a computed default is.)
  */
 export const Settings = z.object({
-  HOST: z.string().min(1).default("127.0.0.1").describe("Address to listen on."),
+  HOST: z.string().min(1).default("127.0.0.1").describe("Address to listen on; 0.0.0.0 or :: for all, which needs PUBLIC_URL."),
   PORT: wholeNumber(0, 65535).default(7070).describe("TCP port to listen on; 0 takes a free one."),
   PUBLIC_URL: origin
     .optional()
@@ -161,12 +161,14 @@ export const Settings = z.object({
     ),
   FAILED_AUTH_LIMIT: wholeNumber(0, 1e9)
     .default(60)
-    .describe("Times a minute that one address may come with a wrong credential, before it has to wait; 0 = no limit."),
+    .describe("Wrong credentials a minute from one address, after which more of them are answered 429; 0 = no limit."),
   TRUSTED_ISSUERS: json(z.array(TrustedIssuer), "must be JSON: an array of issuers, see docs/operating.md")
     .default([])
     .describe("OIDC issuers whose JWTs are accepted as principals of this server: JSON, see docs/operating.md.")
     .meta({ default: "none" }),
-  RATE_LIMIT: wholeNumber(0, 1e9).default(6000).describe("Requests per minute that one address may make; 0 = no limit."),
+  RATE_LIMIT: wholeNumber(0, 1e9)
+    .default(6000)
+    .describe("Requests per minute of each share of an address, see docs/operating.md; 0 = no limit."),
   CALL_RATE: wholeNumber(0, 1e9)
     .default(1000)
     .describe("Calls a second that one credential may make for long; a principal twice, a space four times as many. 0 = no limit."),

@@ -24,45 +24,49 @@ interface Lines {
  */
 export function limitConnections(server: Server, byAddress: boolean, most = mostConnections()): void {
   const networks = new Map<string, Lines>();
+  const atRequest = new WeakMap<Socket, (request: IncomingMessage, response: ServerResponse) => void>();
   let open = 0;
 
+  server.on("request", (request, response) => atRequest.get(request.socket)?.(request, response));
   server.on("connection", (socket: Socket) => {
     const network = networkOf(socket.remoteAddress ?? "");
     const lines = networks.get(network) ?? { waiting: new Set(), busy: new Set() };
     networks.set(network, lines);
-    lines.waiting.add(socket);
     open++;
+    if (byAddress && lines.waiting.size + lines.busy.size >= most / 2) closeOldest(lines);
+    else if (open > most) closeOldest(fullest(networks.values()));
+    lines.waiting.add(socket);
+
+    let answering = 0;
+    atRequest.set(socket, (request, response) => {
+      let state: "arriving" | "answering" | "over" = "arriving";
+      const begin = () => {
+        if (state === "over" || socket.destroyed) return;
+        state = "answering";
+        answering++;
+        lines.waiting.delete(socket);
+        lines.busy.add(socket);
+      };
+      response.once("close", () => {
+        const done = state === "answering" && --answering === 0;
+        state = "over";
+        if (done && lines.busy.delete(socket)) lines.waiting.add(socket);
+      });
+      // A slow body is no better than a slow head.
+      if (hasBody(request)) request.once("end", begin);
+      else begin();
+    });
     socket.once("close", () => {
       open--;
       lines.waiting.delete(socket);
       lines.busy.delete(socket);
       if (lines.waiting.size + lines.busy.size === 0 && networks.get(network) === lines) networks.delete(network);
     });
-    let answering = 0;
-    atRequest.set(socket, (request, response) => {
-      const begin = () => {
-        answering++;
-        lines.waiting.delete(socket);
-        if (!socket.destroyed) lines.busy.add(socket);
-        response.once("close", () => {
-          if (--answering > 0 || !lines.busy.delete(socket)) return;
-          lines.waiting.add(socket);
-        });
-      };
-      // A slow body is no better than a slow head.
-      if (hasBody(request)) request.once("end", begin);
-      else begin();
-    });
-    if (byAddress && lines.waiting.size + lines.busy.size > most / 2) closeOldest(lines);
-    else if (open > most) closeOldest(fullest(networks.values()));
   });
-
-  const atRequest = new WeakMap<Socket, (request: IncomingMessage, response: ServerResponse) => void>();
-  server.on("request", (request, response) => atRequest.get(request.socket)?.(request, response));
 }
 
 /** How many connections leave enough files to all else. */
-export function mostConnections(): number {
+function mostConnections(): number {
   const files = openFiles();
   return files - Math.min(HEADROOM, Math.floor(files / 2));
 }
@@ -93,8 +97,12 @@ function fullest(networks: Iterable<Lines>): Lines | undefined {
   return found;
 }
 
-/** Closes the oldest connection that waits, but never the one that has just come; else the oldest that is busy. */
+/** Closes the oldest connection that waits; where none does, the oldest that is busy. */
 function closeOldest(lines: Lines | undefined): void {
-  const [oldest] = lines && lines.waiting.size > 1 ? lines.waiting : (lines?.busy ?? []);
-  oldest?.destroy();
+  if (!lines) return;
+  const some = lines.waiting.size > 0 ? lines.waiting : lines.busy;
+  const [oldest] = some;
+  if (!oldest) return;
+  some.delete(oldest); // it is closed a moment later, and more may come before
+  oldest.destroy();
 }

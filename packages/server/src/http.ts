@@ -33,8 +33,10 @@ const IDLE_MS = 50;
 const GRACE_MS = 10_000;
 /** Characters of an address: path and query. */
 const MAX_ADDRESS = 8192;
-/** Seconds that the head of a request may take to arrive. */
+/** How long the head of a request may take to arrive. */
 const HEAD_MS = 10_000;
+/** Shares of addresses whose requests are counted at most: those that asked least lately are forgotten first. */
+const MAX_SHARES = 50_000;
 
 /** Opens one more door of the house. */
 type OpenDoor = (app: FastifyInstance, house: House) => void | Promise<void>;
@@ -76,7 +78,7 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
     if (request.url.length > MAX_ADDRESS) throw new Refusal("URI_TOO_LONG");
   });
   app.addHook("onSend", async (request, reply) => {
-    if (isUnread(request)) reply.header("connection", "close");
+    if (reply.statusCode === 408 || isUnread(request)) reply.header("connection", "close");
     // Only where that is why (RFC 9110 §12.5.3).
     if (reply.statusCode === 415 && isCoded(request.headers)) reply.header("accept-encoding", "identity");
   });
@@ -138,9 +140,9 @@ function toOriginForm(request: RawRequestDefaultExpression): string {
   return pathname + search;
 }
 
-/** Whether more of a body is to come than is worth waiting for: then the line is closed behind the answer. */
+/** Whether more of a body is to come than anybody may send, or nobody knows how much: then the line is closed behind the answer. */
 function isUnread({ raw, headers }: FastifyRequest): boolean {
-  return !raw.complete && (headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > ANYBODYS_BYTES);
+  return !raw.complete && (headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > MAX_BODY_BYTES);
 }
 
 /**
@@ -165,6 +167,7 @@ async function limitRates(app: FastifyInstance, house: House): Promise<void> {
   await app.register(rateLimit, {
     max: perMinute,
     timeWindow: 60_000,
+    cache: MAX_SHARES,
     keyGenerator: (request) => `${networkOf(request.ip)} ${shareOf(house, request)}`,
     enableDraftSpec: true,
     errorResponseBuilder: () => new Refusal("RATE_LIMITED"),

@@ -15,9 +15,9 @@ export const toJson = (value: unknown): string => (value instanceof JsonText ? v
 /** Deepest nesting that params may have. */
 const MAX_DEPTH = 64;
 /** Most elements of one array, or members of one object. */
-export const MAX_ENTRIES = 10_000;
+const MAX_ENTRIES = 10_000;
 /** Most values of one body: arrays, objects and what they hold. */
-export const MAX_VALUES = 50_000;
+const MAX_VALUES = 50_000;
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;

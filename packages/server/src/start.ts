@@ -6,7 +6,7 @@ import { spaceApi, userApi } from "@gatehouse/protocol";
 import { createAuthenticate, identify } from "./authenticate.ts";
 import { addAuthzen } from "./authzen.ts";
 import { Budgets, limitsFrom } from "./budgets.ts";
-import { type Config, ConfigError, isLoopback } from "./config.ts";
+import { type Config, ConfigError, hostOf, isLoopback } from "./config.ts";
 import { openConfiguredDatabase, StartError } from "./database.ts";
 import type { Sql } from "./db.ts";
 import { Denials } from "./denials.ts";
@@ -78,6 +78,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
   // It is being opened whatever comes next: also what fails before it is awaited must close it.
   started.push(async () => (await opening.catch(() => undefined))?.close());
   try {
+    mustHaveAddress(config);
     started.push(await startTelemetry(config));
     const log = createLog(config.logLevel);
     const database = await opening;
@@ -85,7 +86,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     await migrate(database.sql);
     await bindToIssuers(database.sql, config.oidcProviders);
     const port = config.port || (await freePort(config.host));
-    const publicUrl = config.publicUrl ?? `http://${config.host.includes(":") ? `[${config.host}]` : config.host}:${port}`;
+    const publicUrl = config.publicUrl ?? `http://${inUrl(config.host)}:${port}`;
     const cookieOrigins = [...new Set([new URL(publicUrl).origin, ...config.cookieOrigins])];
     const origins = [...new Set([...cookieOrigins, ...config.allowedOrigins])];
     const { sendMail, close: closeMail } = await createMailer(config, log);
@@ -177,6 +178,21 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     await close();
     throw error;
   }
+}
+
+/** A host as URLs have it (RFC 3986 §3.2.2). */
+const inUrl = (host: string): string => (host.includes(":") ? `[${host}]` : host);
+
+/** Hosts that stand for every address of the machine, as URLs write them: none of them is where a caller finds it. */
+const EVERYWHERE = new Set(["0.0.0.0", "::", "::ffff:0:0"]);
+
+/** @throws ConfigError where the server would be announced under an address that is none */
+function mustHaveAddress({ host, publicUrl, port }: Config): void {
+  const url = `http://${inUrl(host)}`;
+  if (publicUrl !== undefined || !URL.canParse(url) || !EVERYWHERE.has(hostOf(new URL(url)))) return;
+  throw new ConfigError(
+    `These settings are wrong:\n  PUBLIC_URL: must be set where HOST is ${host}, which is every address of this machine: name the one that callers use, such as http://localhost:${port}.\nSee docs/settings.md.`,
+  );
 }
 
 /** A port that nobody listens on: it must be known before the doors are made, for their addresses to be right. */

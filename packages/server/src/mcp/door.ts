@@ -44,9 +44,10 @@ export const addMcp =
   };
 
 /** Against DNS rebinding: a page that was led here by another name may not ask, whatever the browser thinks it is. @throws Refusal */
-function mustBeOurs({ config, publicUrl, origins }: House, { hostname, headers: { origin } }: FastifyRequest): void {
+function mustBeOurs({ publicUrl, origins }: House, { hostname, headers: { origin } }: FastifyRequest): void {
   const name = hostOf({ hostname });
-  const ours = name === hostOf(new URL(publicUrl)) || (isLoopback(config.host) && isLoopback(name));
+  // Nobody else's name leads to this computer by being "localhost".
+  const ours = name === hostOf(new URL(publicUrl)) || isLoopback(name);
   if (!ours)
     throw new Refusal("FORBIDDEN", `This server is not known by that name. Ask at ${publicUrl}${MCP}; what it is known by is PUBLIC_URL.`);
   if (origin !== undefined && !origins.includes(origin))

@@ -74,7 +74,13 @@ export class OAuthError extends Error {
 const ascii = (text: string): string => text.replace(/[^\x20\x21\x23-\x5b\x5d-\x7e]/g, "'");
 
 /** What HTTP has a status for. */
-const OF_HTTP: ReadonlySet<ErrorCode> = new Set(["METHOD_NOT_ALLOWED", "REQUEST_TIMEOUT", "PAYLOAD_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE"]);
+const OF_HTTP: ReadonlySet<ErrorCode> = new Set([
+  "METHOD_NOT_ALLOWED",
+  "REQUEST_TIMEOUT",
+  "PAYLOAD_TOO_LARGE",
+  "URI_TOO_LONG",
+  "UNSUPPORTED_MEDIA_TYPE",
+]);
 
 /** What is refused on the path of a call, or before it, in the words of OAuth (RFC 6749 §5.2, RFC 8693 §2.2.2). */
 export function fromRefusal({ code, message, details }: Refusal): OAuthError {

@@ -2,8 +2,11 @@ import type { FastifyRequest } from "fastify";
 import { z } from "zod";
 import { textOf } from "../body.ts";
 import type { House } from "../house.ts";
-import { mustFit } from "../refusal.ts";
+import { mustFit, Refusal } from "../refusal.ts";
 import { OAuthError } from "./error.ts";
+
+/** Most fields of one form. */
+const MAX_FIELDS = 64;
 
 /** The parameters of a request. */
 export type Form = Readonly<Record<string, string>>;
@@ -22,7 +25,10 @@ export async function count(counted: Promise<number>): Promise<void> {
 export function readForm(request: FastifyRequest): Form {
   if (!/^application\/x-www-form-urlencoded\b/i.test(request.headers["content-type"] ?? ""))
     throw new OAuthError("invalid_request", { says: "Send the parameters as application/x-www-form-urlencoded." });
-  const params = [...new URLSearchParams(textOf(request))].filter(([, value]) => value);
+  const text = textOf(request);
+  if (text.split("&", MAX_FIELDS + 1).length > MAX_FIELDS)
+    throw new Refusal("PAYLOAD_TOO_LARGE", `The form has more than ${MAX_FIELDS} fields. Send fewer.`);
+  const params = [...new URLSearchParams(text)].filter(([, value]) => value);
   const form = Object.fromEntries(params);
   mustFit(JSON.stringify(params));
   if (Object.keys(form).length < params.length) throw new OAuthError("invalid_request");
