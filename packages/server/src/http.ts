@@ -185,8 +185,9 @@ async function limitRates(app: FastifyInstance, house: House): Promise<void> {
  * stolen, by what a web page makes their browser send, nor by others at the same address.
  */
 function shareOf(house: House, request: FastifyRequest): string {
-  const { origin, authorization, "sec-fetch-site": site } = request.headers;
-  const foreign = (origin !== undefined && !house.origins.includes(origin)) || site === "cross-site";
+  const { origin, authorization, "sec-fetch-site": site, "sec-fetch-dest": dest } = request.headers;
+  // A link that is followed, as to sign a program in, is not something that a page loads.
+  const foreign = (origin !== undefined && !house.origins.includes(origin)) || (site === "cross-site" && dest !== "document");
   const presented = presentedBy(request);
   if (authorization !== undefined && house.guesses.isKnown(presented)) return hashOf(presented);
   if (foreign) return "pages of others";
