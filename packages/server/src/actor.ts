@@ -67,6 +67,8 @@ export interface Standing {
   readonly ownerPresent: boolean;
   /** Every one of them must allow what is done. */
   readonly layers: readonly Layer[];
+  /** The names of the space's admins, for refusals: where the standing is remembered, they are read once. */
+  readonly admins?: () => Promise<string[]>;
 }
 
 /** The key that the caller acts by: what is made is tied to it. null for a person who is signed in; by a token nothing lasting is made. */

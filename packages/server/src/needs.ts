@@ -68,15 +68,19 @@ export const agentOfMine = <Input>(pick: Pick<Input, string | undefined>): Alter
 /** A need that any one of its alternatives meets. Each layer of the caller must cover one of the permissions among them. */
 export function anyOf<Input>(...alternatives: Alternative<Input>[]): Need<Input> {
   const relations = alternatives.filter(({ holds }) => holds);
-  const decide = async (input: Input, at: Judging): Promise<Decision> => {
+  const verdict = (input: Input, actor: Actor): Decision => {
     const needed = alternatives.flatMap(({ permission }) => (permission ? [permission(input)] : []));
-    for (const { holds } of relations) if (await holds?.(input, at)) return { allowed: true, layers: [], needed };
-    return { ...judge(layersOf(at.actor), needed), needed };
+    return { ...judge(layersOf(actor), needed), needed };
+  };
+  const decide = async (input: Input, at: Judging): Promise<Decision> => {
+    const decision = verdict(input, at.actor);
+    for (const { holds } of relations) if (await holds?.(input, at)) return { allowed: true, layers: [], needed: decision.needed };
+    return decision;
   };
   return {
     label: alternatives.map(({ label }) => label).join(" or "),
     text: "each layer of the caller's authority must cover one of these",
-    ...(relations.length === 0 && { outlook: (actor: Actor) => outlookOf(layersOf(actor), alternatives) }),
+    ...(relations.length === 0 && { outlook: (actor: Actor) => outlookOf(layersOf(actor), alternatives), verdict }),
     decide,
     async check(input, at) {
       const decision = await decide(input, at);
@@ -105,14 +109,17 @@ export function ofLimited<Input>(alternative: Alternative<Input>): Need<Input> {
 
 /** A need of one permission for each of several things: all of them, or nothing. */
 export function allOf<Input>(alternative: Alternative<string>, pick: Pick<Input, readonly string[]>): Need<Input> {
-  const one = anyOf(alternative);
-  const decide = async (input: Input, at: Judging): Promise<Decision> => {
-    const decisions = await Promise.all(pick(input).map((each) => (one.decide as NonNullable<typeof one.decide>)(each, at)));
+  const { verdict: ofOne, ...one } = anyOf(alternative);
+  if (!ofOne) throw new Error("only permissions alone can be needed of each");
+  const verdict = (input: Input, actor: Actor): Decision => {
+    const decisions = pick(input).map((each) => ofOne(each, actor));
     return decisions.find(({ allowed }) => !allowed) ?? (decisions[0] as Decision);
   };
+  const decide = async (input: Input, { actor }: Judging): Promise<Decision> => verdict(input, actor);
   return {
     ...one,
     label: `${alternative.label} each`,
+    verdict,
     decide,
     async check(input, at) {
       const decision = await decide(input, at);

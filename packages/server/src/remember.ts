@@ -3,6 +3,7 @@ import { type Authenticate, hashOf } from "./authenticate.ts";
 import { createCache } from "./cache.ts";
 import type { Feed } from "./feed.ts";
 import type { Enter } from "./rpc.ts";
+import { adminsOf } from "./rules.ts";
 import { readTies } from "./standing.ts";
 
 /** How many actors are kept. */
@@ -49,12 +50,24 @@ export function rememberStandings(feed: Feed, enter: Enter): Enter {
       const { standing } = await enter(sql, actor, slug);
       if (!standing) return { value: null, tags: [], until: 0, size: 1 };
       return {
-        value: standing,
+        value: { ...standing, admins: once(() => adminsOf(sql, standing.space.id)) },
         tags: [...tagsOf(actor), `s:${standing.space.id}`, ...ties.map(({ id }) => `c:${id}`)],
         until: firstOf(ties.map(({ expiresAt }) => expiresAt)),
         size: standing.layers.reduce((sum, { permissions }) => sum + permissions.length, 1),
       };
     });
     return { ...actor, standing };
+  };
+}
+
+/** Reads something when it is first asked for, and keeps it; what could not be read is read again. */
+function once<T>(read: () => Promise<T>): () => Promise<T> {
+  let reading: Promise<T> | undefined;
+  return () => {
+    reading ??= read().catch((cause) => {
+      reading = undefined;
+      throw cause;
+    });
+    return reading;
   };
 }

@@ -13,7 +13,7 @@ import type { Feed } from "./feed.ts";
 import { toJson } from "./json.ts";
 import { parseParams } from "./params.ts";
 import { Refusal, STRANGER, toRefusal } from "./refusal.ts";
-import { admit, type Judging, type Policy, type Rule } from "./rules.ts";
+import { admit, denied, type Judging, type Policy, type Rule } from "./rules.ts";
 import { type CallRecord, currentTraceparent, FAULTS, observeCall } from "./telemetry.ts";
 
 /** What a handler works with besides its input. `sql` is a transaction where the method writes. */
@@ -211,6 +211,7 @@ async function call(door: Door, actor: Actor, message: Message, record: CallReco
   const database = door.sql.as(actor.principal.id, { urgent: contract.takesBack === true });
   await admit(rule, method, { actor, sql: database }); //                  4  who: nothing of the params is read yet
   const input = parseParams(contract, params, paramsFlaws); //             5  params
+  if (contract.effect === "write") await mayProceed(rule, input, { actor, sql: database });
   return within(door, database, contract, async (sql) => {
     const at: At = {
       actor: contract.effect === "write" ? await again(door, actor, sql) : actor,
@@ -288,6 +289,12 @@ async function within({ feed }: Door, sql: Database, contract: Method, run: (sql
 interface Done {
   result: unknown;
   ended: string;
+}
+
+/** Refuses a change without a transaction, where the caller's permissions alone tell that it will be. @throws Refusal FORBIDDEN */
+async function mayProceed(rule: Rule<never> | undefined, input: unknown, at: Judging): Promise<void> {
+  const verdict = rule?.[1]?.verdict?.(input as never, at.actor);
+  if (verdict?.allowed === false) throw await denied(verdict, at);
 }
 
 const meet = async (rule: Rule<never>, input: unknown, at: Judging): Promise<void> => rule[1]?.check(input as never, at);

@@ -31,6 +31,8 @@ export interface Need<Input> {
   readonly bound?: { label: string; text: string };
   /** For needs that are permissions: whether any params at all could meet it. Decided before the params are read. */
   outlook?(actor: Actor): Decision;
+  /** For needs that are permissions alone: the decision, from what is remembered of the actor. A change is refused by it without a transaction. */
+  verdict?(input: Input, actor: Actor): Decision;
   /** For needs that are permissions: the decision, for those who ask about it. */
   decide?(input: Input, at: Judging): Promise<Decision>;
   /** @throws Refusal NOT_FOUND for what the actor may not know of, FORBIDDEN for what they know but may not do */
@@ -205,8 +207,15 @@ export async function grantorsOf(layer: Verdict["layers"][number]["layer"], { ac
   if (layer === "actor-ceiling") return [actor.act?.owner?.name ?? ""].filter(Boolean);
   const limits = limitsOf(caller.standing?.layers ?? []);
   if (!limits.every(({ permissions }) => permissions.some((held) => covers(held, READ_MEMBERS)))) return [];
+  const { standing } = actor;
+  if (standing?.admins) return standing.admins();
+  return standing ? adminsOf(sql, standing.space.id) : [];
+}
+
+/** The names of the admins of a space that a refusal names. */
+export async function adminsOf(sql: Sql, space: string): Promise<string[]> {
   const admins = await sql<{ name: string }[]>`
     select p.name from live_members m join principals p on p.id = m.principal_id
-    where m.space_id = ${actor.standing?.space.id ?? null} and m.admin order by lower(p.name) limit ${MAX_GRANTORS}`;
+    where m.space_id = ${space} and m.admin order by lower(p.name) limit ${MAX_GRANTORS}`;
   return admins.map(({ name }) => name);
 }
