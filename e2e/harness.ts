@@ -3,6 +3,7 @@ import { createMcpServing } from "@gatehouse/mcp";
 import { type Api, type RpcError, type RpcResponse, spaceApi, userApi } from "@gatehouse/protocol";
 import { createUser, openDatabase, readConfig, startServer } from "@gatehouse/server";
 import { inject } from "vitest";
+import { defaultLimits } from "../packages/server/src/limits.ts";
 import { createAuth } from "../packages/server/src/people/auth.ts";
 import { openSession } from "../packages/server/src/people/users.ts";
 
@@ -27,6 +28,9 @@ export type TestServer = Awaited<ReturnType<typeof startTestServer>>;
 /** How long what is done past a server may take to be done, and heard of. */
 const TOUCHED_MS = 2000;
 const JSON_TYPE = { "content-type": "application/json" };
+const NO_LIMITS = Object.keys(defaultLimits)
+  .map((name) => `${name}=0`)
+  .join(",");
 const SECRET = "a secret that only tests know, 0123456789";
 const PASSWORD = "correct horse battery staple";
 
@@ -54,6 +58,7 @@ export async function startTestServer(settings: Record<string, string> = {}, mcp
       LOG_LEVEL: "silent",
       RATE_LIMIT: "0",
       FAILED_AUTH_LIMIT: "0",
+      LIMITS: NO_LIMITS,
       ...settings,
     }),
     undefined,

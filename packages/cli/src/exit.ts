@@ -51,6 +51,7 @@ const endings: Partial<Record<string, Ending>> = {
   NOT_FOUND: "not found",
   CONFLICT: "conflict",
   LAST_ADMIN: "conflict",
+  LIMIT_REACHED: "conflict",
   SESSION_CLOSED: "conflict",
   SESSION_EXPIRED: "conflict",
   UNREACHABLE: "unreachable",

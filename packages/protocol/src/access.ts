@@ -60,7 +60,7 @@ export const accessMethods = {
     effect: "write",
     params: z.strictObject({ principal: Id.describe("To whom, of those you know"), permission: PermissionText }),
     result: Grant,
-    errors: ["NOT_FOUND"],
+    errors: ["NOT_FOUND", "LIMIT_REACHED"],
   }),
   "access.revoke": method({
     summary: "Takes a permission back that was granted in exactly these words.",

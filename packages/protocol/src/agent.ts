@@ -15,7 +15,7 @@ export const agentMethods = {
     effect: "write",
     params: z.strictObject({ name: Name }),
     result: z.strictObject({ id: Id, name: z.string() }),
-    errors: ["CONFLICT"],
+    errors: ["CONFLICT", "LIMIT_REACHED"],
   }),
   "agent.list": method({
     summary: "Lists your agents, oldest first.",

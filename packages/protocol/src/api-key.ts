@@ -50,7 +50,7 @@ export const apiKeyMethods = {
       expiresAt: Moment.optional().describe("in the future; left out = never"),
     }),
     result: z.strictObject({ id: Id, key: KeySecret }),
-    errors: ["NOT_FOUND", "CONFLICT"],
+    errors: ["NOT_FOUND", "CONFLICT", "LIMIT_REACHED"],
   }),
   "apiKey.list": method({
     summary: "Lists your keys and those of your agents, newest first.",

@@ -21,6 +21,10 @@ export const errors = {
   SESSION_CLOSED: { number: 409, message: "This session is closed. Start another: session.create." },
   SESSION_EXPIRED: { number: 409, message: "This session has expired. Start another: session.create." },
   LEASE_LOST: { number: 409, message: "This run is not yours any more: lease another (run.lease)." },
+  LIMIT_REACHED: {
+    number: 409,
+    message: "There are as many of these as the server's limits allow. Delete some, or ask its operator for more.",
+  },
   LAST_ADMIN: { number: 409, message: "A space always keeps a user who is admin. Make somebody else admin first." },
   PAYLOAD_TOO_LARGE: { number: 413, message: "The request body is too large." },
   URI_TOO_LONG: { number: 414, message: "The address of the request is too long: 8,192 characters at most. Send less in its query." },

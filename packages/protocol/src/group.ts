@@ -18,7 +18,7 @@ export const groupMethods = {
     effect: "write",
     params: z.strictObject({ name: Name }),
     result: z.strictObject({ id: Id, name: z.string() }),
-    errors: ["CONFLICT"],
+    errors: ["CONFLICT", "LIMIT_REACHED"],
   }),
   "group.list": method({
     summary: "Lists the groups of the space, oldest first.",
@@ -48,7 +48,7 @@ export const groupMethods = {
     effect: "write",
     params: z.strictObject({ group, member }),
     result: z.strictObject({ group: Id, member: Id }),
-    errors: ["NOT_FOUND"],
+    errors: ["NOT_FOUND", "LIMIT_REACHED"],
   }),
   "group.removeMember": method({
     summary: "Takes somebody out of a group.",

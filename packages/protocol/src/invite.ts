@@ -37,7 +37,7 @@ export const inviteMethods = {
       expiresInHours: z.number().int().min(1).max(MAX_HOURS).default(168),
     }),
     result: z.strictObject({ id: Id, token: z.string().nullable().describe("the secret of a link, shown this once") }),
-    errors: ["NOT_FOUND", "CONFLICT"],
+    errors: ["NOT_FOUND", "CONFLICT", "LIMIT_REACHED"],
   }),
   "invite.list": method({
     summary: "Lists the open invitations of the space.",
@@ -77,7 +77,7 @@ export const invitedMethods = {
     effect: "write",
     params: which,
     result: z.strictObject({ space: z.strictObject({ slug: Slug, name: z.string() }) }),
-    errors: ["NOT_FOUND"],
+    errors: ["NOT_FOUND", "LIMIT_REACHED"],
   }),
   "invite.decline": method({
     summary: "Declines an invitation to your e-mail address.",

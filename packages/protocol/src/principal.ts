@@ -27,7 +27,7 @@ export const principalMethods = {
     effect: "write",
     params: z.strictObject(byId),
     result: Member,
-    errors: ["NOT_FOUND"],
+    errors: ["NOT_FOUND", "LIMIT_REACHED"],
   }),
   "principal.setAdmin": method({
     summary: "Makes a user of the roster an admin of the space, or no longer one.",

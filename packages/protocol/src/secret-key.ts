@@ -15,7 +15,7 @@ export const secretKeyMethods = {
       expiresAt: Moment.optional().describe("in the future; left out = never"),
     }),
     result: z.strictObject({ id: Id, key: KeySecret }),
-    errors: ["CONFLICT"],
+    errors: ["CONFLICT", "LIMIT_REACHED"],
   }),
   "secretKey.list": method({
     summary: "Lists the secret keys of this space, without their secrets, newest first.",

@@ -32,7 +32,7 @@ export const spaceMethods = {
     effect: "write",
     params: z.strictObject({ name: Name }),
     result: Space,
-    errors: [],
+    errors: ["LIMIT_REACHED"],
   }),
   "space.rename": method({
     summary: "Changes the display name of a space. Its slug never changes.",

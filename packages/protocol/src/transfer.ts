@@ -10,7 +10,7 @@ export const transferMethods = {
     effect: "write",
     params: z.strictObject({ id: agent, to: Id.describe("The id of a user or a group, of a space that you are in") }),
     result: z.strictObject({ id: Id, to: PrincipalRef, accepted: z.boolean().describe("true where you could accept for the new owner") }),
-    errors: ["NOT_FOUND", "CONFLICT"],
+    errors: ["NOT_FOUND", "CONFLICT", "LIMIT_REACHED"],
   }),
   "agent.offers": method({
     summary: "Lists the agents that are offered to you, or to a group that you administer.",
@@ -27,7 +27,7 @@ export const transferMethods = {
     effect: "write",
     params: z.strictObject({ id: agent }),
     result: z.strictObject({ id: Id }),
-    errors: ["NOT_FOUND", "CONFLICT"],
+    errors: ["NOT_FOUND", "CONFLICT", "LIMIT_REACHED"],
   }),
   "agent.decline": method({
     summary: "Declines, or takes back, the offer of an agent.",

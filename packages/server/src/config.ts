@@ -4,6 +4,7 @@ import { isAbsolute, join } from "node:path";
 import { domainToASCII } from "node:url";
 import { PermissionText } from "@gatehouse/protocol";
 import { z } from "zod";
+import { defaultLimits, type Limits, LimitsSetting } from "./limits.ts";
 
 const XDG_DATA = "$XDG_DATA_HOME/gatehouse, else ~/.local/share/gatehouse";
 
@@ -183,6 +184,15 @@ export const Settings = z.object({
     .describe(
       "Milliseconds within which a denial is on record. They are written in groups; a server that crashes loses those of that time.",
     ),
+  LIMITS: LimitsSetting.default(defaultLimits)
+    .describe(
+      "How many spaces one user may make, agents an owner and keys a principal may have, and groups, members, grants and open invitations a space: name=number with commas between, 0 = no limit. The same on every server; what is left out has its default.",
+    )
+    .meta({
+      default: Object.entries(defaultLimits)
+        .map(([name, most]) => `${name}=${most}`)
+        .join(","),
+    }),
   BODY_TIMEOUT_MS: wholeNumber(100, 600_000).default(10_000).describe("Milliseconds within which a request's body must have arrived."),
   LEASE_SECONDS: wholeNumber(1, 300).default(15).describe("Seconds after which a worker that is not heard of loses its run to another."),
   SESSION_RETENTION_DAYS: wholeNumber(0, 36_500)
@@ -244,6 +254,7 @@ export interface Config {
   maxStreams: number;
   maxWaits: number;
   auditDelayMs: number;
+  limits: Limits;
   bodyTimeoutMs: number;
   leaseSeconds: number;
   /** Days; 0 = for good. */
@@ -295,6 +306,7 @@ export function readConfig(env: Record<string, string | undefined> = process.env
     maxStreams: settings.MAX_STREAMS,
     maxWaits: settings.MAX_WAITS,
     auditDelayMs: settings.AUDIT_DELAY_MS,
+    limits: settings.LIMITS,
     bodyTimeoutMs: settings.BODY_TIMEOUT_MS,
     leaseSeconds: settings.LEASE_SECONDS,
     retention: { sessions: settings.SESSION_RETENTION_DAYS, audit: settings.AUDIT_RETENTION_DAYS },

@@ -48,6 +48,10 @@ export function nobody(thrown: unknown): undefined {
 /** Said alike where there is no such space, and where the caller is not in it. */
 export const STRANGER = "You are in no such space. `me space list` shows those you are in.";
 
+function limitReached(next: string): Refusal {
+  return new Refusal("LIMIT_REACHED", `${next}, or ask the server's operator to raise it (LIMITS).`);
+}
+
 /** What the breach of a constraint in the schema means to a caller, by the constraint's name. */
 const constraints: Record<string, Refusal> = {
   agent_name: new Refusal("CONFLICT", "You already have an agent of that name. Choose another, or rename that one."),
@@ -57,6 +61,15 @@ const constraints: Record<string, Refusal> = {
   invite_email: new Refusal("CONFLICT", "That address is invited already. Revoke the open invitation first."),
   owner_can_own: new Refusal("CONFLICT", "A group that owns agents stays: transfer or delete them first. One that is gone can own none."),
   last_admin: new Refusal("LAST_ADMIN"),
+  limit_spaces: limitReached("You have made as many spaces as the limit allows. Delete one"),
+  limit_agents: limitReached("This owner has as many agents as the limit allows. Delete one, or give it to somebody else"),
+  limit_keys: limitReached("There are as many keys of this owner as the limit allows. Revoke one"),
+  limit_groups: limitReached("The space has as many groups as the limit allows. Delete one"),
+  limit_members: limitReached("The space, or the group, has as many members as the limit allows. Remove one"),
+  limit_grants: limitReached("The space has as many grants as the limit allows. Revoke some, or grant to a group what its members share"),
+  limit_invitations: limitReached(
+    "The space has as many open invitations as the limit allows. Revoke one, or wait until some have expired",
+  ),
 };
 
 /** A row that is referred to was deleted at the same moment (SQLSTATE 23503): by default the one that the params named. */

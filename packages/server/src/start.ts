@@ -12,6 +12,7 @@ import type { Sql } from "./db.ts";
 import { Denials } from "./denials.ts";
 import { openFeed } from "./feed.ts";
 import { closeDoors, openDoors } from "./http.ts";
+import { setLimits } from "./limits.ts";
 import { addMcp, type LoadMcp } from "./mcp/door.ts";
 import { spaceRpcHandlers, userRpcHandlers } from "./methods/index.ts";
 import { migrate, upToDate } from "./migrate.ts";
@@ -85,6 +86,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     const secret = await secretOf(config);
     await migrate(database.sql);
     await bindToIssuers(database.sql, config.oidcProviders);
+    await setLimits(database.sql, config.limits);
     const port = config.port || (await freePort(config.host));
     const publicUrl = config.publicUrl ?? `http://${inUrl(config.host)}:${port}`;
     const cookieOrigins = [...new Set([new URL(publicUrl).origin, ...config.cookieOrigins])];

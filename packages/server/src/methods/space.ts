@@ -20,7 +20,7 @@ export const spacesOf = (sql: Sql, principalId: string, which: { slug: string } 
 export async function createSpace(sql: Sql, adminId: string, name: string): Promise<string> {
   const slug = makeSlug();
   await sql`
-    with space as (insert into spaces (id, slug, name) values (${uuidv7()}, ${slug}, ${name}) returning id)
+    with space as (insert into spaces (id, slug, name, created_by) values (${uuidv7()}, ${slug}, ${name}, ${adminId}) returning id)
     insert into members (space_id, principal_id, admin) select id, ${adminId}, true from space`;
   return slug;
 }

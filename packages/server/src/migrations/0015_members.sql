@@ -129,3 +129,58 @@ select pg_temp.number_names('api_keys', 'true', 'principal_id');
 create unique index agent_name on principals (owner_id, name_key(name)) where kind = 'a';
 create unique index group_name on principals (space_id, name_key(name)) where kind = 'g';
 create unique index api_key_name on api_keys (principal_id, name_key(name));
+
+-- How many of each there may be; null = no limit. A server writes its setting here when it starts.
+create table limits (name text primary key, most integer check (most > 0));
+
+-- Whose a space is, as far as limits go: they count also when they have left it.
+alter table spaces add column created_by uuid references principals (id) on delete set null;
+create index on spaces (created_by);
+
+-- Refuses what goes over a limit. The owner's row, or the space's, is locked before the rows are counted: of two transactions
+-- that add at once, the second counts what the first has added. What is there already stays, however many it is.
+create function keep_limit(limit_name text, of_table text, scope_column text, scope uuid, filter text) returns void language plpgsql as $$
+declare most integer; there integer;
+begin
+  select l.most into most from limits l where l.name = limit_name;
+  if most is null then return; end if;
+  perform from spaces s where s.id = scope for no key update;
+  if not found then perform from principals p where p.id = scope for no key update; end if;
+  execute format('select count(*) from (select from %I t where %I = $1 and %s limit $2 + 1) counted', of_table, scope_column, filter)
+    into there using scope, most;
+  if there > most then
+    raise exception 'more than % %', most, limit_name using errcode = 'integrity_constraint_violation', constraint = 'limit_' || limit_name;
+  end if;
+end $$;
+
+create function keep_limit_of_added() returns trigger language plpgsql as $$
+begin
+  perform keep_limit(tg_argv[0], tg_table_name, tg_argv[1], scope, tg_argv[2])
+    from (select distinct (to_jsonb(a) ->> tg_argv[1])::uuid as scope from added a order by 1) scopes where scope is not null;
+  return null;
+end $$;
+create trigger keep_limit after insert on spaces referencing new table as added
+  for each statement execute function keep_limit_of_added('spaces', 'created_by', 'true');
+create trigger keep_limit_of_agents after insert on principals referencing new table as added
+  for each statement execute function keep_limit_of_added('agents', 'owner_id', 'true');
+create trigger keep_limit_of_groups after insert on principals referencing new table as added
+  for each statement execute function keep_limit_of_added('groups', 'space_id', 'kind = ''g''');
+create trigger keep_limit after insert on api_keys referencing new table as added
+  for each statement execute function keep_limit_of_added('keys', 'principal_id', 'true');
+create trigger keep_limit after insert on members referencing new table as added
+  for each statement execute function keep_limit_of_added('members', 'space_id', 'true');
+create trigger keep_limit after insert on group_members referencing new table as added
+  for each statement execute function keep_limit_of_added('members', 'group_id', 'true');
+create trigger keep_limit after insert on grants referencing new table as added
+  for each statement execute function keep_limit_of_added('grants', 'space_id', 'true');
+create trigger keep_limit after insert on invites referencing new table as added
+  for each statement execute function keep_limit_of_added('invitations', 'space_id', 'expires_at > now()');
+
+-- An agent that is given to somebody counts among theirs.
+create function keep_limit_of_owner() returns trigger language plpgsql as $$
+begin
+  perform keep_limit('agents', 'principals', 'owner_id', new.owner_id, 'true');
+  return null;
+end $$;
+create trigger keep_limit_of_owner after update of owner_id on principals
+  for each row when (old.owner_id <> new.owner_id) execute function keep_limit_of_owner();
