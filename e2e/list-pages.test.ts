@@ -3,7 +3,7 @@ import { openDatabase } from "@gatehouse/server";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { makeDatabase, startTestServer, type TestServer, type TestUser } from "./harness.ts";
-import { until } from "./run.ts";
+import { makeHome, meJson, until } from "./run.ts";
 
 /** Lists that have no pages, and why they are bounded all the same. */
 const WITHOUT_PAGES: Record<string, string> = {
@@ -157,6 +157,28 @@ describe("pages", () => {
     }
     for (const { rows } of large) expect(rows.length).toBeLessThanOrEqual(1000);
     for (const { rows } of small) expect(rows.length).toBeLessThanOrEqual(173);
+  });
+
+  test.each([
+    ["agents", "agent", "list"],
+    ["spaces", "agent", "spaces", "bot"],
+    ["offers", "agent", "offers"],
+    ["keys", "apikey", "list"],
+    ["spaces", "space", "list"],
+    ["members", "space", "members"],
+    ["members", "principal", "list"],
+    ["groups", "group", "list"],
+    ["members", "group", "members", "crew"],
+    ["groups", "group", "mine", "--of", "01890000-0000-7000-8000-000000000001"],
+    ["grants", "access", "list"],
+    ["invites", "invite", "list"],
+    ["invites", "invite", "pending"],
+  ])("hold all %s for me %s %s", async (rows, ...command) => {
+    const { key } = (await server.call(ada.session, "apiKey.create", { name: crypto.randomUUID() })).result;
+    const home = await makeHome({ ME_SERVER: server.url, ME_SPACE: slug, ME_API_KEY: key });
+    const answer = (await meJson(home, command)) as Record<string, unknown[]>;
+    expect(answer[rows]?.length).toBeGreaterThanOrEqual(MANY);
+    expect(answer).not.toHaveProperty("next");
   });
 
   test("what a principal may do is cut where it would be too much, and says so", async () => {

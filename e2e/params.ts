@@ -68,6 +68,9 @@ const targetParams: Record<string, (method: keyof UserApi) => keyof Targets | un
 
 const valueParams: Record<string, (soFar: Record<string, unknown>) => unknown> = {
   name: uniqueName,
+  // Of lists: behind every row, or before it.
+  after: () => "01890000-0000-7000-8000-000000000000",
+  limit: () => 3,
   confirm: ({ slug }) => slug,
   ceiling: () => ["read:tasks"],
   expiresAt: () => new Date(Date.now() + 3_600_000).toISOString(),
