@@ -75,6 +75,10 @@ test.each(Object.entries(unfit))("a database with %s = %s serves as any other", 
   await admin.end();
   const address = await databaseWith(known ? { [setting]: value } : {});
   await journey(address);
+  const sql = openDatabase(address);
+  const [read] = await sql<{ setting: string | null }[]>`select current_setting(${setting}, true) as setting`;
+  expect(read?.setting).not.toBe(value);
+  await sql.end();
 });
 
 test("all of it at once, also without prepared statements", async () => {

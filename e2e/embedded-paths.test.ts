@@ -1,4 +1,5 @@
-import { chmod, mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { chmod, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openConfiguredDatabase, readConfig } from "@gatehouse/server";
@@ -51,7 +52,7 @@ test.each([
   const data = join(folder, name);
   const [socket] = await useTwice(data);
   expect(Buffer.byteLength(join(socket as string, ".s.PGSQL.5432"))).toBeLessThanOrEqual(MOST_BYTES + 4);
-  if (!socket?.startsWith(data)) expect(await readdir(join(socket as string, "..")), "the short folder is removed").not.toContain(socket);
+  if (!socket?.startsWith(data)) expect(existsSync(socket as string), "the short folder is removed").toBe(false);
 });
 
 test.each([MOST_BYTES - 1, MOST_BYTES, MOST_BYTES + 1, MOST_BYTES + 4, MOST_BYTES + 5])(
