@@ -124,6 +124,12 @@ export const changes: Record<"user" | "space", Record<string, (world: World) => 
     "session.create": async () => ({ params: { task: unique() }, names: ({ session }) => [session.id] }),
     "session.update": async (world) => ({ params: { session: await aSession(world), tags: [unique()] }, names: idOf }),
     "session.close": async (world) => ({ params: { session: await aSession(world) }, names: idOf }),
+    "session.delete": async (world) => ({ params: { session: await aSession(world) }, names: idOf }),
+    "task.delete": async (world) => {
+      const task = unique();
+      await inside(world, "task.register", { task });
+      return { params: { task }, names: () => [task] };
+    },
   },
 };
 
