@@ -143,7 +143,7 @@ export function openFeed(address: string, log: Logger): Feed {
     doubt,
     tell(tags) {
       if (tags === "*") doubt();
-      else for (const tag of tags.split(" ")) if (tag) tell(tag);
+      else for (const tag of tags.split("\n")) if (tag) tell(tag);
     },
     watch(ended) {
       watchers.push(ended);

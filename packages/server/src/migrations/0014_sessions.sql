@@ -24,8 +24,8 @@ create function tell_session() returns trigger language plpgsql as $$
 begin
   perform pg_notify('gatehouse_log', old.id::text);
   if exists (select from spaces where id = old.space_id) then
-    perform pg_notify('gatehouse', 'n:' || old.space_id || ' ' || old.id);
-    if old.external_id is not null then perform pg_notify('gatehouse', 'n:' || old.space_id || ' ' || old.external_id); end if;
+    perform tell('n:' || old.space_id || ' ' || old.id);
+    if old.external_id is not null then perform tell('n:' || old.space_id || ' ' || old.external_id); end if;
   end if;
   return null;
 end $$;
