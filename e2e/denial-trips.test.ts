@@ -31,5 +31,7 @@ test("a denied call asks the database nothing: what it is refused by is remember
     // The first may find nothing remembered; a heartbeat that is late may make others ask again.
     expect(queries.filter(({ traceId }) => traces.has(traceId)).length, method).toBeLessThan(DENIALS / 2);
   }
-  expect(queries.filter(({ attributes }) => String(attributes["db.query.text"]).includes("insert into audit_denials")).length).toBeLessThan(DENIALS);
+  expect(queries.filter(({ attributes }) => String(attributes["db.query.text"]).includes("insert into audit_denials")).length).toBeLessThan(
+    DENIALS,
+  );
 });
