@@ -82,7 +82,7 @@ async function fill(server: TestServer, bob: TestUser): Promise<void> {
     `insert into principals (id, kind, name, space_id) select made(2, i), 'g', '${LONG}' || i, '${space}' from generate_series(1, ${MANY}) i`,
     `insert into spaces (id, slug, name) select made(3, i), lpad(to_hex(i), 12, 's'), '${LONG}' from generate_series(1, ${MANY}) i`,
     `insert into principals (id, kind, name, space_id) select made(4, i), 'g', '${LONG}' || i, made(3, 1) from generate_series(1, ${MANY}) i`,
-    `insert into members (space_id, principal_id) select made(3, i), p from generate_series(1, ${MANY}) i, unnest(array['${ada.id}', '${bot}']::uuid[]) p`,
+    `insert into members (space_id, principal_id) select made(3, i), p from generate_series(1, ${MANY}) i, unnest(array['${ada.id}', '${bob.id}', '${bot}']::uuid[]) p`,
     `insert into members (space_id, principal_id) select '${space}', made(0, i) from generate_series(1, ${MANY}) i`,
     `insert into group_members (group_id, principal_id) select '${group}', made(0, i) from generate_series(1, ${MANY}) i`,
     `insert into group_members (group_id, principal_id) select made(2, i), made(0, 1) from generate_series(1, ${MANY}) i`,
