@@ -20,7 +20,6 @@ const WITHOUT_PAGES: Record<string, string> = {
   "session.update": "the tags of one session: at most 32",
   "session.close": "the tags of one session: at most 32",
   "session.events": "its pages begin at a place in the log",
-  "task.list": "tested with tasks and sessions",
 };
 /** Those whose pages are tested with tasks, sessions and runs. */
 const OF_CONVERSATIONS = /^(task|session|run)\./;

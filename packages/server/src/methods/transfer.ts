@@ -21,8 +21,9 @@ async function speaksFor(sql: Sql, actor: Actor, ownerId: string): Promise<boole
   return row?.yes ?? false;
 }
 
-/** An offer stands while whoever made it still manages the agent, and still knows who is to have it. */
-const standing = (sql: Sql) => sql`a.owner_id in (select managed_owners(f.offered_by)) and knows(f.offered_by, f.to_id, null)`;
+/** An offer stands while its maker still manages the agent, and still knows the one who is to have it. */
+const managed = (sql: Sql) => sql`a.owner_id in (select managed_owners(f.offered_by))`;
+const standing = (sql: Sql) => sql`${managed(sql)} and knows(f.offered_by, f.to_id, null)`;
 
 const NO_OFFER = "No such agent is offered. `me agent offers` shows those that are.";
 
@@ -44,14 +45,18 @@ export const transferHandlers: Handlers<typeof transferMethods> = {
 
   async "agent.offers"({ after, limit }, { actor, sql }) {
     const found = await sql<{ id: string; agent: PrincipalRef; to: PrincipalRef; offeredBy: string; createdAt: string }[]>`
+      with pairs as materialized (
+        select distinct offered_by, to_id from agent_offers where to_id in (${managedOwners(sql, actor)})),
+      acquainted as materialized (select * from pairs where knows(offered_by, to_id, null))
       select f.agent_id as id, json_build_object('id', a.id, 'kind', a.kind, 'name', a.name) as agent,
              json_build_object('id', t.id, 'kind', t.kind, 'name', t.name) as to,
              b.name as offered_by, f.created_at
       from agent_offers f
+      join acquainted using (offered_by, to_id)
       join principals a on a.id = f.agent_id
       join principals t on t.id = f.to_id
       join principals b on b.id = f.offered_by
-      where f.to_id in (${managedOwners(sql, actor)}) and ${standing(sql)} and f.agent_id > ${after ?? FIRST}
+      where ${managed(sql)} and f.agent_id > ${after ?? FIRST}
       order by f.agent_id limit ${limit + 1}`;
     const { rows, next } = paged(found, limit);
     return { offers: rows.map(({ id: _id, ...offer }) => offer), next };
