@@ -67,6 +67,39 @@ test("a principal whose calls are all used up takes keys back all the same", asy
   await Promise.all(flood);
 });
 
+test("visitors' browsers use up nothing of whoever let them in", async () => {
+  await server.call(ada.session, "access.grant", { principal: ben.id, permission: "write:tasks" }, slug);
+  const tokens = await Promise.all(
+    Array.from({ length: 3 }, async () => (await server.call(ben.session, "session.create", { task: "none" }, slug)).result),
+  );
+  let open = 0;
+  const flood = tokens.flatMap(({ session, token }) =>
+    Array.from({ length: RATE }, async () => {
+      open++;
+      const { status } = await server.call(token, "session.get", { session: session.id }, slug);
+      open--;
+      return status;
+    }),
+  );
+  const statuses = await Promise.all(Array.from({ length: RATE }, async () => (await whoami(ben.session)).status));
+  expect(statuses).toEqual(Array(RATE).fill(200));
+  expect(open, "calls of browsers that still wait").toBeGreaterThan(RATE);
+  expect(new Set(await Promise.all(flood))).toEqual(new Set([200, 429]));
+});
+
+test("a principal's credentials take turns, and so do a space's principals", async () => {
+  const keys = await Promise.all(["one", "two", "three"].map((name) => makeKey(`turns ${name}`)));
+  const order: string[] = [];
+  const spaceGet = (credential: string, name: string) => server.call(credential, "space.get", {}, slug).then(() => order.push(name));
+  // Each uses up its own; together they use up the principal's.
+  const flood = keys.flatMap(({ key }) => Array.from({ length: 4 * RATE }, () => spaceGet(key, "flood")));
+  const fourth = (await makeKey("turns four")).key;
+  const other = Array.from({ length: 3 }, () => spaceGet(fourth, "fourth"));
+  const guest = Array.from({ length: 3 }, () => spaceGet(ben.session, "guest"));
+  await Promise.all([...flood, ...other, ...guest]);
+  for (const name of ["fourth", "guest"]) expect(order.lastIndexOf(name), name).toBeLessThan(order.length - RATE);
+});
+
 test("a batch is bounded by what its calls cost, and not by their number alone", async () => {
   const { key } = await makeKey("costly");
   const discover = (count: number) =>

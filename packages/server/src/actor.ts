@@ -74,6 +74,9 @@ export interface Standing {
 /** The key that the caller acts by: what is made is tied to it. null for a person who is signed in; by a token nothing lasting is made. */
 export const keyOf = ({ credential }: Actor): string | null => (credential.via === "session" || isToken(credential) ? null : credential.id);
 
+/** Whether the caller is a browser, by the token of one session. */
+export const isBrowser = ({ credential }: Pick<Actor, "credential">): boolean => credential.via === "browser_token";
+
 /** Whether a credential is a token, of which there is a row, or another issuer's word: nothing lasting is made by it. */
 export const isToken = ({ via }: Pick<Actor["credential"], "via">): boolean => via === "jwt" || via === "browser_token";
 

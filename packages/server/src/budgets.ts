@@ -1,18 +1,20 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { Actor } from "./actor.ts";
-import { Refusal } from "./refusal.ts";
+import { type Actor, isBrowser } from "./actor.ts";
+import { rateLimited, Share } from "./share.ts";
 
 /** How much of one kind of thing each may have: a credential, a principal with all its credentials, a space, this server. */
 interface Caps {
   credential: number;
+  /** The token of one session, which anybody may have who was let into a chat. All of one principal's count together. */
+  browser: number;
   principal: number;
   space: number;
   server: number;
 }
 
-/** What each caller may take of the server. Rates are per second, and allow a burst of two seconds' worth. */
-export interface Limits {
-  /** Calls a second; a call that costs more counts as several. */
+/** What each caller may take of the server. */
+interface Limits {
+  /** Cost of calls a second. */
   rate: Omit<Caps, "server">;
   /** Calls under way at once. */
   atOnce: Omit<Caps, "server">;
@@ -24,28 +26,24 @@ export interface Limits {
 
 /** The limits that follow from the settings. */
 export const limitsFrom = ({ callRate, maxStreams, maxWaits }: { callRate: number; maxStreams: number; maxWaits: number }): Limits => ({
-  rate: { credential: callRate, principal: callRate * 2, space: callRate * 4 },
-  atOnce: { credential: 64, principal: 96, space: 192 },
+  rate: { credential: callRate, browser: callRate / 20, principal: callRate * 2, space: callRate * 4 },
+  atOnce: { credential: 64, browser: 8, principal: 96, space: 192 },
   waits: capsOf(maxWaits),
   streams: capsOf(maxStreams),
 });
 
-/** Of what this server holds open, all credentials of one principal have half at most, and one credential has a twentieth. */
+/** Parts of what this server holds open. */
 const capsOf = (server: number): Caps => ({
   credential: Math.max(1, Math.floor(server / 20)),
+  browser: Math.max(1, Math.floor(server / 1000)),
   principal: Math.max(1, Math.floor(server / 2)),
   space: Math.max(1, Math.floor((server * 3) / 4)),
   server,
 });
 
 /** Calls that take authority back are counted apart, so that no flood of other calls can hold them up: by credential alone. */
-const TAKING_BACK: { rate: number; atOnce: number } = { rate: 100, atOnce: 8 };
+const TAKING_BACK = { rate: 100, atOnce: 8 };
 
-/** Seconds of its rate that a share may save up. */
-const BURST_SECONDS = 2;
-/** Most calls that wait for one share, and how long each may. */
-const MAX_QUEUE = 256;
-const MAX_WAIT_MS = 5000;
 /** Bytes of a request that cost nothing to read; all more cost a call for as many. */
 const SMALL_BYTES = 16_384;
 /** How late a refusal is told, and of how many at once. */
@@ -54,107 +52,15 @@ const MAX_DELAYED = 10_000;
 /** How often shares that nobody uses are forgotten. */
 const FORGET_MS = 10_000;
 
-interface Waiting {
-  cost: number;
-  /** By when it is refused. */
-  until: number;
-  go(): void;
-  refuse(refusal: Refusal): void;
-}
+/** The party in whose name a caller's principal uses what all share: what comes by browsers' tokens stands apart from the rest. */
+export const partyOf = (actor: Actor): string => `${isBrowser(actor) ? "b" : "p"}:${actor.principal.id}`;
 
-/** One party's share of the server: so many calls at once, and so many a second. Those beyond wait in line, and are let in at that pace. */
-class Share {
-  readonly #rate: number;
-  readonly #atOnce: number;
-  readonly #queue: Waiting[] = [];
-  #running = 0;
-  #saved: number;
-  #countedAt = performance.now();
-  #timer: ReturnType<typeof setTimeout> | undefined;
-
-  constructor(rate: number, atOnce: number) {
-    this.#rate = rate;
-    this.#atOnce = atOnce;
-    this.#saved = rate * BURST_SECONDS;
-  }
-
-  /** Takes a place, at once or when there is one. @returns nothing, where there was no wait @throws Refusal RATE_LIMITED */
-  take(cost: number): Promise<void> | undefined {
-    if (this.#queue.length === 0 && this.#admit(cost)) return undefined;
-    // Whoever would wait too long is told at once.
-    if (this.#queue.length >= MAX_QUEUE || this.#secondsFor(cost) * 1000 > MAX_WAIT_MS) throw this.#refusal();
-    return new Promise((go, refuse) => {
-      this.#queue.push({ cost, until: performance.now() + MAX_WAIT_MS, go, refuse });
-      this.#wake();
-    });
-  }
-
-  /** Gives a place back. */
-  give(): void {
-    this.#running--;
-    if (this.#queue.length > 0) this.#serve();
-  }
-
-  get idle(): boolean {
-    this.#refill();
-    return this.#running === 0 && this.#queue.length === 0 && this.#saved >= this.#rate * BURST_SECONDS;
-  }
-
-  #admit(cost: number): boolean {
-    this.#refill();
-    // What costs more than can be saved up is let in on credit, once all is there that there can be.
-    if (this.#running >= this.#atOnce || this.#saved < Math.min(cost, this.#rate * BURST_SECONDS)) return false;
-    this.#running++;
-    this.#saved -= cost;
-    return true;
-  }
-
-  #refill(): void {
-    const now = performance.now();
-    this.#saved = Math.min(this.#rate * BURST_SECONDS, this.#saved + ((now - this.#countedAt) / 1000) * this.#rate);
-    this.#countedAt = now;
-  }
-
-  #serve(): void {
-    const now = performance.now();
-    for (let first = this.#queue[0]; first; first = this.#queue[0]) {
-      if (first.until <= now) first.refuse(this.#refusal());
-      else if (this.#admit(first.cost)) first.go();
-      else break;
-      this.#queue.shift();
-    }
-    if (this.#queue.length > 0) this.#wake();
-  }
-
-  /** Looks again when the first in line can be let in, or must be refused. */
-  #wake(): void {
-    clearTimeout(this.#timer);
-    const [first] = this.#queue as [Waiting];
-    const pace = this.#running >= this.#atOnce ? MAX_WAIT_MS : ((first.cost - this.#saved) / this.#rate) * 1000;
-    const ms = Math.max(1, Math.min(pace, first.until - performance.now()));
-    this.#timer = setTimeout(() => this.#serve(), ms);
-  }
-
-  /** Seconds until a call would be let in that came now, by the rate alone. */
-  #secondsFor(cost: number): number {
-    const waiting = this.#queue.reduce((sum, each) => sum + each.cost, cost);
-    return Math.max(0, waiting - this.#saved) / this.#rate;
-  }
-
-  #refusal(): Refusal {
-    return rateLimited("This is more than one caller may ask for at once.", Math.max(1, Math.ceil(this.#secondsFor(0))));
-  }
-}
-
-const rateLimited = (why: string, retryAfter: number): Refusal =>
-  new Refusal("RATE_LIMITED", `${why} Try again in ${retryAfter} ${retryAfter === 1 ? "second" : "seconds"}.`, { retryAfter });
-
-/** Whose budget a call counts against, by the names of their shares. */
-const partiesOf = ({ credential, principal, standing }: Actor) => ({
-  credential: `c:${credential.id}`,
-  principal: `p:${principal.id}`,
-  space: standing ? `s:${standing.space.id}` : undefined,
-});
+/** Whose budget a call counts against, from the narrowest on: the kind of its cap, and its name. */
+const partiesOf = (actor: Actor): [kind: Exclude<keyof Caps, "server">, name: string][] => [
+  [isBrowser(actor) ? "browser" : "credential", `c:${actor.credential.id}`],
+  ["principal", partyOf(actor)],
+  ...(actor.standing ? [["space", `s:${actor.standing.space.id}`] as [kind: "space", name: string]] : []),
+];
 
 /** A call's place in the shares of those whom it counts against. */
 export interface Place {
@@ -197,10 +103,10 @@ export class Budgets {
    * @throws Refusal RATE_LIMITED, when too many wait or the wait is too long
    */
   async take(actor: Actor, cost: number, takesBack = false): Promise<Place> {
-    const shares = takesBack ? [this.#takingBack(actor)] : this.#sharesOf(actor);
+    const shares = takesBack ? this.#takingBack(actor) : this.#sharesOf(actor);
     let { taken, waited } = await this.#patiently(() => takeAll(shares, takesBack ? 1 : cost));
     const give = () => {
-      for (const share of taken.splice(0)) share.give();
+      for (const { share } of taken.splice(0)) share.give();
     };
     return {
       waited,
@@ -251,13 +157,9 @@ export class Budgets {
   /** Counts something that a caller holds open. @returns gives it back @throws Refusal RATE_LIMITED */
   hold(what: "waits" | "streams", actor: Actor): () => void {
     const counts = this.#held[what];
-    const caps = this.#limits[what];
-    const parties = Object.entries({ ...partiesOf(actor), server: "server" }) as [keyof Caps, string | undefined][];
-    const names = parties.flatMap(([party, name]) => {
-      if (name === undefined) return [];
-      if ((counts.get(name) ?? 0) >= caps[party]) throw rateLimited(HELD[what], 5);
-      return [name];
-    });
+    const parties = [...partiesOf(actor), ["server", "server"] as const];
+    if (parties.some(([kind, name]) => (counts.get(name) ?? 0) >= this.#limits[what][kind])) throw rateLimited(HELD[what], 5);
+    const names = parties.map(([, name]) => name);
     for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
     return () => {
       for (const name of names.splice(0)) {
@@ -282,18 +184,18 @@ export class Budgets {
     }
   }
 
-  #sharesOf(actor: Actor): Share[] {
+  #sharesOf(actor: Actor): Used[] {
     const { rate, atOnce } = this.#limits;
-    const { credential, principal, space } = partiesOf(actor);
-    return [
-      this.#share(credential, rate.credential, atOnce.credential),
-      this.#share(principal, rate.principal, atOnce.principal),
-      ...(space ? [this.#share(space, rate.space, atOnce.space)] : []),
-    ];
+    return partiesOf(actor).map(([kind, name], i, all) => ({
+      share: this.#share(name, rate[kind], atOnce[kind]),
+      // Within a principal its credentials take turns, within a space its principals.
+      party: all[i - 1]?.[1] ?? name,
+    }));
   }
 
-  #takingBack({ credential }: Actor): Share {
-    return this.#share(`back ${credential.id}`, TAKING_BACK.rate, TAKING_BACK.atOnce);
+  #takingBack({ credential }: Actor): Used[] {
+    const name = `back ${credential.id}`;
+    return [{ share: this.#share(name, TAKING_BACK.rate, TAKING_BACK.atOnce), party: name }];
   }
 
   #share(name: string, rate: number, atOnce: number): Share {
@@ -303,19 +205,25 @@ export class Budgets {
   }
 }
 
+/** A share, and the party in whose name a call uses it. */
+interface Used {
+  share: Share;
+  party: string;
+}
+
 /** Takes a place in each share, or in none. */
-async function takeAll(shares: readonly Share[], cost: number): Promise<{ taken: Share[]; waited: boolean }> {
-  const taken: Share[] = [];
+async function takeAll(shares: readonly Used[], cost: number): Promise<{ taken: Used[]; waited: boolean }> {
+  const taken: Used[] = [];
   let waited = false;
   try {
-    for (const share of shares) {
-      const wait = share.take(cost);
+    for (const used of shares) {
+      const wait = used.share.take(used.party, cost);
       waited ||= wait !== undefined;
       await wait;
-      taken.push(share);
+      taken.push(used);
     }
   } catch (thrown) {
-    for (const share of taken) share.give();
+    for (const { share } of taken) share.give();
     throw thrown;
   }
   return { taken, waited };

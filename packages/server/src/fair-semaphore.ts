@@ -3,9 +3,6 @@ export class QueueFullError extends Error {
   override readonly name = "QueueFullError";
 }
 
-/** The party of what no caller asks for. */
-const SERVER = "server";
-
 /** Called with a permit; `release` is called once, when the work is done. */
 type Granted = (release: () => void) => void;
 
@@ -32,9 +29,9 @@ export class FairSemaphore {
     this.#mostWaiting = mostWaiting;
   }
 
-  /** Whether a request of this party would be one too many. What the server asks for itself is never refused. */
+  /** Whether a request of this party would be one too many. */
   isFull(party: string): boolean {
-    return party !== SERVER && (this.#waiting.get(party)?.size ?? 0) >= this.#mostWaiting;
+    return (this.#waiting.get(party)?.size ?? 0) >= this.#mostWaiting;
   }
 
   /** Requests a permit, which may be granted before this returns. @returns how to cancel a request that waits */

@@ -8,7 +8,7 @@ import {
   type Permission,
   type Verdict,
 } from "@gatehouse/protocol";
-import { type Actor, isLimited, limitsOf } from "./actor.ts";
+import { type Actor, isBrowser, isLimited, limitsOf } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -67,8 +67,6 @@ export type Rule<Input> = readonly [who: Who, needs?: Need<Input>];
 
 /** A policy for `A`: a row for every method, whose need can only name params the method has. */
 export type Policy<A extends Api> = { readonly [M in keyof A]: Rule<InputOf<A, M>> };
-
-const isBrowser = ({ credential }: Actor): boolean => credential.via === "browser_token";
 
 /** Refuses a browser. What it is told does not depend on who made its token. */
 const BROWSER = {

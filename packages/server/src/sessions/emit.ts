@@ -50,7 +50,7 @@ export function createEmit(sql: Database): Emit {
   const lanes = new Map<string, Lane>();
   return async (emission) => {
     const { worker } = emission;
-    const lane = lanes.get(worker) ?? new Lane(sql.as(worker), () => lanes.delete(worker));
+    const lane = lanes.get(worker) ?? new Lane(sql.as(`p:${worker}`), () => lanes.delete(worker));
     lanes.set(worker, lane);
     return lane.add(emission);
   };

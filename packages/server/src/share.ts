@@ -1,0 +1,123 @@
+import { Refusal } from "./refusal.ts";
+
+/** Seconds of its rate that a share may save up. */
+const BURST_SECONDS = 2;
+/** Most calls of one party that wait, and how long each may. */
+const MAX_WAITING = 256;
+const MAX_WAIT_MS = 5000;
+
+interface Waiting {
+  cost: number;
+  /** By when it is refused, by the clock that never jumps. */
+  until: number;
+  go(): void;
+  refuse(refusal: Refusal): void;
+}
+
+/**
+ * A share of the server: so many calls at once, and so many a second. Those beyond wait, and are let in at that pace. It is fair
+ * between the parties that use it: each that waits is let in by turns, whoever else has how many calls waiting.
+ */
+export class Share {
+  readonly #rate: number;
+  readonly #atOnce: number;
+  /** Calls that wait, by party. The order of the map is the order of turns. */
+  readonly #waiting = new Map<string, Waiting[]>();
+  #running = 0;
+  #saved: number;
+  #countedAt = performance.now();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** @param rate cost a second @param atOnce calls */
+  constructor(rate: number, atOnce: number) {
+    this.#rate = rate;
+    this.#atOnce = atOnce;
+    this.#saved = rate * BURST_SECONDS;
+  }
+
+  /**
+   * Takes a place, at once or when there is one.
+   * @param party whose call it is
+   * @returns nothing, where there was no wait
+   * @throws Refusal RATE_LIMITED, at once where the wait would be too long
+   */
+  take(party: string, cost: number): Promise<void> | undefined {
+    if (this.#waiting.size === 0 && this.#admit(cost)) return undefined;
+    const line = this.#waiting.get(party) ?? [];
+    const seconds = this.#secondsFor(line, cost);
+    if (line.length >= MAX_WAITING || seconds * 1000 > MAX_WAIT_MS) throw refusal(seconds);
+    this.#waiting.set(party, line);
+    return new Promise((go, refuse) => {
+      line.push({ cost, until: performance.now() + MAX_WAIT_MS, go, refuse });
+      this.#serve();
+    });
+  }
+
+  /** Gives a place back. */
+  give(): void {
+    this.#running--;
+    if (this.#waiting.size > 0) this.#serve();
+  }
+
+  /** Whether nothing is lost when it is forgotten. */
+  get idle(): boolean {
+    this.#refill();
+    return this.#running === 0 && this.#waiting.size === 0 && this.#saved >= this.#rate * BURST_SECONDS;
+  }
+
+  #admit(cost: number): boolean {
+    this.#refill();
+    // What costs more than can be saved up is let in on credit, once all is there that there can be.
+    if (this.#running >= this.#atOnce || this.#saved < Math.min(cost, this.#rate * BURST_SECONDS)) return false;
+    this.#running++;
+    this.#saved -= cost;
+    return true;
+  }
+
+  #refill(): void {
+    const now = performance.now();
+    this.#saved = Math.min(this.#rate * BURST_SECONDS, this.#saved + ((now - this.#countedAt) / 1000) * this.#rate);
+    this.#countedAt = now;
+  }
+
+  #serve(): void {
+    const now = performance.now();
+    for (const [party, line] of this.#waiting) {
+      while (line[0] && line[0].until <= now) line.shift()?.refuse(refusal(this.#secondsFor(line, 0)));
+      if (line.length === 0) this.#waiting.delete(party);
+    }
+    for (const [party, line] of this.#waiting) {
+      const [first] = line as [Waiting];
+      if (!this.#admit(first.cost)) break;
+      line.shift();
+      this.#waiting.delete(party);
+      if (line.length > 0) this.#waiting.set(party, line); // behind the others
+      first.go();
+    }
+    this.#wake();
+  }
+
+  /** Looks again when the next can be let in, or one must be refused. */
+  #wake(): void {
+    clearTimeout(this.#timer);
+    const [next] = this.#waiting.values();
+    if (!next) return;
+    const ends = [...this.#waiting.values()].map(([first]) => (first as Waiting).until - performance.now());
+    const pace = this.#running >= this.#atOnce ? MAX_WAIT_MS : (((next[0] as Waiting).cost - this.#saved) / this.#rate) * 1000;
+    this.#timer = setTimeout(() => this.#serve(), Math.max(1, Math.min(pace, ...ends)));
+  }
+
+  /** Seconds until a call would be let in that came now behind a line, by the rate alone. */
+  #secondsFor(line: readonly Waiting[], cost: number): number {
+    const before = line.reduce((sum, each) => sum + each.cost, cost);
+    const parties = this.#waiting.size + (line.length === 0 ? 1 : 0);
+    return Math.max(0, before * parties - this.#saved) / this.#rate;
+  }
+}
+
+const refusal = (seconds: number): Refusal =>
+  rateLimited("This is more than one caller may ask for at once.", Math.max(1, Math.ceil(seconds)));
+
+/** @param seconds to wait, at least */
+export const rateLimited = (why: string, seconds: number): Refusal =>
+  new Refusal("RATE_LIMITED", `${why} Try again in ${seconds} ${seconds === 1 ? "second" : "seconds"}.`, { retryAfter: seconds });
