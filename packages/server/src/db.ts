@@ -1,7 +1,7 @@
 import { SpanStatusCode } from "@opentelemetry/api";
 import type postgres from "postgres";
 import { type Client, createClient, type Line } from "./line.ts";
-import { Lines } from "./lines.ts";
+import { Lines, SERVER } from "./lines.ts";
 import { startQuerySpan } from "./telemetry.ts";
 
 /** A row of which nothing is known. */
@@ -39,7 +39,7 @@ export interface Database extends Sql {
    * and one party holds at most 6 of the 10: a party that floods the pool, or holds a lock, delays the others by one turn.
    * @param party for example the id of a principal; without `as`, the party is `server`
    * @param options.urgent may also use one of two connections that are kept for this
-   * @throws QueueFullError from a query, where 1,000 requests of the party wait already
+   * @throws QueueFullError from a query, where 1,000 requests of the party wait already; never for `server`
    */
   as(party: string, options?: { urgent?: boolean }): Database;
   /** Waits for what is under way, for so many milliseconds at most, and closes all connections. */
@@ -82,7 +82,7 @@ export function openDatabase(address: string): Database {
       },
     );
   };
-  return open("server", false);
+  return open(SERVER, false);
 }
 
 /** Makes the template of something that sends statements. */

@@ -3,7 +3,9 @@ import { CONNECT_MS, connectionLost, Line, type LineOptions, noAnswer } from "./
 
 /** Longest silence in the middle of a query, locks included: a database that is frozen says nothing, and closes nothing. */
 const SILENCE_MS = 30_000;
-/** Most requests of one party that wait for a connection. */
+/** The party of what the server asks by itself. Its requests are never refused, however many wait. */
+export const SERVER = "server";
+/** Most requests of any other party that wait for a connection. */
 const MOST_WAITING = 1000;
 
 /** How many connections there are, and how many of them one party holds at most. */
@@ -114,7 +116,7 @@ export class Lines {
 /** Waits for a permit of any of these semaphores. @returns how to release it */
 function acquire(party: string, queues: FairSemaphore[]): Promise<() => void> {
   return new Promise((resolve, reject) => {
-    const open = queues.filter((queue) => !queue.isFull(party));
+    const open = queues.filter((queue) => party === SERVER || !queue.isFull(party));
     if (open.length === 0) return reject(new QueueFullError("Too many requests of this party wait for the database."));
     let granted = false;
     let timer: ReturnType<typeof setTimeout> | undefined;
