@@ -212,7 +212,7 @@ describe("who comes in", () => {
     const admitted: string[] = [];
     for (const [name, { headers, actor }] of Object.entries(credentials)) {
       const answer = await post(headers);
-      const opens = actor !== undefined && !["session", "secret_key"].includes(actor.credential.via);
+      const opens = actor !== undefined && !["session", "secret_key", "browser_token"].includes(actor.credential.via);
       // A web origin is refused before anything that comes with it.
       const foreign = headers.origin !== undefined && headers.origin !== place.server.url;
       expect(answer.status, name).toBe(foreign ? 403 : opens ? 200 : 401);
