@@ -109,7 +109,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     forgetDeleted(feed);
     const bell = openBell(database.address, log);
     started.push(() => bell.close());
-    const keys = new SigningKeys(database.sql, secret);
+    const keys = new SigningKeys(database.sql.as("signing keys", { urgent: true }), secret);
     const tidy = async () => {
       await sweep(database.sql);
       await sweepClients(database.sql);
@@ -126,7 +126,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     const minting = { jwt, identify: (sql: Sql, credential: string) => identify({ ...ground, sql }, credential) };
     const enter = { remembered: rememberStandings(feed, enterSpace), now: enterSpace };
     const budgets = new Budgets(limitsFrom(config));
-    const denials = new Denials(database.sql, log, config.auditDelayMs);
+    const denials = new Denials(database.sql.as("denials"), log, config.auditDelayMs);
     started.push(
       () => budgets.close(),
       () => denials.close(),
@@ -144,9 +144,9 @@ export async function startServer(config: Config, opening = openConfiguredDataba
       mails: sendMail !== undefined,
       doors: { user, space },
       guesses,
-      ready: () => upToDate(database.sql),
+      ready: () => upToDate(database.sql.as("health", { urgent: true })),
     };
-    const reading = { streams: new Streams(feed, log), tails: openTails(database.sql, bell) };
+    const reading = { streams: new Streams(feed, log), tails: openTails(database.sql.as("readers"), bell) };
     const app = await openDoors(house, [
       addPeople,
       addPrograms,
@@ -169,7 +169,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
 
     const owner = config.databaseUrl === undefined && isLoopback(config.host) ? await ensureLocalOwner(database.sql) : undefined;
     const signInOwner = owner === undefined ? undefined : () => openSession(auth, owner);
-    started.push(startSweeping(database.sql, log, createRetention(config.retention, log)));
+    started.push(startSweeping(database.sql.as("sweeper"), log, createRetention(config.retention, log)));
     log.info({ url, database: database.place }, "listening");
     const failed = database.failed.then((error) => {
       log.fatal({ database: database.place }, error.message);

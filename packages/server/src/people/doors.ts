@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { hostOf, isLoopback } from "../config.ts";
+import type { Database } from "../db.ts";
 import { type House, problem } from "../house.ts";
 import { examine, readJson } from "../json.ts";
 import { issuesOf } from "../params.ts";
@@ -131,10 +132,13 @@ async function answer(
   return reply.code(answered.status).type("application/json").send(JSON.stringify(body));
 }
 
+/** Signing in waits for no caller's queries. */
+const forSignIn = (sql: Database) => sql.as("sign-in", { urgent: true });
+
 /** As whom somebody waits for their turn. Whether they are known is looked up only where that makes a difference. */
 async function hasherOf({ doors }: House, { ip }: FastifyRequest, hashing: Hashing, { email, newPassword }: Input) {
   const network = networkOf(ip);
-  const known = newPassword === undefined && hashing.busy() && (await isKnown(doors.user.sql, String(email), network));
+  const known = newPassword === undefined && hashing.busy() && (await isKnown(forSignIn(doors.user.sql), String(email), network));
   return { key: known ? String(email) : network, known };
 }
 
@@ -176,7 +180,7 @@ async function limit(
   name: LimitName,
   account: string | undefined,
 ): Promise<void> {
-  const wait = await countAttempt(house.doors.user.sql, name, { address: request.ip, account });
+  const wait = await countAttempt(forSignIn(house.doors.user.sql), name, { address: request.ip, account });
   if (wait === 0) return;
   reply.header("retry-after", wait);
   throw new Refusal("RATE_LIMITED", "Too many attempts. Wait for the seconds named in Retry-After.");
