@@ -127,9 +127,14 @@ export async function makeSpaceWorld(server: TestServer) {
     },
     /** Puts everybody where they are to stand: rows as the methods write them, of whom thousands are needed. */
     async place({ members, inGroups, grants }: Placing): Promise<void> {
+      // Bob takes his agents along; those that a call is about are to be there all the same.
+      const about = await sql<{ id: string }[]>`
+        select p.id from members m join principals p on p.id = m.principal_id
+        where m.space_id = ${space.id} and p.owner_id = ${bob.id} and p.id <> all(${everybody}::uuid[])`;
       await this.clear();
       await sql`
-        with m as (
+        with a as (insert into members (space_id, principal_id) select ${space.id}, id from unnest(${about.map(({ id }) => id)}::uuid[]) id on conflict do nothing),
+        m as (
           insert into members (space_id, principal_id, admin)
           select ${space.id}, id, admin from jsonb_to_recordset(${sql.json(members)}) as r (id uuid, admin boolean)),
         g as (
