@@ -12,6 +12,8 @@ import {
   readConfig,
 } from "@gatehouse/server";
 import { z } from "zod";
+import { Budgets, limitsFrom } from "../packages/server/src/budgets.ts";
+import { Denials } from "../packages/server/src/denials.ts";
 import { createGuesses } from "../packages/server/src/people/guesses.ts";
 import type { TestServer } from "./harness.ts";
 
@@ -83,6 +85,8 @@ export async function serveArithmetic(server: TestServer) {
         readToken: () => Promise.reject(new Refusal("UNAUTHENTICATED")),
       }),
       sql: server.sql,
+      budgets: new Budgets(limitsFrom(config)),
+      denials: new Denials(server.sql, createLog("silent"), config.auditDelayMs),
       log: createLog("silent"),
     } as unknown as Door),
   });

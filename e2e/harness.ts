@@ -58,6 +58,7 @@ export async function startTestServer(settings: Record<string, string> = {}, mcp
       LOG_LEVEL: "silent",
       RATE_LIMIT: "0",
       FAILED_AUTH_LIMIT: "0",
+      CALL_RATE: "0",
       LIMITS: NO_LIMITS,
       ...settings,
     }),

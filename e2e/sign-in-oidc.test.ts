@@ -213,7 +213,7 @@ test("a provider that says it is another issuer, or gives no ID token, signs nob
 
 test("where to go on is an address as browsers write it: anything else is refused, and no fault of the server", async () => {
   const jar = openJar(server.url);
-  for (const path of ["/ünïcode", "/a\nb", "/a b", "/\u0000", "/\ud800", "/日本", `/${"x".repeat(20_000)}`])
+  for (const path of ["/ünïcode", "/a\nb", "/a b", "/\u0000", "/\ud800", "/日本", `/${"x".repeat(5000)}`])
     for (const name of ["callbackURL", "errorCallbackURL"])
       expect((await jar.post("/api/auth/sign-in/social", { provider: "corp", [name]: path })).body, `${name} ${path}`).toMatchObject({
         status: 400,

@@ -224,6 +224,9 @@ export const Settings = z.object({
     .describe("Base of the data folder. A relative path counts as not set."),
 });
 
+/** A rate that nobody reaches. */
+const NO_LIMIT = 1e9;
+
 /** The settings of one server, read and checked. */
 export interface Config {
   host: string;
@@ -249,7 +252,7 @@ export interface Config {
   trustedIssuers: TrustedIssuer[];
   /** Requests a minute from one address; 0 = no limit. */
   rateLimit: number;
-  /** Calls a second of one credential; Infinity = no limit. */
+  /** Calls a second of one credential. */
   callRate: number;
   maxStreams: number;
   maxWaits: number;
@@ -302,7 +305,7 @@ export function readConfig(env: Record<string, string | undefined> = process.env
     failedAuthLimit: settings.FAILED_AUTH_LIMIT,
     trustedIssuers: settings.TRUSTED_ISSUERS,
     rateLimit: settings.RATE_LIMIT,
-    callRate: settings.CALL_RATE || Number.POSITIVE_INFINITY,
+    callRate: settings.CALL_RATE || NO_LIMIT,
     maxStreams: settings.MAX_STREAMS,
     maxWaits: settings.MAX_WAITS,
     auditDelayMs: settings.AUDIT_DELAY_MS,
