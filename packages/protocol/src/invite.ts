@@ -6,7 +6,7 @@ import { Slug } from "./space.ts";
 /** Longest time that an invitation may stay open: 30 days. */
 const MAX_HOURS = 720;
 
-const Address = z.email().max(254).toLowerCase().describe("e-mail address");
+const Address = z.string().max(254, { abort: true }).check(z.email()).toLowerCase().describe("e-mail address");
 
 export const Invite = z.strictObject({
   id: Id,

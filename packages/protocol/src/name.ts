@@ -49,7 +49,8 @@ export const looksLikeId = (text: string): boolean => UUID_SHAPE.test(text);
 /** A display name: 1 to 64 characters that can be seen; it may not look like an id. */
 export const Name = z
   .string()
-  .max(64, "must have at most 64 characters")
+  // What is too long meets no pattern and is not normalized: that takes far longer than its length tells.
+  .max(64, { error: "must have at most 64 characters", abort: true })
   // No patterns, so not in the published schema: what a space or a control character is differs between dialects.
   .refine((name) => /^\S(.*\S)?$/u.test(name), "must not be empty, nor begin or end with a space")
   .refine((name) => !UNSEEN.test(name.replace(MEANT, "")), "must not hold control characters, nor others that can't be seen")

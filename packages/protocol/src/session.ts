@@ -24,7 +24,7 @@ const NewMetadata = Metadata.refine(
 const Tag = z
   .string()
   .min(1)
-  .max(64)
+  .max(64, { abort: true })
   .refine((text) => text.isWellFormed(), "must not hold half of a surrogate pair");
 const Tags = z.array(Tag).max(32);
 

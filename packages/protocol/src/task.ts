@@ -13,7 +13,7 @@ export const MAX_TASKS_PER_KEY = 100;
 /** The path of a task, as permissions name it: `support/billing`. */
 export const TaskPath = z
   .string()
-  .max(200)
+  .max(200, { abort: true })
   .refine(
     (path) => PermissionText.safeParse(formatPermission({ action: "read", type: "tasks", path })).success,
     "must be segments with / between",

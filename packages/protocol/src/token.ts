@@ -15,7 +15,7 @@ export const MAX_SCOPE = 256;
 /** What a token may do: permissions in one space. Without any, what needs none. */
 const Scope = z
   .array(PermissionText)
-  .max(MAX_SCOPE)
+  .max(MAX_SCOPE, { abort: true })
   .refine((scope) => scope.join(" ").length <= MAX_SCOPE_LENGTH, `must be at most ${MAX_SCOPE_LENGTH} characters in all`);
 const Slug = z.string().regex(/^[a-z0-9]{12}$/, "must be the slug of a space: 12 letters and digits");
 const Presented = z.string().min(1);

@@ -20,7 +20,7 @@ const PRIVATE_SCHEME = /^([a-z]{2,63}|xn--[a-z0-9-]+)(\.[a-z0-9-]+)+:$/;
  */
 export const RedirectUri = z
   .string()
-  .max(2048)
+  .max(2048, { abort: true })
   .refine((text) => {
     if (!URL.canParse(text)) return false;
     const { protocol, hostname, username, password } = new URL(text);
@@ -29,11 +29,11 @@ export const RedirectUri = z
   });
 
 /** What a program tells of itself (RFC 7591 §2), as far as it is kept: nobody has looked at it. What else comes is left out. */
-const Metadata = z.object({
+export const Metadata = z.object({
   redirect_uris: z.array(RedirectUri).min(1).max(MAX_URIS),
   client_name: z
     .string()
-    .max(64)
+    .max(64, { abort: true })
     .refine((name) => !/\p{C}/u.test(name))
     .optional(),
   scope: z.string().max(2048).optional(),

@@ -74,8 +74,8 @@ async function answer(
 ): Promise<FastifyReply> {
   const { log, sql } = house.doors.user;
   refuseForeignPages(house, request);
-  const input = read(request, route);
   route.check?.(house);
+  const input = read(request, route);
   const flaw = route.flaw?.(input);
   if (flaw) return reply.redirect(refusedPage(house, flaw), 302);
   if (route.limit) await limit(house, request, reply, route.limit, await accountOf(house, request, route, input));

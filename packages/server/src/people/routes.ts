@@ -8,7 +8,7 @@ import { Refusal } from "../refusal.ts";
 import { type Question, signedIn } from "./hand-over.ts";
 import type { LimitName } from "./limits.ts";
 import { COMMAND_LINE } from "./login.ts";
-import { endSession, NewUser, Password } from "./users.ts";
+import { Email, endSession, NewUser, Password } from "./users.ts";
 
 /** A route of better-auth that is open: what it takes, and what is counted. */
 interface Route {
@@ -39,7 +39,6 @@ interface Route {
   leaves?: boolean;
 }
 
-const Email = z.email("must be an e-mail address").max(254).toLowerCase();
 const Token = z.string().min(1).max(4096);
 /** The query of a page that better-auth sent somebody to in the middle of signing a program in: signed by it. */
 const OAuthQuery = z.string().max(8192);
@@ -49,7 +48,7 @@ const MAX_REQUEST = 6144;
 /** A page of ours, and of nobody else: as a browser writes it in an address. */
 const Page = z
   .string()
-  .max(16_384)
+  .max(16_384, { abort: true })
   .regex(/^\/(?![/\\])[!-~]*$/, "must be a path, percent-encoded");
 /** What a browser made of a passkey: better-auth checks it. */
 const Ceremony = z.looseObject({ id: z.string().max(2048) });

@@ -19,9 +19,12 @@ export const Password = z
   .min(PASSWORD_LENGTH.min, `must have at least ${PASSWORD_LENGTH.min} characters`)
   .max(PASSWORD_LENGTH.max, `must have at most ${PASSWORD_LENGTH.max} characters`);
 
+/** An e-mail address; one that is too long meets no pattern. */
+export const Email = z.string().max(254, { abort: true }).check(z.email("must be an e-mail address")).toLowerCase();
+
 /** What it takes to make a user. */
 export const NewUser = z.strictObject({
-  email: z.email("must be an e-mail address").max(254).toLowerCase(),
+  email: Email,
   name: Name,
   password: Password,
 });
