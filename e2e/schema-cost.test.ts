@@ -1,8 +1,10 @@
 import { tools } from "@gatehouse/mcp";
-import { spaceApi, userApi } from "@gatehouse/protocol";
-import { expect, test } from "vitest";
+import { Json, MAX_BODY_BYTES, spaceApi, userApi } from "@gatehouse/protocol";
+import { describe, expect, test } from "vitest";
 import { z } from "zod";
+import { examine, readJson } from "../packages/server/src/json.ts";
 import { Metadata, RedirectUri } from "../packages/server/src/oauth/register.ts";
+import { mustFit } from "../packages/server/src/refusal.ts";
 import { startTestServer } from "./harness.ts";
 import { openJar } from "./jar.ts";
 import { routes } from "./people-routes.ts";
@@ -115,4 +117,71 @@ test("a name that is too long is refused as fast as any other, and not read wher
   } finally {
     await server.close();
   }
+});
+
+describe("a body of as many values and bytes as are taken is looked at quickly", () => {
+  /** Objects of many members: nearly as many values as a body may hold. */
+  const members = [1, 2, 3, 4].map((n) => Object.fromEntries(Array.from({ length: 6000 }, (_, i) => [`k${n}${i}`, i])));
+  const backslashes = "\\".repeat(MAX_BODY_BYTES / 2);
+  const bodies = {
+    members,
+    arrays: [1, 2, 3].map(() => Array.from({ length: 4000 }, () => [])),
+    numbers: [1, 2].map(() => Array.from({ length: 9900 }, () => 1e300)),
+    backslashes,
+    "backslashes before a NUL": `${backslashes}\u0000`.slice(8),
+    "names of NULs": "\\u0000".repeat(MAX_BODY_BYTES / 8),
+  };
+  test.each(Object.entries(bodies))("%s", (what, data) => {
+    const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "session.send", params: { session: "s", action: { name: "x", data } } });
+    const { text, value } = readJson(Buffer.from(body));
+    expect(took(() => void examine(text))).toBeLessThan(MAX_MS * 3);
+    const { params } = value as { params: { action: { data: unknown } } };
+    expect(Json.safeParse(params.action.data).success).toBe(true);
+    expect(took(() => void Json.safeParse(params.action.data))).toBeLessThan(MAX_MS);
+    expect(took(() => void spaceApi["session.send"].params.safeParse(params))).toBeLessThan(MAX_MS);
+    const metadata = { metadata: { data: params.action.data } };
+    expect(took(() => void spaceApi["session.update"].params.safeParse({ session: "s", ...metadata }))).toBeLessThan(MAX_MS);
+    const fits = () => {
+      try {
+        mustFit(body);
+        return true;
+      } catch {
+        return false;
+      }
+    };
+    expect(fits()).toBe(what !== "backslashes before a NUL");
+    expect(took(() => void fits())).toBeLessThan(MAX_MS);
+  });
+
+  test("there may be no more of them", () => {
+    const many = [1, 2, 3].map(() => Array(9000).fill(1));
+    expect(() => readJson(Buffer.from(JSON.stringify(many)))).toThrow(/more than 25000 values/);
+  });
+
+  test("JSON is what JSON.parse makes, whatever its names, and nothing else", () => {
+    for (const value of [
+      null,
+      1,
+      "x",
+      true,
+      [],
+      {},
+      { constructor: 1, toString: [{ valueOf: null }] },
+      JSON.parse('{"__proto__":{"a":1}}'),
+    ])
+      expect(Json.safeParse(value).success).toBe(true);
+    for (const value of [
+      undefined,
+      Number.NaN,
+      Number.POSITIVE_INFINITY,
+      1n,
+      () => 1,
+      new Date(),
+      { a: undefined },
+      [undefined],
+      new Map(),
+    ])
+      expect(Json.safeParse(value).success).toBe(false);
+    expect(z.toJSONSchema(Json)).toEqual({ $schema: expect.any(String) });
+  });
 });

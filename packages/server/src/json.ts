@@ -17,7 +17,7 @@ const MAX_DEPTH = 64;
 /** Most elements of one array, or members of one object. */
 const MAX_ENTRIES = 10_000;
 /** Most values of one body: arrays, objects and what they hold. */
-const MAX_VALUES = 50_000;
+const MAX_VALUES = 25_000;
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;
@@ -134,7 +134,8 @@ export function examine(text: string): Lexical[] {
     if (char === '"') {
       const end = endOfString(text, i);
       if (depth <= MAX_DEPTH && frame?.keys && frame.key === undefined) {
-        frame.key = JSON.parse(text.slice(i, end + 1)) as string;
+        const key = text.slice(i + 1, end);
+        frame.key = key.includes("\\") ? (JSON.parse(`"${key}"`) as string) : key;
         if (frame.key === "__proto__") flaw('the key "__proto__" is not accepted');
         else if (frame.keys.has(frame.key)) flaw(`the key ${JSON.stringify(frame.key.slice(0, 64))} stands twice in one object`);
         frame.keys.add(frame.key);
@@ -159,7 +160,9 @@ export function examine(text: string): Lexical[] {
 
 /** The index of the quote that ends the string which begins at `start`. */
 function endOfString(text: string, start: number): number {
-  let i = start + 1;
-  while (text[i] !== '"') i += text[i] === "\\" ? 2 : 1;
-  return i;
+  for (let end = text.indexOf('"', start + 1); ; end = text.indexOf('"', end + 1)) {
+    let slashes = 0;
+    while (text[end - 1 - slashes] === "\\") slashes++;
+    if (slashes % 2 === 0) return end;
+  }
 }

@@ -99,12 +99,17 @@ export function toRefusal(thrown: unknown): Refusal {
   return new Refusal(isUnreachable(thrown) ? "UNAVAILABLE" : "INTERNAL_ERROR", undefined, {}, { cause: thrown });
 }
 
-/** A NUL, or half of a surrogate pair, as JSON has them: no backslash before the one that counts is left over. */
-const UNFIT = /(?:^|[^\\])(?:\\\\)*\\u(?:0000|d[89a-f])/;
+/** A NUL, or half of a surrogate pair, as JSON escapes them. */
+const UNFIT = /\\u(?:0000|d[89a-f])/g;
 
 /** @param json of `JSON.stringify` @throws Refusal INVALID_PARAMS where it holds text that can't be kept */
 export function mustFit(json: string): void {
-  if (UNFIT.test(json)) throw unfitText();
+  for (const { index } of json.matchAll(UNFIT)) {
+    // After an odd number of other backslashes it is one that is escaped itself. No pattern counts a long run of them quickly.
+    let before = index;
+    while (json[before - 1] === "\\") before--;
+    if ((index - before) % 2 === 0) throw unfitText();
+  }
 }
 
 const unfitText = () =>

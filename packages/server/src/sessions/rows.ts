@@ -84,9 +84,9 @@ export async function runNamed(id: string, { actor, sql }: Judging): Promise<Ses
 /** What an event holds, as JSON. @throws Refusal where it is too long to be kept, or holds what can't be */
 export function dataOf(held: unknown): string {
   const text = JSON.stringify(held);
-  mustFit(text);
   if (storedBytes(text) > MAX_EVENT_BYTES)
     throw new Refusal("INVALID_PARAMS", `What is sent is too long: an event holds at most ${MAX_EVENT_BYTES / 1024} KiB of JSON.`);
+  mustFit(text);
   return text;
 }
 
