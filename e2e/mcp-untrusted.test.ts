@@ -2,11 +2,19 @@ import { chatAgent } from "@gatehouse/agent";
 import { tools } from "@gatehouse/mcp";
 import type { CallToolResult, Client } from "@modelcontextprotocol/client";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { cleanText } from "../packages/mcp/src/untrusted.ts";
 import { makeWorkplace, type Workplace } from "./agents.ts";
 import { connectHttp, inputFor } from "./mcp.ts";
 
-/** What acts on a terminal, turns a line around, or hides a text from people: an escape, a bell, a C1 control, bidi marks, tags. */
-const ACTING = ["\u001b", "\u0007", "\u009b", "\u202e", "\u2066", "\u2028", "\ufeff", "\u{e0049}", "\u{e0147}", "\u2062"];
+/**
+ * What acts on a terminal, turns a line around, or hides a text from people: an escape, a bell, a C1 control, bidi marks, tags,
+ * characters of no width, fillers, and selectors of variants.
+ */
+const ACTING = [
+  ...["\u001b", "\u0007", "\u009b", "\u202e", "\u2066", "\u2028", "\ufeff", "\u{e0049}", "\u{e0147}", "\u2062"],
+  ...["\u200b", "\u200c", "\u200d", "\u200e", "\u200f", "\u061c", "\u00ad", "\u034f", "\u115f", "\u3164", "\uffa0", "\u2800"],
+  ...["\u180b", "\u180e", "\u180f", "\ufe00", "\ufe0e", "\ufe0f", "\u{1d173}", "\u{1d159}", "\u{16fe4}"],
+];
 let guess = crypto.randomUUID() as string;
 /** A text that would be taken for ours, with the field in which it stands. */
 const plant = (field: string) =>
@@ -133,6 +141,39 @@ test("the names in a denial are marked as the words of those who chose them", as
   nothingActs(JSON.stringify(result));
 });
 
+test("what is part of a word or of an emoji stays in a text, and what could hide another does not", () => {
+  for (const text of [
+    "\u0646\u0631\u0645\u200c\u0627\u0641\u0632\u0627\u0631",
+    "\u0915\u094d\u200d\u0937 \u0915\u094d\u200c\u0937",
+    "\u{1f468}\u200d\u{1f469}\u200d\u{1f467} \u{1f469}\u{1f3fd}\u200d\u2695\ufe0f \u{1f3f3}\ufe0f\u200d\u{1f308} 5\ufe0f\u20e3",
+    "one\ttwo\r\nthree  four\u00a0five \ue000",
+  ])
+    expect(cleanText(text)).toBe(text);
+  for (const hidden of ["\ufe00", "\ufe0f", "\u{e0100}", "\u200b", "\u200d"])
+    for (const seen of ["a", "1", "\u845b", " "])
+      expect(cleanText(seen + hidden + seen), JSON.stringify(seen + hidden)).toBe(`${seen}\ufffd${seen}`);
+});
+
+test("a text of any length is cleaned quickly", () => {
+  for (const run of [
+    "\u094d",
+    "\u0646\u200c",
+    "\u094d\u200d",
+    "\u0915\u094d\u094d\u094d\u094d\u094d\u200d",
+    "\u0301",
+    "\u{1f468}\u200d",
+    "\ufe0f",
+  ]) {
+    const text = run.repeat(200_000 / run.length);
+    const times = [1, 2, 3].map(() => {
+      const before = performance.now();
+      cleanText(text);
+      return performance.now() - before;
+    });
+    expect(Math.min(...times), JSON.stringify(run)).toBeLessThan(150);
+  }
+});
+
 test("an answer that does not end is cut, and says so", async () => {
   const endless = chatAgent({ id: "endless", run: () => "x".repeat(250_000) });
   await at.serve([endless]);
@@ -142,7 +183,7 @@ test("an answer that does not end is cut, and says so", async () => {
 });
 
 test("what is wrong with the arguments of a tool is said in a few words, however much is wrong", async () => {
-  const many = Object.fromEntries(Array.from({ length: 9_000 }, (_, i) => [`unknown-${i}`, i]));
+  const many = Object.fromEntries(Array.from({ length: 9000 }, (_, i) => [`unknown-${i}`, i]));
   for (const { name } of tools)
     for (const wrong of [many, { ["x".repeat(500_000)]: 1 }, { limit: "x".repeat(500_000) }, { chatId: "\u001b".repeat(100_000) }]) {
       const { isError, content } = (await ada.callTool({ name, arguments: wrong })) as CallToolResult;

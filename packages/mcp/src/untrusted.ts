@@ -1,17 +1,10 @@
+import { replaceUnseen } from "@gatehouse/protocol";
 import type { CallToolResult } from "@modelcontextprotocol/server";
 
 type Content = CallToolResult["content"];
 
-/**
- * Characters that act on what shows a text, or that nobody sees: control characters but tab and line ends, what overrides or
- * embeds a direction of writing, invisible operators, tags and variation selectors that can carry a hidden text.
- */
-const UNSEEN =
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it is about
-  /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e0fff}]/gu;
-
-/** A text by others, fit to be shown: each character that is not seen is U+FFFD instead. */
-export const cleanText = (text: string): string => text.toWellFormed().replace(UNSEEN, "\ufffd");
+/** A text by others, fit to be shown: each character that is not seen is U+FFFD instead, as it could act on what shows the text, or hide another. */
+export const cleanText = (text: string): string => replaceUnseen(text.toWellFormed(), "\ufffd");
 
 /** JSON by others, with every text in it clean, names of members among them. */
 export function clean<T>(value: T): T;

@@ -20,3 +20,4 @@ export * from "./space.ts";
 export * from "./task.ts";
 export * from "./token.ts";
 export * from "./transfer.ts";
+export * from "./unseen.ts";
