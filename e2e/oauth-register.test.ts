@@ -88,6 +88,7 @@ const REFUSED: [unknown, string][] = [
   [{ redirect_uris: ["https://app.example/"], client_name: 1 }, "invalid_client_metadata"],
   [{ redirect_uris: ["https://app.example/"], client_name: "x".repeat(65) }, "invalid_client_metadata"],
   [{ redirect_uris: ["https://app.example/"], client_name: "right\u202eleft" }, "invalid_client_metadata"],
+  [{ redirect_uris: ["https://app.example/"], client_name: "\u3164\u2800\u115f" }, "invalid_client_metadata"],
   ["{", "invalid_client_metadata"],
   ["null", "invalid_client_metadata"],
   ["[]", "invalid_client_metadata"],

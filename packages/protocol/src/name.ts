@@ -27,6 +27,8 @@ export const Name = z
   .max(64, { error: "must have at most 64 characters", abort: true })
   // No patterns, so not in the published schema: what a space or a control character is differs between dialects.
   .refine((name) => /^\S(.*\S)?$/u.test(name), "must not be empty, nor begin or end with a space")
+  // Pages show a run of spaces as one.
+  .refine((name) => !/\p{Zs}{2}/u.test(name), "must not hold two spaces in a row")
   .refine(isSeen, "must not hold control characters, nor others that can't be seen")
   .refine((name) => !looksLikeId(nameKey(name)), "must not look like an id")
   .describe("A name of 1 to 64 characters");

@@ -1,3 +1,4 @@
+import { Name } from "@gatehouse/protocol";
 import type { FastifyRequest } from "fastify";
 import { uuidv7 } from "uuidv7";
 import { z } from "zod";
@@ -31,11 +32,7 @@ export const RedirectUri = z
 /** What a program tells of itself (RFC 7591 §2), as far as it is kept: nobody has looked at it. What else comes is left out. */
 export const Metadata = z.object({
   redirect_uris: z.array(RedirectUri).min(1).max(MAX_URIS),
-  client_name: z
-    .string()
-    .max(64, { abort: true })
-    .refine((name) => !/\p{C}/u.test(name))
-    .optional(),
+  client_name: Name.optional(),
   scope: z.string().max(2048).optional(),
 });
 
