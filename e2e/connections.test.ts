@@ -55,7 +55,7 @@ const ask = (from: string, path: string, init: { method?: string; headers?: Reco
 
 test("strangers who hold more connections than there are files keep nobody out, nor close what others have", async () => {
   const task = await meJson(home, ["session", "create", "echo"]);
-  const { token } = task;
+  const { token } = await meJson(home, ["token", "create", "--scope", `write:sessions:${task.session.id}`]);
   const stream = await new Promise<string[]>((resolve, reject) => {
     const heard: string[] = [];
     request(

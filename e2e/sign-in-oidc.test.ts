@@ -213,12 +213,14 @@ test("a provider that says it is another issuer, or gives no ID token, signs nob
 
 test("where to go on is an address as browsers write it: anything else is refused, and no fault of the server", async () => {
   const jar = openJar(server.url);
-  for (const path of ["/ünïcode", "/a\nb", "/a b", "/\u0000", "/\ud800", "/日本", `/${"x".repeat(5000)}`])
+  for (const path of ["/ünïcode", "/a\nb", "/a b", "/\u0000", "/\ud800", "/日本"])
     for (const name of ["callbackURL", "errorCallbackURL"])
       expect((await jar.post("/api/auth/sign-in/social", { provider: "corp", [name]: path })).body, `${name} ${path}`).toMatchObject({
         status: 400,
         code: "INVALID_PARAMS",
       });
+  const long = await jar.post("/api/auth/sign-in/social", { provider: "corp", callbackURL: `/${"x".repeat(20_000)}` });
+  expect(long.body).toMatchObject({ status: 413, code: "PAYLOAD_TOO_LARGE" });
   expect((await jar.post("/api/auth/sign-in/social", { provider: "corp", callbackURL: "/%C3%BC?x=%0A" })).status).toBe(200);
 });
 
