@@ -148,3 +148,17 @@ test("a credential has so many open streams; one that is closed makes room", asy
   });
   for (const { leave } of [...opened, other, again]) leave();
 });
+
+test("a HEAD of a stream holds nothing open", async () => {
+  const { key } = await makeKey("heads");
+  const { session } = (await server.call(ada.session, "session.create", { task: "none" }, slug)).result;
+  const ask = (method: string) =>
+    fetch(`${server.url}/api/v1/sessions/${session.id}/out`, { method, headers: { ...bearer(key), "x-me-space": slug } });
+  for (let i = 0; i <= PER_CREDENTIAL; i++) {
+    const head = await ask("HEAD");
+    expect([head.status, head.headers.get("content-type")]).toEqual([200, "text/event-stream; charset=utf-8"]);
+  }
+  const opened = await ask("GET");
+  expect(opened.status).toBe(200);
+  await opened.body?.cancel();
+});

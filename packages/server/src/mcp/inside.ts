@@ -32,17 +32,25 @@ export function insideOf(house: House, caller: Sender, reading: Reading): typeof
   return inside as typeof fetch;
 }
 
-async function stream(house: House, caller: Sender, session: string, from: string, reading: Reading) {
+async function stream(house: House, caller: Sender, session: string, from: string, reading: Reading): Promise<Response> {
   const { gone } = caller;
   try {
-    const write = await openStream(house, caller, session, from, reading);
-    const pipe = new PassThrough();
-    const hangUp = () => pipe.destroy();
-    if (gone?.aborted) hangUp();
-    gone?.addEventListener("abort", hangUp, { once: true });
-    pipe.once("close", () => gone?.removeEventListener("abort", hangUp));
-    write(pipe).catch(hangUp);
-    return new Response(Readable.toWeb(pipe) as unknown as BodyInit, { headers: { "content-type": "text/event-stream" } });
+    const serveTo = await openStream(house, caller, session, from, reading);
+    return await new Promise((resolve, reject) => {
+      const pipe = new PassThrough();
+      const hangUp = () => pipe.destroy();
+      const open = () => {
+        if (gone?.aborted) hangUp();
+        gone?.addEventListener("abort", hangUp, { once: true });
+        pipe.once("close", () => gone?.removeEventListener("abort", hangUp));
+        resolve(new Response(Readable.toWeb(pipe) as unknown as BodyInit, { headers: { "content-type": "text/event-stream" } }));
+        return pipe;
+      };
+      serveTo(open).catch((thrown) => {
+        hangUp();
+        reject(thrown);
+      });
+    });
   } catch (thrown) {
     const problem = problemOf(toRefusal(thrown), caller.requestId);
     return Response.json(problem, { status: problem.status, headers: { "content-type": "application/problem+json" } });

@@ -138,19 +138,22 @@ async function stream(house: House, request: FastifyRequest, reply: FastifyReply
   const { session } = request.params as { session: string };
   // An empty one is none (WHATWG HTML §9.2): the log from its beginning.
   const from = request.headers["last-event-id"] || (request.query as { after?: string }).after || "0";
-  const write = await openStream(house, senderOf(request), session, String(from), reading);
+  const serveTo = await openStream(house, senderOf(request), session, String(from), reading);
   const headers = { ...reply.getHeaders(), "content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no" };
   // A stream has no end to wait for: its head is all there is to it.
   if (request.method === "HEAD") return void reply.headers(headers).send();
-  reply.hijack();
-  reply.raw.writeHead(200, headers as Record<string, string>);
-  await write(reply.raw);
+  await serveTo(() => {
+    reply.hijack();
+    reply.raw.writeHead(200, headers as Record<string, string>);
+    return reply.raw;
+  });
 }
 
 /**
  * Opens the stream of a session's log to a caller.
  * @param from the place of the last event that they have
- * @returns writes it, until it is over
+ * @returns serves it to what `open` returns, until it is over. It holds a place among the caller's streams meanwhile, and
+ * throws a Refusal, without a call of `open`, where there is none
  * @throws Refusal where they may not read it
  */
 export async function openStream(
@@ -159,7 +162,7 @@ export async function openStream(
   ref: string,
   from: string,
   { streams, tails }: Reading,
-): Promise<(to: Writable) => Promise<void>> {
+): Promise<(open: () => Writable) => Promise<void>> {
   const session = (await callMethod(house.doors.space, caller, "session.get", JSON.stringify({ session: ref }))) as Session;
   if (!/^\d{1,15}$/.test(from))
     throw new Refusal("INVALID_PARAMS", "Last-Event-ID must be the place of an event: a whole number.", { issues: [] });
@@ -170,9 +173,10 @@ export async function openStream(
     });
   const allowed = () => mayCall(house.doors.space, caller, "session.get", { session: session.id });
   const over = session.closedAt !== null && Number(from) >= session.lastSeq;
-  const release = await holdStream(house.doors.space, caller);
-  return async (to) => {
+  return async (open) => {
+    const release = await holdStream(house.doors.space, caller);
     try {
+      const to = open();
       to.write(": open\n\n");
       await streams.serve(to, tails.follow(session.id, Number(from)), allowed, over);
     } finally {
