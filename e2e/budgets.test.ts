@@ -1,6 +1,7 @@
 import { type Api, spaceApi, userApi } from "@gatehouse/protocol";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
+import { dial } from "./raw-http.ts";
 import { until } from "./run.ts";
 
 /** Calls a second that a credential may make for long: few, so that a flood is quickly made. */
@@ -161,4 +162,39 @@ test("a HEAD of a stream holds nothing open", async () => {
   const opened = await ask("GET");
   expect(opened.status).toBe(200);
   await opened.body?.cancel();
+});
+
+test("a reader who hangs up while their stream is being opened leaves nothing open", async () => {
+  const { key } = await makeKey("hangs up");
+  const { session } = (await server.call(ada.session, "session.create", { task: "none" }, slug)).result;
+  const path = `/api/v1/sessions/${session.id}/out`;
+  await server.sql.begin(async (tx) => {
+    await tx`lock table sessions in access exclusive mode`;
+    const sockets = [];
+    for (let i = 0; i < PER_CREDENTIAL; i++) {
+      const socket = await dial(server.url);
+      socket.on("error", () => {}).write(`GET ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${key}\r\nX-Me-Space: ${slug}\r\n\r\n`);
+      sockets.push(socket);
+    }
+    await until("all wait for the session", async () => {
+      const waiting = await tx`select from pg_locks where not granted and relation = 'sessions'::regclass`;
+      return waiting.length > 0;
+    });
+    for (const socket of sockets) socket.destroy();
+    const gone = await server.call(key, "whoami");
+    expect(gone.status, "a later request, so the server has heard that they hung up").toBe(200);
+  });
+  const opened = await until(
+    "all places are free",
+    async () => {
+      const answers = await Promise.all(
+        Array.from({ length: PER_CREDENTIAL }, () => fetch(server.url + path, { headers: { ...bearer(key), "x-me-space": slug } })),
+      );
+      if (answers.every(({ status }) => status === 200)) return answers;
+      for (const { body } of answers) await body?.cancel();
+      return undefined;
+    },
+    10_000,
+  );
+  for (const { body } of opened) await body?.cancel();
 });

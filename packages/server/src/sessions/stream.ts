@@ -92,6 +92,8 @@ class Stream {
     this.#stalledMs = stalledMs;
     response.on("close", () => this.#finish());
     response.on("error", () => this.#finish());
+    // Who hung up while the stream was being opened is told of no more.
+    if (response.destroyed) this.#finish();
   }
 
   async run(): Promise<void> {
