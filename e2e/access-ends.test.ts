@@ -53,16 +53,19 @@ test("a worker that waits for what is said next hears nothing once its key is re
   expect([result, error?.data.code]).toEqual([undefined, "UNAUTHENTICATED"]);
 });
 
-test("a stream ends when the token expires by which it was opened, on a server where nothing else happens", async () => {
+test("a stream ends within a second of when its token expires, on a server where nothing else happens", async () => {
   const { session } = await place.must("session.create", { task: "quiet", message: "one" });
-  const { key } = await place.must("apiKey.create", { name: "short", expiresAt: new Date(Date.now() + 3000).toISOString() }, null);
+  const expiresAt = new Date(Date.now() + 3000).toISOString();
+  const { key } = await place.must("apiKey.create", { name: "short", expiresAt }, null);
   const answered = await fetch(`${place.server.url}/api/v1/sessions/${session.id}/out`, {
     headers: { authorization: `Bearer ${key}`, "x-me-space": place.slug },
   });
   expect(answered.status).toBe(200);
-  const opened = Date.now();
   expect(await answered.text()).toContain("access ended");
-  expect(Date.now() - opened).toBeLessThan(20_000);
+  const late = Date.now() - Date.parse(expiresAt);
+  expect(late).toBeGreaterThanOrEqual(0);
+  // The second that is promised, and another for a machine that is busy.
+  expect(late).toBeLessThan(2000);
 });
 
 test("what is limited learns no names, unless it is said: not by the token of a session, in somebody's browser", async () => {

@@ -5,8 +5,10 @@ import type { Feed } from "../feed.ts";
 import { loggable } from "../telemetry.ts";
 import type { Follower } from "./tails.ts";
 
-/** How often a stream on which nothing comes says that it is open, and is asked about whatever has changed or not. */
+/** How often a stream on which nothing comes says that it is open. */
 const BEAT_MS = 15_000;
+/** How often readers are asked about whatever has changed or not: of what ends by time alone, no feed tells. It is remembered, as a rule. */
+const EXPIRY_MS = 500;
 /** How often it is asked whether readers still may read, when anything they hang on may have changed: half of what is promised. */
 const JUDGE_MS = 250;
 const STALLED_MS = 30_000;
@@ -32,8 +34,10 @@ export class Streams {
     this.#timers = [
       setInterval(() => {
         for (const stream of this.#open) stream.beat();
-        this.#changed = true; // by time alone: of what expires, no feed tells
       }, BEAT_MS),
+      setInterval(() => {
+        this.#changed = true;
+      }, EXPIRY_MS),
       setInterval(() => {
         if (!this.#changed && feed.fresh()) return;
         this.#changed = false;
