@@ -103,9 +103,12 @@ test("a principal's credentials take turns, and so do a space's principals", asy
 
 test("a batch is bounded by what its calls cost, and not by their number alone", async () => {
   const { key } = await makeKey("costly");
-  const discover = (count: number) =>
-    server.post(JSON.stringify(Array.from({ length: count }, (_, id) => ({ jsonrpc: "2.0", id, method: "rpc.discover" }))), bearer(key));
-  expect(JSON.parse((await discover(51)).text)).toMatchObject({ id: null, error: { data: { code: "INVALID_REQUEST" } } });
+  const times = (count: number, method: string) =>
+    JSON.stringify(Array.from({ length: count }, (_, id) => ({ jsonrpc: "2.0", id, method })));
+  const discover = (count: number) => server.post(times(count, "rpc.discover"), bearer(key));
+  const effective = (count: number) => server.post(times(count, "access.effective"), { ...bearer(key), "x-me-space": slug });
+  for (const over of [await discover(51), await effective(26)])
+    expect(JSON.parse(over.text)).toMatchObject({ id: null, error: { data: { code: "INVALID_REQUEST" } } });
   const answers = JSON.parse((await discover(3)).text);
   expect(answers.map(({ result }: { result: object }) => JSON.stringify(result))).toEqual(Array(3).fill(JSON.stringify(answers[0].result)));
 });

@@ -6,7 +6,7 @@ import type { Heist } from "./heist.ts";
 /** All that somebody could be after. */
 export interface Spoils {
   /** What each principal may do in each space, by "principal in space". */
-  authority: Map<string, Permission[]>;
+  authority: Map<string, readonly Permission[]>;
   /** What would be somebody's gain if there were more of it, one line each. */
   things: Set<string>;
 }
@@ -14,14 +14,14 @@ export interface Spoils {
 type Holder = Parameters<typeof readStanding>[2];
 
 /** What somebody may do in a space by a credential: nothing, where their owner is gone. */
-async function authorityOf(server: TestServer, spaceId: string, holder: Holder): Promise<Permission[]> {
+async function authorityOf(server: TestServer, spaceId: string, holder: Holder): Promise<readonly Permission[]> {
   const standing = await readStanding(server.sql, { id: spaceId }, holder);
   return standing?.ownerPresent ? effective(standing.layers) : [];
 }
 
 /** What the stolen credential may do at this moment, in each space: as it is told itself. */
-export async function reachOf(server: TestServer, { spaces, credentials }: Heist): Promise<Map<string, Permission[]>> {
-  const reach = async (slug: string): Promise<Permission[]> => {
+export async function reachOf(server: TestServer, { spaces, credentials }: Heist): Promise<Map<string, readonly Permission[]>> {
+  const reach = async (slug: string): Promise<readonly Permission[]> => {
     const { result } = await server.call(credentials.thief, "access.effective", {}, slug);
     return (result?.permissions ?? []).map(parsePermission);
   };
@@ -98,7 +98,7 @@ export async function takeStock(server: TestServer, { spaces, principals, agents
 }
 
 /** What there is in `after` that is neither in `before` nor within the reach given for its space. @returns one line for each */
-export function gains(before: Spoils, after: Spoils, reach: Map<string, Permission[]>, watched: RegExp): string[] {
+export function gains(before: Spoils, after: Spoils, reach: Map<string, readonly Permission[]>, watched: RegExp): string[] {
   const more = [...after.authority].flatMap(([where, permissions]) => {
     const own = [...(before.authority.get(where) ?? []), ...(reach.get(where.split(" in ")[1] as string) ?? [])];
     const over = permissions.filter((one) => !own.some((held) => covers(held, one)));

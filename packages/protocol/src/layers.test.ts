@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { actions, covers, effective, formatPermission, intersect, judge, type Layer, type Permission } from "./permission.ts";
+import { actions, covers, effective, foresee, formatPermission, intersect, judge, type Layer, type Permission } from "./permission.ts";
 
 // Few enough different ones that most pairs have to do with each other.
 const action = fc.constantFrom(...actions);
@@ -66,6 +66,56 @@ describe("judge", () => {
       RUNS,
     );
   });
+});
+
+describe("foresee", () => {
+  test("a layer could cover what is known in full, or some path of what is not", () => {
+    const outline = fc.record({ permission: fc.oneof(fc.record({ action }), fc.record({ action, type })), somewhere: fc.boolean() });
+    fc.assert(
+      fc.property(layers, fc.array(outline, { minLength: 1, maxLength: 3 }), (layers, outlines) => {
+        const verdict = foresee(layers, outlines);
+        for (const [i, { allows, by }] of verdict.layers.entries()) {
+          const could = layers[i]?.permissions.filter((held) =>
+            outlines.some(({ permission, somewhere }) =>
+              somewhere ? intersect(held, permission)?.action === permission.action : covers(held, permission),
+            ),
+          );
+          expect(allows).toBe(could?.length !== 0);
+          if (allows) expect(could?.map(formatPermission)).toContain(by);
+          else expect(by).toBeNull();
+        }
+        expect(verdict.allowed).toBe(verdict.layers.every(({ allows }) => allows));
+      }),
+      RUNS,
+    );
+  });
+});
+
+test("a layer is looked through once, however much it holds and however often it is judged", () => {
+  let looks = 0;
+  const permissions = Array.from(
+    { length: 20_000 },
+    (_, i): Permission => ({
+      get action() {
+        looks++;
+        return "read" as const;
+      },
+      type: "tasks",
+      path: `p${i}/deep`,
+    }),
+  );
+  const many: Layer[] = [{ name: "grants", permissions }];
+  const ask = () => {
+    expect(allowed(many, { action: "read", type: "tasks", path: "p19999/deep/er" })).toBe(true);
+    expect(allowed(many, { action: "write", type: "tasks", path: "p19999/deep/er" })).toBe(false);
+    expect(allowed(many, { action: "read", type: "docs" })).toBe(false);
+    expect(foresee(many, [{ permission: { action: "read", type: "tasks" }, somewhere: true }]).allowed).toBe(true);
+    expect(foresee(many, [{ permission: { action: "admin" }, somewhere: true }]).allowed).toBe(false);
+  };
+  ask();
+  looks = 0;
+  ask();
+  expect(looks).toBeLessThan(20);
 });
 
 describe("intersect", () => {

@@ -46,13 +46,15 @@ export function formatPermission({ action, type, path }: Permission): string {
 }
 
 /** Whether holding `held` is enough where `needed` is asked: same or higher action, same or wider type and path. */
-export function covers(held: Permission, needed: Permission): boolean {
-  return (
-    actions.indexOf(held.action) >= actions.indexOf(needed.action) &&
-    (held.type === undefined || held.type === needed.type) &&
-    (held.path === undefined || held.path === needed.path || needed.path?.startsWith(`${held.path}/`) === true)
-  );
-}
+export const covers = (held: Permission, needed: Permission): boolean => ranks(held, needed) && reaches(held, needed);
+
+/** Whether the action of one includes that of the other. */
+const ranks = (held: Permission, needed: Permission): boolean => actions.indexOf(held.action) >= actions.indexOf(needed.action);
+
+/** Whether type and path of one are those of the other, or wider. */
+const reaches = (held: Permission, needed: Permission): boolean =>
+  (held.type === undefined || held.type === needed.type) &&
+  (held.path === undefined || held.path === needed.path || needed.path?.startsWith(`${held.path}/`) === true);
 
 /**
  * The layers of authority, in their order: grants of the principal, those of its owner, the ceiling of its key; the same
@@ -79,8 +81,37 @@ export interface Verdict {
  * alternatives. Without a single layer nothing is allowed.
  */
 export function judge(layers: readonly Layer[], alternatives: readonly Permission[]): Verdict {
+  return judgeBy(layers, ({ strongest }) => {
+    for (const needed of alternatives) {
+      const by = above(needed, strongest).find((held) => covers(held, needed));
+      if (by) return by;
+    }
+    return undefined;
+  });
+}
+
+/** A need as far as it is known before its path is. */
+export interface Outline {
+  readonly permission: Pick<Permission, "action" | "type">;
+  /** Whether what is held for one path, or one type, could cover it: the path or type that will be named may be that one. */
+  readonly somewhere: boolean;
+}
+
+/** Judges, of a need that is not known in full yet, whether every layer could cover any one of the alternatives. */
+export function foresee(layers: readonly Layer[], alternatives: readonly Outline[]): Verdict {
+  return judgeBy(layers, ({ strongest, beneath }) => {
+    for (const { permission, somewhere } of alternatives) {
+      const most = somewhere ? beneath.get(permission.type ?? "") : undefined;
+      const by = [...above(permission, strongest), ...(most ? [most] : [])].find((held) => ranks(held, permission));
+      if (by) return by;
+    }
+    return undefined;
+  });
+}
+
+function judgeBy(layers: readonly Layer[], find: (held: Held) => Permission | undefined): Verdict {
   const said = layers.map(({ name, permissions }) => {
-    const by = permissions.find((held) => alternatives.some((needed) => covers(held, needed)));
+    const by = find(heldIn(permissions));
     return { layer: name, allows: by !== undefined, by: by ? formatPermission(by) : null };
   });
   return { allowed: said.length > 0 && said.every(({ allows }) => allows), layers: said };
@@ -90,49 +121,88 @@ export function judge(layers: readonly Layer[], alternatives: readonly Permissio
 export function intersect(a: Permission, b: Permission): Permission | undefined {
   if (a.type !== undefined && b.type !== undefined && a.type !== b.type) return undefined;
   const action = actions[Math.min(actions.indexOf(a.action), actions.indexOf(b.action))] as Action;
-  const [wide, narrow] = narrower(a, b) ? [b, a] : [a, b];
-  return narrower(narrow, wide) ? { ...narrow, action } : undefined;
+  const [wide, narrow] = reaches(b, a) ? [b, a] : [a, b];
+  return reaches(wide, narrow) ? { ...narrow, action } : undefined;
 }
 
-/** Whether type and path of `a` lie within those of `b`. */
-const narrower = (a: Permission, b: Permission): boolean => covers({ ...b, action: "admin" }, a);
-
-/** What all layers together allow, without repeating what is covered already. */
-export function effective(layers: readonly Layer[]): Permission[] {
+/** What all layers together allow, without repeating what is covered already. It is kept for as long as the layers are. */
+export function effective(layers: readonly Layer[]): readonly Permission[] {
+  const known = together.get(layers);
+  if (known) return known;
   const [first, ...rest] = layers.map(({ permissions }) => terse(permissions));
-  return rest.reduce((held, layer) => terse([...within(held, layer), ...within(layer, held)]), first ?? []);
+  const allowed = rest.reduce<readonly Permission[]>((held, layer) => terse([...within(held, layer), ...within(layer, held)]), first ?? []);
+  together.set(layers, allowed);
+  return allowed;
 }
+const together = new WeakMap<readonly Layer[], readonly Permission[]>();
 
 /** Without what others among them cover. */
-function terse(held: readonly Permission[]): Permission[] {
-  const strongest = byReach(held);
-  return [...strongest.values()].filter((one) => !above(one, strongest).some((other) => other !== one && covers(other, one)));
+function terse(held: readonly Permission[]): readonly Permission[] {
+  const index = heldIn(held);
+  index.terse ??= [...index.strongest.values()]
+    .flatMap((ofType) => [...ofType.values()])
+    .filter((one) => !above(one, index.strongest).some((other) => other !== one && covers(other, one)));
+  return index.terse;
 }
 
-/** What each of some allows together with those of a layer that reach as far, or farther. */
+/** What each of some allows together with those of a layer that reach as far, or farther: the strongest of them leaves the most. */
 function within(some: readonly Permission[], layer: readonly Permission[]): Permission[] {
-  const strongest = byReach(layer);
-  return some.flatMap((one) => above(one, strongest).flatMap((other) => intersect(one, other) ?? []));
+  const { strongest } = heldIn(layer);
+  return some.flatMap((one) => {
+    const others = above(one, strongest);
+    const most = others.find((other) => others.every((each) => ranks(other, each)));
+    return (most && intersect(one, most)) ?? [];
+  });
 }
 
-// A layer may hold thousands: they are looked up by what they reach, as comparing each to each would take seconds.
-const reachOf = ({ type, path }: Pick<Permission, "type" | "path">): string => [type, path].filter((part) => part !== undefined).join(":");
+/** Permissions by type, and of each type by path; a part that is left out is "". */
+type ByReach = ReadonlyMap<string, ReadonlyMap<string, Permission>>;
 
-/** The strongest permission for each type and path that some of them are for. */
-function byReach(held: readonly Permission[]): ReadonlyMap<string, Permission> {
-  const strongest = new Map<string, Permission>();
-  for (const one of held) {
-    const known = strongest.get(reachOf(one));
-    if (!known || !covers(known, one)) strongest.set(reachOf(one), one);
+/** Permissions by what they reach: a layer may hold thousands, and to look through them for each need would take milliseconds. */
+interface Held {
+  /** The strongest for each type and path that some of them are for. */
+  readonly strongest: ByReach;
+  /** The strongest for anything of a type, on whatever path; by "", of all. */
+  readonly beneath: ReadonlyMap<string, Permission>;
+  /** Those that no others among them cover; made when it is first asked for. */
+  terse?: readonly Permission[];
+}
+
+/** What is known of the permissions of a layer, which never change: made once for each. */
+const indexed = new WeakMap<readonly Permission[], Held>();
+
+function heldIn(permissions: readonly Permission[]): Held {
+  const known = indexed.get(permissions);
+  if (known) return known;
+  const strongest = new Map<string, Map<string, Permission>>();
+  const beneath = new Map<string, Permission>();
+  for (const one of permissions) {
+    const { type = "", path = "" } = one;
+    const ofType = strongest.get(type) ?? new Map<string, Permission>();
+    strongest.set(type, ofType);
+    keepStrongest(ofType, path, one);
+    keepStrongest(beneath, type, one);
+    if (type !== "") keepStrongest(beneath, "", one);
   }
-  return strongest;
+  const held = { strongest, beneath };
+  indexed.set(permissions, held);
+  return held;
 }
 
-/** Those that reach as far as a permission, or farther: everything, its type, its path and each path above. */
-function above({ type, path }: Permission, strongest: ReadonlyMap<string, Permission>): Permission[] {
-  const paths = path?.split("/").map((_, depth, segments) => segments.slice(0, depth + 1).join("/")) ?? [];
-  const reaches = ["", ...(type === undefined ? [] : [reachOf({ type }), ...paths.map((path) => reachOf({ type, path }))])];
-  return reaches.flatMap((reach) => strongest.get(reach) ?? []);
+function keepStrongest(kept: Map<string, Permission>, reach: string, one: Permission): void {
+  const known = kept.get(reach);
+  if (!known || !ranks(known, one)) kept.set(reach, one);
+}
+
+/** Those that reach as far as a permission, or farther: everything, its type, each path above, and its own. */
+function above({ type, path }: Pick<Permission, "type" | "path">, strongest: ByReach): Permission[] {
+  const ofType = type === undefined ? undefined : strongest.get(type);
+  const found = [strongest.get("")?.get(""), ofType?.get("")];
+  if (ofType && path !== undefined) {
+    for (let end = path.indexOf("/"); end >= 0; end = path.indexOf("/", end + 1)) found.push(ofType.get(path.slice(0, end)));
+    found.push(ofType.get(path));
+  }
+  return found.filter((one) => one !== undefined);
 }
 
 /** The permissions of a scope in its text form: with spaces between (RFC 6749 §3.3). */

@@ -1,4 +1,14 @@
-import { type Action, actions, covers, formatPermission, judge, type Layer, type Permission, parsePermission } from "@gatehouse/protocol";
+import {
+  type Action,
+  actions,
+  foresee,
+  formatPermission,
+  judge,
+  type Layer,
+  type Outline,
+  type Permission,
+  parsePermission,
+} from "@gatehouse/protocol";
 import { type Actor, isLimited, limitsOf } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { Refusal, STRANGER } from "./refusal.ts";
@@ -10,9 +20,8 @@ export interface Alternative<Input> {
   readonly label: string;
   /** The permission, its path taken from the params. */
   permission?(input: Input): Permission;
-  /** The permission as far as it is known before the params, and whether one that is held could cover it then. */
-  readonly outline?: Permission;
-  couldCover?(held: Permission): boolean;
+  /** The permission as far as it is known before the params. */
+  readonly outline?: Outline;
   holds?(input: Input, at: Judging): Promise<boolean>;
 }
 
@@ -22,13 +31,11 @@ type Pick<Input, Value = string> = (input: Input) => Value;
 const on =
   (action: Action) =>
   <Input>(type?: string, pick?: Pick<Input>): Alternative<Input> => {
-    const outline: Permission = { action, ...(type && { type }) };
+    const permission = { action, ...(type && { type }) };
     return {
-      label: formatPermission(outline) + (pick ? ":…" : ""),
-      permission: (input) => ({ ...outline, ...(pick && { path: pick(input) }) }),
-      outline,
-      // What is held for one path may be the path that will be named.
-      couldCover: (held) => covers(pick ? { action: held.action, ...(held.type && { type: held.type }) } : held, outline),
+      label: formatPermission(permission) + (pick ? ":…" : ""),
+      permission: (input) => ({ ...permission, ...(pick && { path: pick(input) }) }),
+      outline: { permission, somewhere: pick !== undefined },
     };
   };
 
@@ -40,8 +47,7 @@ export const admin = on("admin");
 export const adminOver = <Input>(pick: Pick<Input>): Alternative<Input> => ({
   label: "admin over it",
   permission: (input) => ({ ...parsePermission(pick(input)), action: "admin" }),
-  outline: { action: "admin" },
-  couldCover: ({ action }) => action === "admin",
+  outline: { permission: { action: "admin" }, somewhere: true },
 });
 
 /** The params name the caller, or nobody, which means the caller. */
@@ -132,15 +138,8 @@ const layersOf = ({ standing }: Actor): readonly Layer[] => standing?.layers ?? 
 
 /** Whether some params could meet a need: every layer must hold something that could cover an alternative. */
 function outlookOf<Input>(layers: readonly Layer[], alternatives: readonly Alternative<Input>[]): Decision {
-  const said = layers.map(({ name, permissions }) => {
-    const by = permissions.find((held) => alternatives.some(({ couldCover }) => couldCover?.(held)));
-    return { layer: name, allows: by !== undefined, by: by ? formatPermission(by) : null };
-  });
-  return {
-    allowed: said.length > 0 && said.every(({ allows }) => allows),
-    layers: said,
-    needed: alternatives.flatMap(({ outline }) => outline ?? []),
-  };
+  const outlines = alternatives.flatMap(({ outline }) => outline ?? []);
+  return { ...foresee(layers, outlines), needed: outlines.map(({ permission }) => permission) };
 }
 
 /** The owners whose agents the caller manages: themselves; in person, also the groups they administer. */

@@ -1,7 +1,7 @@
 import { type Api, errors, type Method, toJsonSchema } from "@gatehouse/protocol";
 import type { z } from "zod";
 import packageJson from "../package.json" with { type: "json" };
-import type { Actor } from "./actor.ts";
+import type { Actor, Standing } from "./actor.ts";
 import { JsonText } from "./json.ts";
 import type { Policy, Rule } from "./rules.ts";
 
@@ -19,7 +19,9 @@ export function createDescribe<A extends Api>(api: A, policy: Policy<A>): (actor
   const described = Object.entries(api).map(([name, contract]) => ({ name, rule: policy[name as keyof A] as Rule<never>, contract }));
   const methods = new Map<string, ReturnType<typeof describeMethod>>();
   const documents = new Map<string, JsonText>();
-  return (actor) => {
+  // A standing is remembered for one principal by one kind of credential, and so for one document.
+  const byStanding = new WeakMap<Standing, JsonText>();
+  const describe = (actor: Actor): JsonText => {
     const mine = described.filter(({ rule: [who, need] }) => who.refuses(actor) === undefined && need?.outlook?.(actor).allowed !== false);
     const key = mine.map(({ name }) => name).join(" ");
     const known = documents.get(key);
@@ -35,6 +37,12 @@ export function createDescribe<A extends Api>(api: A, policy: Policy<A>): (actor
     });
     if (documents.size >= MAX_KEPT) documents.clear();
     documents.set(key, document);
+    return document;
+  };
+  return (actor) => {
+    const { standing } = actor;
+    const document = (standing && byStanding.get(standing)) ?? describe(actor);
+    if (standing) byStanding.set(standing, document);
     return document;
   };
 }

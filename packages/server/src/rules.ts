@@ -1,13 +1,4 @@
-import {
-  type Api,
-  covers,
-  type DenialReason,
-  formatPermission,
-  type InputOf,
-  judge,
-  type Permission,
-  type Verdict,
-} from "@gatehouse/protocol";
+import { type Api, type DenialReason, formatPermission, type InputOf, judge, type Permission, type Verdict } from "@gatehouse/protocol";
 import { type Actor, isBrowser, isLimited, limitsOf } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { Refusal } from "./refusal.ts";
@@ -204,7 +195,7 @@ export async function grantorsOf(layer: Verdict["layers"][number]["layer"], { ac
   if (layer === "ceiling" || layer === "token") return [actor.owner?.name ?? actor.principal.name];
   if (layer === "actor-ceiling") return [actor.act?.owner?.name ?? ""].filter(Boolean);
   const limits = limitsOf(caller.standing?.layers ?? []);
-  if (!limits.every(({ permissions }) => permissions.some((held) => covers(held, READ_MEMBERS)))) return [];
+  if (limits.length > 0 && !judge(limits, [READ_MEMBERS]).allowed) return [];
   const { standing } = actor;
   if (standing?.admins) return standing.admins();
   return standing ? adminsOf(sql, standing.space.id) : [];

@@ -68,14 +68,17 @@ export const accessHandlers: Handlers<typeof accessMethods> = {
     // Half of what is left for each list, so that none leaves the others nothing.
     const few = (held: readonly Permission[]) => {
       const end = bytes + (PAGE_BYTES - bytes) / 2;
-      const texts = held.map(formatPermission);
-      const fitting = texts.filter((text) => {
+      const fitting: string[] = [];
+      for (const permission of held) {
+        const text = formatPermission(permission);
         const size = text.length + 3;
-        if (bytes + size > end) return false;
+        if (bytes + size > end) {
+          truncated = true;
+          break;
+        }
         bytes += size;
-        return true;
-      });
-      truncated ||= fitting.length < texts.length;
+        fitting.push(text);
+      }
       return fitting;
     };
     const permissions = few(effective(layers));
