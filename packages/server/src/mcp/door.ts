@@ -57,8 +57,13 @@ function mustBeOurs({ publicUrl, origins }: House, { hostname, headers: { origin
 async function serve(house: House, request: FastifyRequest, reply: FastifyReply, serving: McpServing, reading: Reading): Promise<void> {
   const { space = (request.query as { space?: string }).space, ...sender } = senderOf(request, reply);
   const caller: Sender = { ...sender, space };
-  const actor = await house.doors.user.authenticate(caller.presented);
-  const body = tryReadJson(request.body); // what is no JSON is for those to say who speak the protocol
+  const { authenticate, budgets } = house.doors.user;
+  const actor = await authenticate(caller.presented);
+  // What is no JSON is for those to say who speak the protocol.
+  const body = await budgets.reading(actor, (request.body as Uint8Array | undefined) ?? new Uint8Array(), tryReadJson);
+  // Besides the calls it leads to: many messages lead to none.
+  await budgets.pay(actor, 1);
+  mustBeMessage(body);
   const lacks = await lacking(house, actor, space, serving, body);
   if (lacks.length > 0) {
     const scope = [...(actor.credential.scope ?? []).map(formatPermission), ...lacks];
@@ -79,6 +84,24 @@ async function serve(house: House, request: FastifyRequest, reply: FastifyReply,
   await reply.send(answered);
 }
 
+/** Longest name of a method or a tool. Ours are shorter; longer ones would come back in the answer. */
+const MAX_NAME_LENGTH = 64;
+
+/** A request is one message, as it pays for one: since 2025-06-18, MCP has no batches. @throws Refusal INVALID_REQUEST */
+function mustBeMessage(body: unknown): void {
+  if (Array.isArray(body)) throw new Refusal("INVALID_REQUEST", "MCP has no batches. Send each message in a request of its own.");
+  const { method, params } = (body ?? {}) as Message;
+  for (const name of [method, params?.name])
+    if (typeof name === "string" && name.length > MAX_NAME_LENGTH)
+      throw new Refusal("INVALID_REQUEST", `No method and no tool has a name of more than ${MAX_NAME_LENGTH} characters.`);
+}
+
+/** A message as far as this door reads it. */
+interface Message {
+  method?: unknown;
+  params?: { name?: unknown } | null;
+}
+
 const withoutCredentials = (headers: FastifyRequest["headers"]): Headers => {
   const { authorization: _key, cookie: _cookie, ...others } = headers;
   // Both are what a client of MCP must take. Who says less, or nothing, is answered all the same (RFC 9110 §12.4.1).
@@ -90,7 +113,7 @@ const withoutCredentials = (headers: FastifyRequest["headers"]): Headers => {
 
 /** What the scope of a program's login would have to hold besides, for a call of a tool to have any prospect. */
 async function lacking({ doors }: House, actor: Actor, space: string | undefined, serving: McpServing, body: unknown): Promise<string[]> {
-  const { method, params } = (body ?? {}) as { method?: unknown; params?: { name?: unknown } };
+  const { method, params } = (body ?? {}) as Message;
   const needs = actor.credential.resource === MCP && method === "tools/call" ? serving.needs(String(params?.name)) : undefined;
   if (!needs) return [];
   const door = doors[needs.door];
