@@ -90,6 +90,22 @@ test("after a reset, a person is told which passkeys and keys still work, and re
   expect(complaints).toEqual([]);
 });
 
+test("a new password ends every link to choose one that was mailed before, and no one else's", async () => {
+  const [eve, ben] = [await server.user("Eve"), await server.user("Ben")];
+  const post = (path: string, body: object) => openJar(server.url).post(`/api/auth${path}`, body, { origin: server.origin });
+  const link = async ({ email }: { email: string }) => {
+    await post("/request-password-reset", { email });
+    return box.token(email);
+  };
+  const [first, second, bens] = [await link(eve), await link(eve), await link(ben)];
+  expect((await post("/reset-password", { newPassword: NEW, token: second })).body).toEqual({ status: true });
+  const again = await post("/reset-password", { newPassword: "a password of the thief's", token: first });
+  expect([again.status, again.body.code]).toEqual([400, "INVALID_PARAMS"]);
+  expect((await post("/sign-in/email", { email: eve.email, password: "a password of the thief's" })).status).toBe(401);
+  expect((await post("/sign-in/email", { email: eve.email, password: NEW })).status).toBe(200);
+  expect((await post("/reset-password", { newPassword: NEW, token: bens })).status).toBe(200);
+});
+
 test("one key is revoked by its own button, and no other", async () => {
   const ben = await server.user("Ben");
   const made = async (name: string) => (await server.call(ben.session, "apiKey.create", { name })).result;

@@ -184,3 +184,13 @@ begin
 end $$;
 create trigger keep_limit_of_owner after update of owner_id on principals
   for each row when (old.owner_id <> new.owner_id) execute function keep_limit_of_owner();
+
+-- As in 0009, and the links that were mailed before to choose a password: better-auth keeps them by whose they are.
+create or replace function auth.password_ends_logins() returns trigger language plpgsql as $$
+begin
+  delete from auth.session where "userId" = new."userId";
+  delete from auth.logins where user_id = new."userId";
+  delete from auth."deviceCode" where "userId" = new."userId";
+  delete from auth.verification where value = new."userId"::text;
+  return null;
+end $$;
