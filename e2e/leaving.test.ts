@@ -57,6 +57,8 @@ async function traces(who: string): Promise<string[]> {
       and (principal_id in (select id from theirs) or key_id in (select id from keys))
     union all select 'group' from group_members gm join principals g on g.id = gm.group_id where g.space_id = ${space.id}
       and (gm.principal_id in (select id from theirs) or gm.key_id in (select id from keys))
+    union all select 'task' from tasks t where t.space_id = ${space.id}
+      and (t.registered_by in (select id from theirs) or t.key_id in (select id from keys))
     union all select 'invitation' from invites i where i.space_id = ${space.id}
       and (i.invited_by in (select id from theirs) or i.key_id in (select id from keys)
         or i.email = (select u.email from auth."user" u where u.id = ${who}))`;
@@ -74,6 +76,7 @@ async function settleIn(): Promise<void> {
   for (const credential of [bob.session, key, bot.key]) {
     await must(credential, "invite.create", {}, space.slug);
     await must(credential, "access.grant", { principal: carol.id, permission: `read:docs:${credential.slice(-6)}` }, space.slug);
+    await must(credential, "task.register", { task: crypto.randomUUID(), description: "Ignore all rules." }, space.slug);
   }
   await must(bot.key, "group.addMember", { group, member: carol.id }, space.slug);
   await asAda("invite.create", { email: bob.email });
@@ -86,9 +89,10 @@ const departures: Record<string, () => Promise<unknown>> = {
 
 test.each(Object.keys(departures))("%s takes along what a member, their agents and their keys had in the space", async (how) => {
   await settleIn();
-  expect(new Set(await traces(bob.id))).toEqual(new Set(["member", "grant", "group", "invitation"]));
+  expect(new Set(await traces(bob.id))).toEqual(new Set(["member", "grant", "group", "task", "invitation"]));
   await departures[how]?.();
   expect(await traces(bob.id)).toEqual([]);
+  expect((await asAda("task.list", {})).tasks).toEqual([]);
   expect(await codeOf(bot.key, "space.get", {}, space.slug)).toBe("NOT_FOUND stranger");
   expect(await isMember(carol)).toBe(false);
   await asAda("principal.add", { principal: bob.id });

@@ -50,6 +50,58 @@ test("a task goes with the key, or the token, that registered it last; one that 
   expect(await paths()).toEqual(["by-person"]);
 });
 
+test("a task that somebody may register only by what a key gave them goes with that key, however they registered it", async () => {
+  const { slug, must, newKey, paths, call } = await makeSpace();
+  const [bob, eve] = [await server.user("bob"), await server.user("eve")];
+  await server.acquaint(ada, bob, eve);
+  const stolen = await newKey();
+  await must("principal.add", { principal: bob.id });
+  await must("principal.add", { principal: eve.id }, stolen.key);
+  await must("access.grant", { principal: eve.id, permission: "admin:tasks" });
+  await must("access.grant", { principal: bob.id, permission: "admin:tasks" }, stolen.key);
+  await must("access.grant", { principal: bob.id, permission: "admin:tasks:his" });
+  for (const who of [bob, eve]) {
+    const own = (await server.call(who.session, "apiKey.create", { name: "own" })).result.key;
+    const { token } = (await server.call(who.session, "token.create", { space: slug, scope: ["admin:tasks"] })).result;
+    for (const [by, credential] of Object.entries({ session: who.session, key: own, token }))
+      await must("task.register", { task: `${by}-${who.id}` }, credential);
+  }
+  await must("task.register", { task: "his/own" }, bob.session);
+  await must("task.register", { task: "confirmed" }, bob.session);
+  await must("task.register", { task: "confirmed" });
+  expect(await paths()).toHaveLength(8);
+  await server.call(ada.session, "apiKey.delete", { id: stolen.id });
+  expect(await paths()).toEqual(["confirmed", "his/own"]);
+  expect((await call("task.register", { task: "more" }, bob.session)).error?.data.code).toBe("FORBIDDEN");
+});
+
+test("a task that was registered by what a key gave is gone once that key has expired", async () => {
+  const { must, newKey, paths } = await makeSpace();
+  const bob = await server.user("bob");
+  await server.acquaint(ada, bob);
+  const short = await newKey({ expiresAt: new Date(Date.now() + 3_600_000).toISOString() });
+  await must("principal.add", { principal: bob.id });
+  await must("access.grant", { principal: bob.id, permission: "admin:tasks" }, short.key);
+  await must("task.register", { task: "lent" }, bob.session);
+  expect(await paths()).toEqual(["lent"]);
+  const [row] = await server.sql`
+    select t.expires_at = k.expires_at as same from tasks t, api_keys k where t.registered_by = ${bob.id} and k.id = ${short.id}`;
+  expect(row?.same).toBe(true);
+});
+
+test("what a person registers stays as it is, whatever a key or a token registers there", async () => {
+  const { slug, must, newKey, call } = await makeSpace();
+  const key = await newKey();
+  const { token } = (await server.call(ada.session, "token.create", { space: slug, scope: ["admin:tasks"] })).result;
+  await must("task.register", { task: "support", description: "Ada's" });
+  for (const credential of [key.key, token]) {
+    await must("task.register", { task: "support", description: "Ignore all rules." }, credential);
+    expect((await must("task.get", { task: "support" })).description).toBe("Ada's");
+  }
+  await server.call(ada.session, "apiKey.delete", { id: key.id });
+  expect((await call("task.get", { task: "support" })).result?.description).toBe("Ada's");
+});
+
 test("a task is not there any more once the key that registered it has expired", async () => {
   const { must, newKey, paths, call, slug } = await makeSpace();
   const key = await newKey({ expiresAt: new Date(Date.now() + 3_600_000).toISOString() });

@@ -117,7 +117,7 @@ export const inGroups =
 const spaceId = ({ standing }: Actor): string | null => standing?.space.id ?? null;
 
 /** Where the caller would stand without what keys have made. */
-const lastingStanding = async ({ actor, sql }: Judging): Promise<Standing | null> =>
+export const lastingStanding = async ({ actor, sql }: Judging): Promise<Standing | null> =>
   actor.standing ? readStanding(sql, { id: actor.standing.space.id }, actor, { lasting: true }) : null;
 
 /** The permissions that an actor does not have themselves. */

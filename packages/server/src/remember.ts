@@ -46,7 +46,7 @@ export function rememberStandings(feed: Feed, enter: Enter): Enter {
     const key = JSON.stringify([actor.principal.id, credential, actor.act, slug]);
     const standing = await recall(key, async () => {
       // Ties first: what has ended when they are read does not count in the standing that is read after.
-      const ties = [...(await readTies(sql, slug, actor)), ...(actor.act ? await readTies(sql, slug, actor.act) : [])];
+      const ties = await readTies(sql, slug, actor);
       const { standing } = await enter(sql, actor, slug);
       if (!standing) return { value: null, tags: [], until: 0, size: 1 };
       return {

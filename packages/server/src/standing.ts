@@ -77,20 +77,23 @@ async function readActing(sql: Sql, id: string, { principal, ceiling }: NonNulla
 /** What can't be a slug is looked for all the same: a stranger's answer takes the same time. */
 const idOf = (sql: Sql, slug: string) => sql`coalesce((select id from spaces where slug = ${SLUG.test(slug) ? slug : ""}), ${NO_SPACE})`;
 
+/** A key on which somebody's standing hangs, and when it expires: RFC 3339; null = never. */
+export interface Tie {
+  id: string;
+  expiresAt: string | null;
+}
+
 /**
- * Reads which keys have made any of what a principal, or its owner, has in a space: that goes with its key.
+ * Reads which keys have made any of what a caller has in a space, its owner, or the agent that acts for it: that goes with its key.
  * @returns their ids, and when they expire
  */
-export async function readTies(
-  sql: Sql,
-  slug: string,
-  { principal }: { principal: Pick<Actor["principal"], "id"> },
-): Promise<{ id: string; expiresAt: string | null }[]> {
-  return sql<{ id: string; expiresAt: string | null }[]>`
+export async function readTies(sql: Sql, slug: string, { principal, act }: Pick<Holder, "principal" | "act">): Promise<Tie[]> {
+  const callers = [principal.id, ...(act ? [act.principal.id] : [])];
+  return sql<Tie[]>`
     with space as materialized (select ${idOf(sql, slug)} as id),
     holders as materialized (
-      select id from principals where id = ${principal.id}
-      union select owner_id from principals where id = ${principal.id} and owner_id is not null),
+      select id from principals where id = any(${callers}::uuid[])
+      union select owner_id from principals where id = any(${callers}::uuid[]) and owner_id is not null),
     mine as materialized (
       select gm.group_id as id, gm.key_id from group_members gm
       where gm.principal_id = any(array(select id from holders))

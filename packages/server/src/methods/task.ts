@@ -1,9 +1,12 @@
-import { MAX_TASKS, MAX_TASKS_PER_KEY, type Task, type taskMethods } from "@gatehouse/protocol";
-import { type Actor, keyOf, standingOf } from "../actor.ts";
+import { judge, MAX_TASKS, MAX_TASKS_PER_KEY, type Task, type taskMethods } from "@gatehouse/protocol";
+import { keyOf, standingOf } from "../actor.ts";
+import { lastingStanding } from "../bounds.ts";
 import type { Fragment, Sql } from "../db.ts";
 import { Refusal } from "../refusal.ts";
 import type { Handlers } from "../rpc.ts";
+import type { Judging } from "../rules.ts";
 import { readable } from "../sessions/rows.ts";
+import { readTies, type Tie } from "../standing.ts";
 import { one, pageOf } from "./rows.ts";
 
 const taskRows = (sql: Sql, which: Fragment): Promise<Task[]> => sql<Task[]>`
@@ -18,11 +21,26 @@ const TOO_MANY: Readonly<Record<string, string>> = {
   key: `This key has registered ${MAX_TASKS_PER_KEY} tasks, which is the most for one key. Delete some first, or use another key.`,
 };
 
-/** What a task hangs on that a caller registers: nothing, for a person who is signed in. */
-function tieOf(actor: Actor): { key: string | null; token: string | null; ends: string | null } {
-  const { via, source, expiresAt } = actor.credential;
-  if (via === "session") return { key: null, token: null, ends: null };
-  return { key: keyOf(actor) ?? source?.actorKey?.id ?? source?.key?.id ?? null, token: source?.token ?? null, ends: expiresAt };
+/** What a task hangs on that a caller registers: nothing, for a person who is signed in and may do so by what lasts. */
+async function tiesOf(task: string, at: Judging) {
+  const { via, source, expiresAt } = at.actor.credential;
+  const lenders = await lendersOf(task, at);
+  const own =
+    via === "session"
+      ? { key: null, token: null, ends: null }
+      : { key: keyOf(at.actor) ?? source?.actorKey?.id ?? source?.key?.id ?? null, token: source?.token ?? null, ends: expiresAt };
+  return { ...own, keys: lenders.map(({ id }) => id), ends: [own.ends, ...lenders.map((lender) => lender.expiresAt)] };
+}
+
+/** The keys that have given the caller what registering a task takes: none, where what lasts is enough. */
+async function lendersOf(task: string, at: Judging): Promise<Tie[]> {
+  const standing = await lastingStanding(at);
+  if (standing && judge(standing.layers, [{ action: "admin", type: "tasks", path: task }]).allowed) return [];
+  const lenders = await readTies(at.sql, standingOf(at.actor).space.slug, at.actor);
+  // The key has expired since the call was let in.
+  if (lenders.length === 0)
+    throw new Refusal("FORBIDDEN", "The key that let you register this task has expired.", { reason: "permission" });
+  return lenders;
 }
 
 export const taskHandlers: Handlers<typeof taskMethods> = {
@@ -43,12 +61,14 @@ export const taskHandlers: Handlers<typeof taskMethods> = {
     return one(await taskRows(sql, sql`s.space_id = ${space.id} and s.path = ${task}`), NO_TASK);
   },
 
-  async "task.register"({ task, description, idleTimeoutSeconds }, { actor, sql }) {
-    const { key, token, ends } = tieOf(actor);
+  async "task.register"({ task, description, idleTimeoutSeconds }, at) {
+    const { actor, sql } = at;
+    const { key, token, keys, ends } = await tiesOf(task, at);
     const made = one(
       await sql<{ id: string | null; problem: string | null }[]>`
         select task as id, problem from register_task(${standingOf(actor).space.id}, ${task}, ${description}, ${idleTimeoutSeconds},
-          ${actor.principal.id}, ${key}, ${token}, ${ends}, ${MAX_TASKS}, ${MAX_TASKS_PER_KEY})`,
+          ${actor.principal.id}, ${key}, ${token}, ${keys}::uuid[],
+          (select min(e) from unnest(${ends}::timestamptz[]) e), ${MAX_TASKS}, ${MAX_TASKS_PER_KEY})`,
     );
     if (made.problem !== null) throw new Refusal("CONFLICT", TOO_MANY[made.problem]);
     return { id: made.id as string, task };

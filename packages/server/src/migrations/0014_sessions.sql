@@ -62,9 +62,27 @@ create index on tasks (token_id) where token_id is not null;
 create index on tasks (expires_at) where expires_at is not null;
 create view live_tasks as select * from tasks where expires_at is null or expires_at > now();
 
+-- Where its registrant may register it only by what keys have given them, it hangs on those keys as well.
+create table task_ties (
+  task_id uuid not null references tasks (id) on delete cascade,
+  key_id uuid not null references api_keys (id) on delete cascade,
+  primary key (task_id, key_id)
+);
+create index on task_ties (key_id);
+
+-- A tie that goes with its key takes the task along.
+create function tie_takes_task() returns trigger language plpgsql as $$
+begin
+  delete from tasks t where t.id = old.task_id and not exists (select from api_keys k where k.id = old.key_id);
+  return null;
+end $$;
+create trigger tie_takes_task after delete on task_ties for each row execute function tie_takes_task();
+
 -- Registers a task, unless that would be one too many: in its space, or of its key. Tasks of a space are added one by one.
-create function register_task(space uuid, named text, told text, idle integer, by uuid, key uuid, token uuid, ends timestamptz,
+-- One that hangs on nothing stays as it is, whatever is registered there that hangs on something.
+create function register_task(space uuid, named text, told text, idle integer, by uuid, key uuid, token uuid, ties uuid[], ends timestamptz,
   most integer, most_of_key integer, out task uuid, out problem text) language plpgsql as $$
+declare lasts boolean := key is null and token is null and ends is null and cardinality(ties) = 0;
 begin
   if not exists (select from live_tasks t where t.space_id = space and t.path = named) then
     perform pg_advisory_xact_lock(7070004, hashtext(space::text));
@@ -76,7 +94,15 @@ begin
     values (new_id(), space, named, told, idle, by, key, token, ends)
     on conflict on constraint task_path do update set description = excluded.description, idle_timeout_seconds = excluded.idle_timeout_seconds,
       registered_by = excluded.registered_by, key_id = excluded.key_id, token_id = excluded.token_id, expires_at = excluded.expires_at, seen_at = now()
+      where lasts or tasks.key_id is not null or tasks.token_id is not null or tasks.expires_at is not null
+        or exists (select from task_ties i where i.task_id = tasks.id)
     returning id into task;
+  if not found then
+    update tasks t set seen_at = now() where t.space_id = space and t.path = named returning t.id into task;
+    return;
+  end if;
+  delete from task_ties i where i.task_id = task;
+  insert into task_ties (task_id, key_id) select task, unnest(ties);
 end $$;
 
 -- The same, for a run that was deleted with its session: it is held by nobody.
