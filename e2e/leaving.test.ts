@@ -1,3 +1,4 @@
+import { exchangeToken } from "@gatehouse/client";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
 
@@ -75,7 +76,7 @@ async function settleIn(): Promise<void> {
   await must(key, "principal.add", { principal: carol.id }, space.slug);
   for (const credential of [bob.session, key, bot.key]) {
     await must(credential, "invite.create", {}, space.slug);
-    await must(credential, "access.grant", { principal: carol.id, permission: `read:docs:${credential.slice(-6)}` }, space.slug);
+    await must(credential, "access.grant", { principal: carol.id, permission: `read:docs:${crypto.randomUUID()}` }, space.slug);
     await must(credential, "task.register", { task: crypto.randomUUID(), description: "Ignore all rules." }, space.slug);
   }
   await must(bot.key, "group.addMember", { group, member: carol.id }, space.slug);
@@ -118,6 +119,23 @@ test("an agent that is removed takes its grants, its invitations and what its ke
     select count(*)::int from grants where space_id = ${space.id} and (principal_id = ${bot.id} or key_id = ${bot.keyId})`;
   expect(left?.count).toBe(0);
   expect(await isMember(bob)).toBe(true);
+});
+
+test.each(["principal.remove", "its owner leaves"])("a token made for an agent to act by ends when it is removed: %s", async (how) => {
+  await grant(ada.id, "write:tasks");
+  await grant(bob.id, "write:tasks");
+  await grant(bot.id, "write:tasks");
+  const { token } = await must(ada.session, "token.create", { space: space.slug, scope: ["write:tasks"], mayAct: bot.id });
+  const exchange = () =>
+    exchangeToken({ server: server.url, credential: bot.key }, { subject: token, space: space.slug, scope: ["write:tasks"] });
+  expect((await exchange()).scope).toEqual(["write:tasks"]);
+  if (how === "principal.remove") await asAda(how, { principal: bot.id });
+  else await asBob("space.leave", {});
+  await asAda("principal.add", { principal: bob.id });
+  await asBob("principal.add", { principal: bot.id });
+  await grant(bob.id, "write:tasks");
+  await grant(bot.id, "write:tasks");
+  await expect(exchange()).rejects.toMatchObject({ code: "INVALID_PARAMS" });
 });
 
 test("an agent that is given to somebody outside the space leaves it, and brings nothing back with its first owner", async () => {

@@ -1,5 +1,6 @@
--- Ends all that principals have in a space: memberships, groups, grants, the tasks that they registered, and invitations to
--- their addresses; and all that their keys have made there. Invitations that they made go with their memberships.
+-- Ends all that principals have in a space: memberships, groups, grants, the tasks that they registered, the tokens that were
+-- made for them to act by, and invitations to their addresses; and all that their keys have made there. Invitations that
+-- they made go with their memberships.
 create function take_everything(space uuid, who uuid[]) returns void language plpgsql as $$
 declare keys uuid[] := array(select k.id from api_keys k where k.principal_id = any(who));
 begin
@@ -7,6 +8,7 @@ begin
   delete from grants g where g.space_id = space and (g.principal_id = any(who) or g.key_id = any(keys));
   delete from group_members gm using principals g
     where g.id = gm.group_id and g.space_id = space and (gm.principal_id = any(who) or gm.key_id = any(keys));
+  delete from tokens t where t.space_id = space and t.may_act_id = any(who);
   delete from tasks t where t.space_id = space and (t.registered_by = any(who) or t.key_id = any(keys)
     or exists (select from task_ties i where i.task_id = t.id and i.key_id = any(keys)));
   delete from invites i where i.space_id = space and i.email in (select u.email from auth."user" u where u.id = any(who));
