@@ -93,6 +93,25 @@ test("by a browser's token, whoever made it, all that answers tells of nobody, a
   }
 });
 
+test("a browser names its session by the id alone: a right guess at another name of it is answered as a wrong one", async () => {
+  const { id, token, externalId } = await start(makers.pat as string);
+  const params = { "session.get": {}, "session.events": {}, "session.send": { message: "x" }, "session.stop": {} };
+  for (const [method, more] of Object.entries(params)) {
+    const call = async (session: string) => {
+      const { result, error } = await server.call(token, method, { session, ...more }, world.slug);
+      return result ? "ok" : [error?.data.code, error?.message];
+    };
+    expect(await call(externalId), method).toEqual(await call("order-of-nobody"));
+    expect(await call(externalId), method).toContain("NOT_FOUND");
+    for (const name of [id, id.toUpperCase()]) expect(await call(name), method).toBe("ok");
+  }
+  for (const path of [`/sessions/${externalId}`, `/sessions/${externalId}/out`]) {
+    const answer = await fetch(`${server.url}/api/v1${path}`, { headers: { authorization: `Bearer ${token}`, "x-me-space": world.slug } });
+    expect([path, answer.status]).toEqual([path, 404]);
+    await answer.body?.cancel();
+  }
+});
+
 test("a browser's token itself tells of nobody, and neither do plain HTTP, OAuth, AuthZEN and MCP", async () => {
   for (const [kind, key] of Object.entries(makers)) {
     const { id, token } = await start(key);
@@ -147,8 +166,9 @@ test("a browser's token opens no other session, and is told nothing of why it is
   expect(error?.data).not.toHaveProperty("grantors");
   mustTellNobody(JSON.stringify(error), "a refusal for want of a grant");
   await world.must(maker.session, "space.leave", {}, world.slug);
+  // The agent has left with its owner, and its tokens with it.
   const left = await server.call(mine.token, "session.send", { session: mine.id, message: "hi" }, world.slug);
-  expect(left.error?.data.code).toBe("UNAUTHENTICATED"); // the agent left with its owner, and the token with the agent
+  expect(left.error?.data).toMatchObject({ code: "UNAUTHENTICATED" });
   mustTellNobody(JSON.stringify(left.error), "a refusal because the owner left");
 });
 

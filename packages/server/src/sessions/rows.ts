@@ -55,14 +55,18 @@ export const NO_SESSION = "There is no such session in this space. `me session l
 /** For who made it up, to start a session by. */
 const NO_NAME = "A name of your own must not look like an id (a UUID).";
 
+/** Whether a caller may call a session what they call it. A browser knows the id of its own, and learns of no other name of it. */
+const mayName = (actor: Actor, ref: string, session: SessionKey): boolean =>
+  mayKnow(actor, session) && (actor.credential.onlySession === undefined || ref.toLowerCase() === session.id);
+
 /** @throws Refusal NOT_FOUND, after a look into the database in any case: that there is one that the caller may not know takes no other time */
 export async function sessionNamed(ref: string, { actor, sql }: Judging): Promise<SessionKey> {
   const name = `${standingOf(actor).space.id} ${ref}`;
   const known = sessions.get(name);
-  if (known && mayKnow(actor, known)) return known;
+  if (known && mayName(actor, ref, known)) return known;
   const before = forgotten;
   const [row] = await sql<SessionKey[]>`select s.id, s.task from sessions s where ${named(sql, actor, ref)}`;
-  if (!row || !mayKnow(actor, row)) throw new Refusal("NOT_FOUND", looksLikeId(ref) ? `${NO_SESSION} ${NO_NAME}` : NO_SESSION);
+  if (!row || !mayName(actor, ref, row)) throw new Refusal("NOT_FOUND", looksLikeId(ref) ? `${NO_SESSION} ${NO_NAME}` : NO_SESSION);
   if (before === forgotten) sessions.set(name, row);
   return row;
 }
