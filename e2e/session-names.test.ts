@@ -1,3 +1,4 @@
+import { spaceApi } from "@gatehouse/protocol";
 import { policyTable } from "@gatehouse/server/policy";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { routes } from "../packages/server/src/sessions/door.ts";
@@ -165,4 +166,55 @@ test("an address says what it takes, to whoever asks something else of it", asyn
     }
   }
   expect(codeOf(await api("DELETE", "/session/e1"), "no address")).toBe("NOT_FOUND");
+});
+
+/** A member who may do all there is with tasks, and a key of Ada's that is limited to some permissions. */
+async function keyWithin(...ceiling: string[]) {
+  const { server, slug, credential, must } = turns;
+  const member = await server.user("Bob");
+  await server.acquaint({ session: credential, id: turns.worker } as Parameters<typeof server.acquaint>[0], member);
+  await must("principal.add", { principal: member.id });
+  await must("access.grant", { principal: member.id, permission: "admin:tasks" });
+  const { key } = (await server.call(credential, "apiKey.create", { name: crypto.randomUUID().slice(0, 20), ceiling })).result;
+  return { member, ask: (method: string, params: object) => server.call(key, method, params, slug) };
+}
+
+/** Methods whose params name a session, or a run. */
+const naming = (param: "session" | "run") =>
+  Object.entries(spaceApi).flatMap(([method, { params }]) => (param in params.shape ? [{ method, takes: Object.keys(params.shape) }] : []));
+
+test("who may ask what others may do learns by it of no session, and of no run, that they may not know themselves", async () => {
+  const { session } = await turns.must("session.create", { task: "support/secret", externalId: "customer-4711", message: "hello" });
+  const [run] = (await turns.must("run.list", { session: session.id })).runs;
+  const { member, ask } = await keyWithin("read:grants");
+  const names = {
+    session: [
+      [session.id, member.id],
+      [session.externalId, "customer-4712"],
+    ],
+    run: [[run.id, member.id]],
+  } as const;
+  const more = { epoch: 1, turn: 1, chunks: [{ type: "x" }], outcome: "complete", message: "x", reason: "idle" };
+  for (const param of ["session", "run"] as const) {
+    expect(naming(param).length).toBeGreaterThan(5);
+    for (const { method, takes } of naming(param))
+      for (const question of ["access.explain", "access.check"])
+        for (const principal of [member.id, undefined]) {
+          const fitting = Object.fromEntries(Object.entries(more).filter(([name]) => takes.includes(name)));
+          const asked = (name: string) => ask(question, { principal, method, params: { ...fitting, [param]: name } });
+          const answered = async (name: string) => {
+            const { result, error } = await asked(name);
+            return result ?? { code: error?.data.code, message: error?.message };
+          };
+
+          for (const [name, other] of names[param]) expect(await answered(name), `${question} ${method}`).toEqual(await answered(other));
+        }
+  }
+  expect(
+    (await ask("access.explain", { principal: member.id, method: "session.get", params: { session: "customer-4711" } })).error?.data.code,
+  ).toBe("NOT_FOUND");
+  // Whoever may know of sessions is told as before.
+  expect(
+    (await turns.must("access.explain", { principal: member.id, method: "session.get", params: { session: session.id } })).allowed,
+  ).toBe(true);
 });

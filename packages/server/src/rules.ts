@@ -34,6 +34,8 @@ export interface Need<Input> {
 export interface Judging {
   actor: Actor;
   sql: Sql;
+  /** Who asks, where that is somebody else: they learn of no row that they may not know. */
+  caller?: Actor;
 }
 
 /** What came of judging a need that is a permission. */
@@ -49,7 +51,12 @@ export const onRow = <Input, Row>(resolve: (input: Input, at: Judging) => Promis
   label: need.label,
   text: need.text,
   ...(need.outlook && { outlook: need.outlook }),
-  ...(need.decide && { decide: async (input, at) => (need.decide as NonNullable<typeof need.decide>)(await resolve(input, at), at) }),
+  ...(need.decide && {
+    async decide(input, at) {
+      if (at.caller) await resolve(input, { ...at, actor: at.caller });
+      return (need.decide as NonNullable<typeof need.decide>)(await resolve(input, at), at);
+    },
+  }),
   check: async (input, at) => need.check(await resolve(input, at), at),
 });
 

@@ -92,13 +92,13 @@ export const accessHandlers: Handlers<typeof accessMethods> = {
 
   async "access.check"({ principal, ...question }, at) {
     const actor = await actorOf(principal, at);
-    const { allowed } = await answerQuestion(question, { ...at, actor });
+    const { allowed } = await answerQuestion(question, { ...at, actor, caller: at.actor });
     return { allowed };
   },
 
   async "access.explain"({ principal, ...question }, at) {
     const actor = await actorOf(principal, at);
-    const answer = await answerQuestion(question, { ...at, actor });
+    const answer = await answerQuestion(question, { ...at, actor, caller: at.actor });
     const { id, kind, name } = actor.principal;
     return {
       allowed: answer.allowed,
