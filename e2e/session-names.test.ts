@@ -218,3 +218,17 @@ test("who may ask what others may do learns by it of no session, and of no run, 
     (await turns.must("access.explain", { principal: member.id, method: "session.get", params: { session: session.id } })).allowed,
   ).toBe(true);
 });
+
+test("a credential that may not read who is in the space is not told who started a session", async () => {
+  const { session } = await turns.must("session.create", { task: "named", externalId: "named" });
+  const told = async (ask: (method: string, params: object) => ReturnType<typeof turns.call>) => [
+    (await ask("session.get", { session: session.id })).result.createdBy,
+    (await ask("session.update", { session: session.id, tags: ["x"] })).result.createdBy,
+    (await ask("session.create", { task: "named", externalId: "named" })).result.session.createdBy,
+    ...(await ask("session.list", { task: "named" })).result.sessions.map(({ createdBy }: { createdBy: unknown }) => createdBy),
+  ];
+  expect(await told((await keyWithin("write:tasks")).ask)).toEqual([null, null, null, null]);
+  const ada = expect.objectContaining({ id: turns.worker });
+  expect(await told((await keyWithin("write:tasks", "read:members")).ask)).toEqual([ada, ada, ada, ada]);
+  expect(await told(turns.call)).toEqual([ada, ada, ada, ada]);
+});

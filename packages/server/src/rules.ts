@@ -193,6 +193,10 @@ export const mayReadGrants = ({ standing }: Pick<Actor, "standing">): boolean =>
 
 const READ_MEMBERS: Permission = { action: "read", type: "members" };
 
+/** Whether the caller may be told the names of members: all members may, but not by a credential that is limited to less. */
+export const mayNameMembers = ({ standing }: Pick<Actor, "standing">): boolean =>
+  limitsOf(standing?.layers ?? []).every(({ permissions }) => permissions.some((held) => covers(held, READ_MEMBERS)));
+
 /**
  * Who could give what a layer lacks: the space's admins; for a ceiling or a scope, whose the credential is. Members may know
  * both; where the credential of who asks is limited to less than reading who is here, it is told no more.
@@ -201,8 +205,7 @@ const READ_MEMBERS: Permission = { action: "read", type: "members" };
 export async function grantorsOf(layer: Verdict["layers"][number]["layer"], { actor, sql }: Judging, caller = actor): Promise<string[]> {
   if (layer === "ceiling" || layer === "token") return [actor.owner?.name ?? actor.principal.name];
   if (layer === "actor-ceiling") return [actor.act?.owner?.name ?? ""].filter(Boolean);
-  const limits = limitsOf(caller.standing?.layers ?? []);
-  if (limits.length > 0 && !judge(limits, [READ_MEMBERS]).allowed) return [];
+  if (!mayNameMembers(caller)) return [];
   const { standing } = actor;
   if (standing?.admins) return standing.admins();
   return standing ? adminsOf(sql, standing.space.id) : [];

@@ -10,10 +10,11 @@ import {
   type sessionMethods,
 } from "@gatehouse/protocol";
 import { uuidv7 } from "uuidv7";
-import { standingOf } from "../actor.ts";
+import { type Actor, standingOf } from "../actor.ts";
 import { inTransaction, type Sql } from "../db.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
+import { mayNameMembers } from "../rules.ts";
 import { dataOf, mustWrite, NO_SESSION, readable, runRows, sessionNamed, sessionRows } from "../sessions/rows.ts";
 import type { Jwt } from "../tokens/jwt.ts";
 import { mintToken } from "../tokens/mint.ts";
@@ -105,8 +106,11 @@ interface Said {
 
 async function shown({ actor, sql }: At, id: string): Promise<Session> {
   const session = one(await sessionRows(sql, sql`s.id = ${id} and s.space_id = ${standingOf(actor).space.id}`));
-  return actor.credential.onlySession === undefined ? session : { ...session, ...NOT_FOR_BROWSERS };
+  return actor.credential.onlySession === undefined ? tellable(session, actor) : { ...session, ...NOT_FOR_BROWSERS };
 }
+
+/** A session as a caller may see it who may not see who is in the space. */
+const tellable = (session: Session, actor: Actor): Session => (mayNameMembers(actor) ? session : { ...session, createdBy: null });
 
 /** What its maker knows a session by, which is not for whoever talks in it. */
 const NOT_FOR_BROWSERS = { externalId: null, metadata: {}, tags: [], createdBy: null } as const satisfies Partial<Session>;
@@ -150,7 +154,8 @@ export const sessionHandlers = (jwt: Jwt): Handlers<typeof sessionMethods> => ({
         order by s.id desc limit ${limit + 1}`,
       limit,
     );
-    return { sessions: await sessionRows(sql, sql`s.id = any(${keys}::uuid[]) order by s.id desc`), next };
+    const sessions = await sessionRows(sql, sql`s.id = any(${keys}::uuid[]) order by s.id desc`);
+    return { sessions: sessions.map((session) => tellable(session, actor)), next };
   },
 
   async "session.update"({ session, metadata, tags, expiresAt }, at) {
