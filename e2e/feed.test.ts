@@ -58,6 +58,23 @@ async function lastAccepted(url: string, key: string): Promise<number> {
   }
 }
 
+test("what strangers ask at the doors of sign-in, and is refused or only read, keeps nobody's calls from memory", async () => {
+  const { wire, server } = await startOn(await makeDatabase());
+  const { key } = await makeKey(server);
+  await warm(wire, server.url, key);
+  const stranger = async () => {
+    const json = { "content-type": "application/json", origin: server.url };
+    await fetch(`${server.url}/api/auth/get-session`);
+    await fetch(`${server.url}/api/auth/passkey/delete-passkey`, {
+      method: "POST",
+      headers: json,
+      body: JSON.stringify({ id: "019f0000-0000-7000-8000-000000000000" }),
+    });
+  };
+  const together = () => Promise.all(Array.from({ length: 20 }, () => Promise.all([stranger(), whoami(server.url, key)])));
+  await until("no call asks the database anything", async () => (await wire.during(together)) === 0);
+});
+
 test("a server whose line is cut without a word stops trusting what it keeps, until it hears again", async () => {
   const { wire, server } = await startOn(await makeDatabase());
   const { key, byTheSide } = await makeKey(server);

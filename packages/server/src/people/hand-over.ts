@@ -41,14 +41,17 @@ export async function handOver(
   const url = `${house.publicUrl}${AUTH}${path}${search}`;
   const sent = new Request(url, { method, headers, ...(body && { body: form ? body.toString() : JSON.stringify(body) }) });
   const asking: Asked = { space, hashes };
+  const { feed } = house.doors.user;
   const answered = await asked
     .run(asking, () => house.auth.handler(sent))
     .catch((thrown: unknown) => {
+      if (method !== "GET") feed.doubt(); // it may have done part of it
       throw asking.failure ?? thrown;
-    })
-    // It may have ended what is remembered: a session, a login.
-    .finally(() => house.doors.user.feed.doubt());
+    });
   const { failure } = asking;
+  // It may have ended what is remembered: a session, a login. What only reads, or is refused, has not: anybody may ask that,
+  // as often as they like, and would keep everybody's calls from being answered from memory.
+  if (method !== "GET" && (answered.status < 400 || failure !== undefined)) feed.doubt();
   if (failure !== undefined && (answered.status >= 400 || isUnreachable(failure))) throw failure;
   return answered;
 }
