@@ -194,8 +194,10 @@ export const mayReadGrants = ({ standing }: Pick<Actor, "standing">): boolean =>
 const READ_MEMBERS: Permission = { action: "read", type: "members" };
 
 /** Whether the caller may be told the names of members: all members may, but not by a credential that is limited to less. */
-export const mayNameMembers = ({ standing }: Pick<Actor, "standing">): boolean =>
-  limitsOf(standing?.layers ?? []).every(({ permissions }) => permissions.some((held) => covers(held, READ_MEMBERS)));
+export const mayNameMembers = ({ standing }: Pick<Actor, "standing">): boolean => {
+  const limits = limitsOf(standing?.layers ?? []);
+  return limits.length === 0 || judge(limits, [READ_MEMBERS]).allowed;
+};
 
 /**
  * Who could give what a layer lacks: the space's admins; for a ceiling or a scope, whose the credential is. Members may know
