@@ -79,9 +79,21 @@ const options: Record<string, (heist: Heist, method: string) => readonly unknown
   message: () => ["hello"],
   reason: () => [undefined],
   ...Object.fromEntries(
-    ["description", "idleTimeoutSeconds", "metadata", "tags", "tag", "status", "inputId", "action", "waitSeconds", "batch", "error", "results", "follows"].map(
-      (name) => [name, () => [undefined]],
-    ),
+    [
+      "description",
+      "idleTimeoutSeconds",
+      "metadata",
+      "tags",
+      "tag",
+      "status",
+      "inputId",
+      "action",
+      "waitSeconds",
+      "batch",
+      "error",
+      "results",
+      "follows",
+    ].map((name) => [name, () => [undefined]]),
   ),
 };
 

@@ -1,7 +1,7 @@
-import { formatPermission, judge, type Permission, parsePermission } from "@gatehouse/protocol";
+import { judge, type Permission, parsePermission } from "@gatehouse/protocol";
 import { type Actor, isToken, type Standing } from "./actor.ts";
 import { agentOfMine } from "./needs.ts";
-import { type Decision, denied, type Judging, mayReadGrants, type Need } from "./rules.ts";
+import { type Decision, denied, type Judging, mayReadGrants, type Need, told } from "./rules.ts";
 import { readStanding } from "./standing.ts";
 
 /** What a call would give somebody. */
@@ -54,8 +54,8 @@ export function making<Input>(need: Need<Input>, gives: Gives<Input> = async () 
     if (!decision.allowed) return decision;
     const given = await gives(input, at, false);
     if (!within(at.actor, given)) {
-      const told = tellable(at.actor, given);
-      return { ...decision, allowed: false, needed: told, why: exceeds(told) };
+      const over = tellable(at.actor, given);
+      return { ...decision, allowed: false, needed: over, why: exceeds(over) };
     }
 
     const standing = await lastingStanding(at);
@@ -143,7 +143,7 @@ const BORROWED: Decision["why"] = {
   text: "what a key has given you is yours to use, and not to pass on. A person can confirm it: by giving you the same once more",
 };
 
-const exceeds = (told: readonly Permission[]): Decision["why"] => ({
+const exceeds = (over: readonly Permission[]): Decision["why"] => ({
   reason: "exceeds",
-  text: `you can't give what you may not do yourself: ${told.map(formatPermission).join(", ") || "somebody with read:grants can see what it is"}`,
+  text: `you can't give what you may not do yourself: ${told(over).join(", ") || "somebody with read:grants can see what it is"}`,
 });

@@ -41,7 +41,10 @@ const capsOf = (server: number): Caps => ({
   server,
 });
 
-/** Calls that take authority back are counted apart, so that no flood of other calls can hold them up: by credential alone. */
+/**
+ * Calls that take authority back are counted apart, so that no flood of other calls can hold them up: those of a person in
+ * person by themselves, those of all keys and tokens of a principal together besides.
+ */
 const TAKING_BACK = { rate: 100, atOnce: 8 };
 
 /** Bytes of a request that cost nothing to read; all more cost a call for as many. */
@@ -52,8 +55,14 @@ const MAX_DELAYED = 10_000;
 /** How often shares that nobody uses are forgotten. */
 const FORGET_MS = 10_000;
 
-/** The party in whose name a caller's principal uses what all share: what comes by browsers' tokens stands apart from the rest. */
-export const partyOf = (actor: Actor): string => `${isBrowser(actor) ? "b" : "p"}:${actor.principal.id}`;
+/** The party of a caller's principal: what comes by browsers' tokens stands apart from the rest. */
+const partyOf = (actor: Actor): string => `${isBrowser(actor) ? "b" : "p"}:${actor.principal.id}`;
+
+/** The party in whose name a caller waits for the database: an agent in that of its owner, who may have any number of them. */
+export const lineOf = (actor: Actor, takesBack = false): string => {
+  if (takesBack && actor.credential.via === "session") return `c:${actor.credential.id}`;
+  return actor.owner ? `${isBrowser(actor) ? "b" : "p"}:${actor.owner.id}` : partyOf(actor);
+};
 
 /** Whose budget a call counts against, from the narrowest on: the kind of its cap, and its name. */
 const partiesOf = (actor: Actor): [kind: Exclude<keyof Caps, "server">, name: string][] => [
@@ -193,9 +202,10 @@ export class Budgets {
     }));
   }
 
-  #takingBack({ credential }: Actor): Used[] {
-    const name = `back ${credential.id}`;
-    return [{ share: this.#share(name, TAKING_BACK.rate, TAKING_BACK.atOnce), party: name }];
+  #takingBack(actor: Actor): Used[] {
+    const { id, via } = actor.credential;
+    const names = [`back ${id}`, ...(via === "session" ? [] : [`back ${lineOf(actor)}`])];
+    return names.map((name, i) => ({ share: this.#share(name, TAKING_BACK.rate, TAKING_BACK.atOnce), party: names[i - 1] ?? name }));
   }
 
   #share(name: string, rate: number, atOnce: number): Share {

@@ -4,7 +4,7 @@ import type { Actor } from "./actor.ts";
 import { type AuditNote, recordChange } from "./audit.ts";
 import type { Authenticate, Credentials } from "./authenticate.ts";
 import { answerBatch, areUrgent, contractOf, costOf, mustAfford } from "./batch.ts";
-import { type Budgets, type Place, partyOf } from "./budgets.ts";
+import { type Budgets, lineOf, type Place } from "./budgets.ts";
 import { mustHold, retried } from "./change.ts";
 import type { Database, Sql } from "./db.ts";
 import type { Denials } from "./denials.ts";
@@ -107,7 +107,7 @@ export async function answer(door: Door, { presented, space, body, requestId, go
 /** Who a caller is by now, and where they stand. @throws Refusal UNAUTHENTICATED */
 async function enter(door: Door, { presented, space }: Caller): Promise<Actor> {
   const actor = await door.authenticate(presented);
-  return door.enter ? door.enter.remembered(door.sql.as(partyOf(actor)), actor, space) : actor;
+  return door.enter ? door.enter.remembered(door.sql.as(lineOf(actor)), actor, space) : actor;
 }
 
 /**
@@ -132,7 +132,7 @@ export const holdStream = async (door: Door, caller: Caller): Promise<() => void
 async function mustStill(door: Door, caller: Caller, method: string, input: object): Promise<void> {
   const actor = await enter(door, caller);
   mustBeIn(actor);
-  const at = { actor, sql: door.sql.as(partyOf(actor)) };
+  const at = { actor, sql: door.sql.as(lineOf(actor)) };
   await admit(door.policy[method], method, at);
   await meet(door.policy[method] as Rule<never>, input, at);
 }
@@ -208,7 +208,7 @@ async function call(door: Door, actor: Actor, message: Message, record: CallReco
   record.method = method;
   const rule = door.policy[method];
   // Its queries wait in line behind the same principal's alone.
-  const database = door.sql.as(partyOf(actor), { urgent: contract.takesBack === true });
+  const database = door.sql.as(lineOf(actor, contract.takesBack), { urgent: contract.takesBack === true });
   await admit(rule, method, { actor, sql: database }); //                  4  who: nothing of the params is read yet
   const input = parseParams(contract, params, paramsFlaws); //             5  params
   if (contract.effect === "write") await mayProceed(rule, input, { actor, sql: database });

@@ -153,8 +153,12 @@ export async function admit(rule: Rule<never> | undefined, method: string, at: J
   if (outlook && !outlook.allowed) throw await denied(outlook, at);
 }
 
-/** Most admins that a denial names. */
+/** Most admins, and most permissions, that a denial names. */
 const MAX_GRANTORS = 5;
+const MAX_TOLD = 20;
+
+/** The first of some permissions, as a refusal names them. */
+export const told = (permissions: readonly Permission[]): string[] => permissions.slice(0, MAX_TOLD).map(formatPermission);
 
 /** The refusal of a decision: what was missing, which layer lacked it, and who could give it. */
 export async function denied(decision: Decision, at: Judging): Promise<Refusal> {
@@ -163,11 +167,11 @@ export async function denied(decision: Decision, at: Judging): Promise<Refusal> 
     return new Refusal("FORBIDDEN", "This token may not do this any more. Ask for another one.", { reason: "browser" });
   if (decision.why) {
     const { reason, text } = decision.why;
-    const missing = decision.needed.map(formatPermission);
+    const missing = told(decision.needed);
     return new Refusal("FORBIDDEN", `This is refused (${reason}): ${text}.`, { reason, ...(missing.length > 0 && { missing }) });
   }
   const layer = decision.layers.find(({ allows }) => !allows)?.layer ?? "grants";
-  const missing = decision.needed.map(formatPermission);
+  const missing = told(decision.needed);
   const grantors = await grantorsOf(layer, at);
   const lacks = {
     grants: "your grants in this space lack it",

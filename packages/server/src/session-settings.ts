@@ -17,6 +17,8 @@ const SETTINGS = {
   idle_session_timeout: "0",
   transaction_timeout: "0",
   exit_on_error: "off",
+  // A statement whose server has hung up is given up: else it would hold its connection for as long as it takes.
+  client_connection_check_interval: "1s",
 };
 
 /** The statement that applies them, as far as this version of Postgres has them. @param local for one transaction alone */
