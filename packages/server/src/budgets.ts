@@ -22,7 +22,14 @@ interface Limits {
   waits: Caps;
   /** Open event streams. */
   streams: Caps;
+  /** Characters of answers that have not left yet: until its client has read it, an answer takes up memory. */
+  answers: Caps;
 }
+
+/** A million characters. */
+const MILLION = 1_000_000;
+/** Who keeps no more characters of answers than this is not refused for what others keep. */
+const FAIR_ANSWERS = 4 * MILLION;
 
 /** The limits that follow from the settings. */
 export const limitsFrom = ({ callRate, maxStreams, maxWaits }: { callRate: number; maxStreams: number; maxWaits: number }): Limits => ({
@@ -30,6 +37,7 @@ export const limitsFrom = ({ callRate, maxStreams, maxWaits }: { callRate: numbe
   atOnce: { credential: 64, browser: 8, principal: 96, space: 192 },
   waits: capsOf(maxWaits),
   streams: capsOf(maxStreams),
+  answers: { credential: 16 * MILLION, browser: 4 * MILLION, principal: 32 * MILLION, space: 256 * MILLION, server: 512 * MILLION },
 });
 
 /** Parts of what this server holds open. */
@@ -71,6 +79,9 @@ const partiesOf = (actor: Actor): [kind: Exclude<keyof Caps, "server">, name: st
   ...(actor.standing ? [["space", `s:${actor.standing.space.id}`] as [kind: "space", name: string]] : []),
 ];
 
+/** Whose what is held open counts as: also this server's. */
+const holdersOf = (actor: Actor): [kind: keyof Caps, name: string][] => [...partiesOf(actor), ["server", "server"]];
+
 /** A call's place in the shares of those whom it counts against. */
 export interface Place {
   /** Whether it had to be waited for: since then, the caller's credential may have been revoked. */
@@ -88,7 +99,7 @@ export interface Place {
 export class Budgets {
   readonly #limits: Limits;
   readonly #shares = new Map<string, Share>();
-  readonly #held = { waits: new Map<string, number>(), streams: new Map<string, number>() };
+  readonly #held = { waits: new Map<string, number>(), streams: new Map<string, number>(), answers: new Map<string, number>() };
   #turn = Promise.resolve();
   #delayed = 0;
   readonly #forgetting: ReturnType<typeof setInterval>;
@@ -109,11 +120,16 @@ export class Budgets {
    * Takes a place for a call, in line behind others of the same parties.
    * @param cost in calls
    * @param takesBack whether it takes authority back: then it waits for no call of another kind
-   * @throws Refusal RATE_LIMITED, when too many wait or the wait is too long
+   * @throws Refusal RATE_LIMITED, when too many wait or the wait is too long, or the caller does not read their answers
    */
   async take(actor: Actor, cost: number, takesBack = false): Promise<Place> {
     const shares = takesBack ? this.#takingBack(actor) : this.#sharesOf(actor);
-    let { taken, waited } = await this.#patiently(() => takeAll(shares, takesBack ? 1 : cost));
+    let { taken, waited } = await this.#patiently(async () => {
+      const all = await takeAll(shares, takesBack ? 1 : cost);
+      if (takesBack || !this.#leavesUnread(actor)) return all;
+      for (const { share } of all.taken) share.give();
+      throw rateLimited("Too many answers wait to be read by this credential, its principal or its space, or on this server.", 5);
+    });
     const give = () => {
       for (const { share } of taken.splice(0)) share.give();
     };
@@ -166,17 +182,22 @@ export class Budgets {
   /** Counts something that a caller holds open. @returns gives it back @throws Refusal RATE_LIMITED */
   hold(what: "waits" | "streams", actor: Actor): () => void {
     const counts = this.#held[what];
-    const parties = [...partiesOf(actor), ["server", "server"] as const];
-    if (parties.some(([kind, name]) => (counts.get(name) ?? 0) >= this.#limits[what][kind])) throw rateLimited(HELD[what], 5);
-    const names = parties.map(([, name]) => name);
-    for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
-    return () => {
-      for (const name of names.splice(0)) {
-        const left = (counts.get(name) ?? 1) - 1;
-        if (left === 0) counts.delete(name);
-        else counts.set(name, left);
-      }
-    };
+    if (holdersOf(actor).some(([kind, name]) => (counts.get(name) ?? 0) >= this.#limits[what][kind])) throw rateLimited(HELD[what], 5);
+    return count(counts, actor, 1);
+  }
+
+  /** Counts an answer among its caller's until it has left. */
+  keep(actor: Actor, characters: number, left: Promise<void>): void {
+    left.then(count(this.#held.answers, actor, characters));
+  }
+
+  /** Whether so much is kept already for a caller, or for all, that there is to be no further answer. */
+  #leavesUnread(actor: Actor): boolean {
+    const kept = (name: string) => this.#held.answers.get(name) ?? 0;
+    const fair = kept(partyOf(actor)) < FAIR_ANSWERS;
+    return holdersOf(actor).some(
+      ([kind, name]) => kept(name) >= this.#limits.answers[kind] && !(fair && (kind === "space" || kind === "server")),
+    );
   }
 
   /** A refusal is told a second late: whoever asks again at once gains nothing by it. */
@@ -213,6 +234,19 @@ export class Budgets {
     this.#shares.set(name, share);
     return share;
   }
+}
+
+/** Counts so much more for all whose it is. @returns takes it off again, once */
+function count(counts: Map<string, number>, actor: Actor, amount: number): () => void {
+  const names = holdersOf(actor).map(([, name]) => name);
+  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + amount);
+  return () => {
+    for (const name of names.splice(0)) {
+      const left = (counts.get(name) ?? amount) - amount;
+      if (left === 0) counts.delete(name);
+      else counts.set(name, left);
+    }
+  };
 }
 
 /** A share, and the party in whose name a call uses it. */

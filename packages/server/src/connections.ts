@@ -7,6 +7,8 @@ import { networkOf } from "./people/network.ts";
 const HEADROOM = 128;
 /** Open files of a process, where the system does not tell. */
 const ASSUMED_FILES = 1024;
+/** Requests of one connection that may wait for their answers at once. Clients send one after the other, as a rule. */
+const MAX_PIPELINED = 16;
 
 /** The open connections of one network, the oldest first. */
 interface Lines {
@@ -37,8 +39,11 @@ export function limitConnections(server: Server, byAddress: boolean, most = most
     else if (open > most) closeOldest(fullest(networks.values()));
     lines.waiting.add(socket);
 
+    let unanswered = 0;
     let answering = 0;
     atRequest.set(socket, (request, response) => {
+      if (++unanswered > MAX_PIPELINED) return void socket.destroy();
+      response.once("close", () => unanswered--);
       let state: "arriving" | "answering" | "over" = "arriving";
       const begin = () => {
         if (state === "over" || socket.destroyed) return;

@@ -96,12 +96,12 @@ export function presentedBy({ headers, raw, ip, routeOptions }: FastifyRequest):
   return { authorization: twice ? "" : authorization, cookie, origin, address: ip, ...(routeOptions.url === MCP && { resource: MCP }) };
 }
 
-/** Who sends a request. @param reply tells when they have gone */
+/** Who sends a request. @param reply tells when they have gone, and when the answer has left */
 export const senderOf = (request: FastifyRequest, reply?: FastifyReply): Sender => ({
   presented: presentedBy(request),
   space: request.headers["x-me-space"]?.toString(),
   requestId: request.id,
-  ...(reply && { gone: gone(reply) }),
+  ...(reply && { gone: gone(reply), left: left(reply) }),
 });
 
 function gone({ raw }: FastifyReply): AbortSignal {
@@ -109,6 +109,13 @@ function gone({ raw }: FastifyReply): AbortSignal {
   raw.once("close", () => raw.writableEnded || left.abort());
   return left.signal;
 }
+
+/** Resolves when the client has taken the whole answer, or has gone. */
+const left = ({ raw }: FastifyReply) =>
+  new Promise<void>((resolve) => {
+    if (raw.destroyed) resolve();
+    else raw.once("close", resolve);
+  });
 
 /** Calls a method by its one path. @param params JSON @throws Refusal what it was refused with */
 export async function callMethod(door: Door, sender: Sender, method: string, params: string): Promise<unknown> {

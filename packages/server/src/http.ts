@@ -25,6 +25,7 @@ import { networkOf } from "./people/network.ts";
 import { refuseConnection } from "./problem.ts";
 import { Refusal } from "./refusal.ts";
 import { answer } from "./rpc.ts";
+import { dropStalled } from "./stalled.ts";
 import { traceRequest } from "./telemetry.ts";
 
 const READY_TIMEOUT_MS = 2000;
@@ -66,6 +67,7 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
   app.removeAllContentTypeParsers();
   app.server.headersTimeout = HEAD_MS;
   limitConnections(app.server, proxies === 0);
+  dropStalled(app.server);
   for (const method of VERBS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true });
   takeBodies(app, house, JSON_TYPE);
 

@@ -57,6 +57,8 @@ export interface Sender {
   requestId: string;
   /** Aborted when the caller has gone. */
   gone?: AbortSignal;
+  /** Resolves when the answer has left: it takes up memory until then. */
+  left?: Promise<void> | undefined;
 }
 
 /** A request as it came through the transport: its size and media type are right, nothing else is known. */
@@ -88,10 +90,10 @@ const STAYS = new AbortController().signal;
  * The path of a request: one answer for each call that asked for one. Each call of a batch is judged as if it came alone:
  * by its turn, the credential may have been revoked.
  */
-export async function answer(door: Door, { presented, space, body, requestId, gone = STAYS }: DoorRequest): Promise<DoorReply> {
+export async function answer(door: Door, { body, gone = STAYS, ...sender }: DoorRequest): Promise<DoorReply> {
   let actor: Actor | undefined;
   try {
-    const request = { presented, space, requestId, gone };
+    const request = { ...sender, gone };
     actor = await enter(door, request); //                                 2  who is it, and where do they stand?
     const { batch, messages } = await door.budgets.reading(actor, body, readMessages); // 3  what do they ask?
     if (!batch) return replyOf(await answerCall(door, messages[0] as Message, request, { actor }));
@@ -100,7 +102,7 @@ export async function answer(door: Door, { presented, space, body, requestId, go
     const texts = await answerBatch(messages, async (message, over) => (await answerCall(door, message, request, { over })).text);
     return texts.length === 0 ? { status: 204 } : { status: 200, body: `[${texts.join(",")}]` };
   } catch (thrown) {
-    return refuseRequest(door, toRefusal(thrown), requestId, actor);
+    return refuseRequest(door, toRefusal(thrown), sender.requestId, actor);
   }
 }
 
@@ -175,7 +177,7 @@ async function answerCall(
   request: Answering,
   { actor, over }: { actor?: Actor; over?: Refusal | undefined } = {},
 ): Promise<Answered> {
-  const { requestId } = request;
+  const { requestId, left } = request;
   const rpcId = idOf(message);
   const record: CallRecord = { requestId, ...(actor && { actor }), method: "_OTHER", ...(rpcId !== undefined && { rpcId }) };
   const outcome = await observeCall<Outcome>(door.log, record, async () => {
@@ -197,7 +199,9 @@ async function answerCall(
       place?.give();
     }
   });
-  return { ...outcome, text: textOf(rpcId, outcome, requestId) };
+  const text = textOf(rpcId, outcome, requestId);
+  if (text && record.actor && left) door.budgets.keep(record.actor, text.length, left);
+  return { ...outcome, text };
 }
 
 /** The path of one call, in the one order that tells a stranger nothing. */

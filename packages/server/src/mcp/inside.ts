@@ -16,8 +16,8 @@ export function insideOf(house: House, caller: Sender, reading: Reading): typeof
   const inside = async (input: string | URL | Request, init: RequestInit = {}): Promise<Response> => {
     const { pathname } = new URL(input instanceof Request ? input.url : input);
     const headers = Object.fromEntries(new Headers(init.headers));
-    const { presented, requestId, space = headers["x-me-space"] } = caller;
-    const here: Sender = { presented, requestId, space, ...(init.signal && { gone: init.signal }) };
+    const { presented, requestId, left, space = headers["x-me-space"] } = caller;
+    const here: Sender = { presented, requestId, space, left, ...(init.signal && { gone: init.signal }) };
     const door = RPC[pathname];
     return traceRequest({ method: init.method ?? "GET", route: door ? pathname : OUT.source, headers }, async () => {
       if (door) {

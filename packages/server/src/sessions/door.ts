@@ -163,7 +163,12 @@ export async function openStream(
   from: string,
   { streams, tails }: Reading,
 ): Promise<(open: () => Writable) => Promise<void>> {
-  const session = (await callMethod(house.doors.space, caller, "session.get", JSON.stringify({ session: ref }))) as Session;
+  const session = (await callMethod(
+    house.doors.space,
+    { ...caller, left: undefined },
+    "session.get",
+    JSON.stringify({ session: ref }),
+  )) as Session;
   if (!/^\d{1,15}$/.test(from))
     throw new Refusal("INVALID_PARAMS", "Last-Event-ID must be the place of an event: a whole number.", { issues: [] });
   // Such as whoever read on before the database was restored: what comes would be missing something, or look as if it had been read.
