@@ -84,3 +84,29 @@ test("what a page makes a browser send keeps nobody at its address from their wo
   for (const { status } of forged) expect(status).toBe(429);
   expect((await post("/api/v1/revoke", "application/x-www-form-urlencoded", "token=x")).status).toBe(200);
 });
+
+test("strangers at an address keep out nobody there who is signed in by cookie, and no good key that was not seen before", async () => {
+  const own = await startTestServer({ RATE_LIMIT: String(LIMIT) });
+  try {
+    const ada = await own.user("Ada");
+    const signedIn = await fetch(`${own.url}/api/auth/sign-in/email`, {
+      method: "POST",
+      headers: { "content-type": "application/json", origin: own.url },
+      body: JSON.stringify({ email: ada.email, password: ada.password }),
+    });
+    const cookie = signedIn.headers
+      .getSetCookie()
+      .map((set) => set.split(";")[0])
+      .join("; ");
+    const { key } = (await own.call(ada.session, "apiKey.create", { name: "unseen" })).result;
+    for (let i = 0; i < LIMIT * 2; i++) await Promise.all([own.post(WHOAMI, {}), own.post(WHOAMI, { authorization: "Bearer x" })]);
+    const junk: Record<string, string>[] = [{}, { authorization: "Bearer x" }];
+    for (const headers of junk) expect((await own.post(WHOAMI, headers)).status).toBe(429);
+
+    expect((await fetch(`${own.url}/account`, { headers: { cookie } })).status).toBe(200);
+    for (let i = 0; i < LIMIT - 2; i++) expect((await own.post(WHOAMI, { cookie, origin: own.url })).status).toBe(200);
+    expect((await own.post(WHOAMI, { authorization: `Bearer ${key}` })).status).toBe(200);
+  } finally {
+    await own.close();
+  }
+});

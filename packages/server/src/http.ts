@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import cors from "@fastify/cors";
 import helmet from "@fastify/helmet";
@@ -5,7 +6,7 @@ import rateLimit from "@fastify/rate-limit";
 import { MAX_BODY_BYTES } from "@gatehouse/protocol";
 import Fastify, { type FastifyInstance, type FastifyRequest, type RawRequestDefaultExpression } from "fastify";
 import { uuidv7 } from "uuidv7";
-import { hashOf } from "./authenticate.ts";
+import { type Credentials, hashOf, isHopeless } from "./authenticate.ts";
 import { ANYBODYS_BYTES, isCoded } from "./body.ts";
 import { limitConnections } from "./connections.ts";
 import {
@@ -38,6 +39,9 @@ const MAX_ADDRESS = 8192;
 const HEAD_MS = 10_000;
 /** Shares of addresses whose requests are counted at most: those that asked least lately are forgotten first. */
 const MAX_SHARES = 50_000;
+
+/** Among how many shares of an address what was never seen here, but may be good, is spread: what one sends leaves the others theirs. */
+const UNSEEN_SHARES = 16;
 
 /** Opens one more door of the house. */
 type OpenDoor = (app: FastifyInstance, house: House) => void | Promise<void>;
@@ -191,10 +195,19 @@ function shareOf(house: House, request: FastifyRequest): string {
   // A link that is followed, as to sign a program in, is not something that a page loads.
   const foreign = (origin !== undefined && !house.origins.includes(origin)) || (site === "cross-site" && dest !== "document");
   const presented = presentedBy(request);
-  if (authorization !== undefined && house.guesses.isKnown(presented)) return hashOf(presented);
+  const known = house.guesses.isKnown(presented);
+  if (known && (authorization !== undefined || !foreign)) return hashOf(presented);
   if (foreign) return "pages of others";
   if (request.routeOptions.config.reserved) return "sign-in and revocation";
+  if (mayBeGood(presented)) return `unseen ${createHash("sha256").update(hashOf(presented)).digest().readUInt32BE() % UNSEEN_SHARES}`;
   return authorization === undefined ? "no credential" : "unknown credentials";
+}
+
+/** Whether what is presented has the form of a credential: a key, a token or a signed session, or a browser's cookie. */
+function mayBeGood(presented: Credentials): boolean {
+  const { authorization, cookie } = presented;
+  if (authorization === undefined) return cookie !== undefined;
+  return !isHopeless(presented) && (/^bearer +me_/i.test(authorization) || authorization.includes("."));
 }
 
 /** Counts the wrong credentials of each address. One that brought none has not failed to prove anything. */
