@@ -66,5 +66,7 @@ async function echoOf(client: Client<UserApi>, space: Client<SpaceApi>): Promise
   const id = known ?? (await client.agent.create({ name: echo.id })).id;
   await space.principal.add({ principal: id });
   await space.access.grant({ principal: id, permission: PERMISSION });
+  // In person, so that it stays when the agent and its key are gone: it tells the next start that it was served before.
+  await space.task.register({ task: echo.id, description: echo.description ?? "" });
   return id;
 }
