@@ -218,8 +218,8 @@ export class Budgets {
     const { rate, atOnce } = this.#limits;
     return partiesOf(actor).map(([kind, name], i, all) => ({
       share: this.#share(name, rate[kind], atOnce[kind]),
-      // Within a principal its credentials take turns, within a space its principals.
-      party: all[i - 1]?.[1] ?? name,
+      // Within a principal its credentials take turns; within a space its principals, agents in the turn of their owner.
+      party: kind === "space" ? lineOf(actor) : (all[i - 1]?.[1] ?? name),
     }));
   }
 
