@@ -237,7 +237,7 @@ test("a token that has ended is asked for once more", async () => {
   let token = "me_token_that_ended";
   const transport = createChatTransport({
     server: at.server.url,
-    session: "support-7",
+    session: begun.session,
     credential: async (no) => {
       refused.push(no);
       if (no !== undefined) token = (await startSession({ task: "parrot", externalId: "support-7" })).token;
