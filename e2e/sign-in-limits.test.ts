@@ -263,3 +263,16 @@ test("a caller who does nothing wrong is never limited by it", async () => {
   const address = newAddress();
   for (let i = 0; i < FAILURES * 3; i++) expect((await call(judy.session, address)).status).toBe(200);
 });
+
+test("who introspects tokens without a pause keeps nobody at their address from revoking", async () => {
+  const user = await server.user("Rita");
+  const address = newAddress();
+  const key = async (name: string) => (await server.call(user.session, "apiKey.create", { name })).result.key as string;
+  const [asking, ended] = [await key("asks"), await key("ends")];
+  const introspect = () => from(address).form("/api/v1/introspect", { token: ended, client_id: "x", client_secret: asking });
+  expect((await introspect()).status).toBe(200);
+  await server.sql`update auth.attempts set count = ${limits.exchange.address.max} where key like 'exchange address %'`;
+  expect((await introspect()).status).toBe(429);
+  expect((await from(address).form("/api/v1/revoke", { token: ended })).status).toBe(200);
+  expect((await call(ended, newAddress())).status).toBe(401);
+});

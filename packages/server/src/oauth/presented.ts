@@ -36,7 +36,6 @@ export const revoke: Endpoint = async (house, request, form) => {
   const caller = credential === undefined ? { ...bearer(request, token), toEnd: true as const } : bearer(request, credential);
   try {
     await house.doors.user.authenticate(caller);
-    await countGood(house, request);
     await call(house, request, "token.revoke", { token }, caller);
   } catch (thrown) {
     // A token that is not good is revoked already (§2.2).
@@ -58,7 +57,6 @@ async function endAsClient(house: House, request: FastifyRequest, token: string,
   }
   if (client !== undefined && client !== login.client)
     throw new OAuthError("invalid_grant", { says: "This login is another client's. Send the client_id that it was made for, or none." });
-  await countGood(house, request);
   await retried(() => endLogin(sql, login.id)).finally(() => feed.doubt());
 }
 

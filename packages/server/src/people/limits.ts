@@ -27,7 +27,7 @@ export const limits = {
   register: { what: "registering a program", address: { max: 20, seconds: 3600 } },
   /** By a credential that is good already: this is against floods, not guesses. */
   exchange: {
-    what: "exchanging, introspecting and revoking tokens",
+    what: "exchanging and introspecting tokens",
     address: { max: 1200, seconds: 60 },
     account: { max: 600, seconds: 60, of: "exchanges of one credential" },
   },
