@@ -139,3 +139,23 @@ test("where no party is named, it is the server's own: it too leaves others a co
   });
   await Promise.all(own);
 });
+
+test("a query that had to wait for long is not sent, if whoever asked it may not any more", async () => {
+  let ended = false;
+  let judged = 0;
+  const still = async () => {
+    judged++;
+    if (ended) throw new Error("ended meanwhile");
+  };
+  const mine = pool.as("judged", { still });
+  expect(await mine`select 1 as one`).toEqual([{ one: 1 }]);
+  expect(judged, "one that did not wait").toBe(0);
+  const slow = Array.from({ length: 20 }, () => mine`select pg_sleep(0.2)`);
+  const last = mine`select set_config('test.sent', 'yes', false) as sent`;
+  ended = true;
+  const outcomes = await Promise.allSettled([...slow, last]);
+  expect(outcomes.at(-1)).toMatchObject({ status: "rejected", reason: { message: "ended meanwhile" } });
+  expect(outcomes.filter(({ status }) => status === "fulfilled").length).toBeGreaterThan(0);
+  ended = false;
+  expect(await mine`select 2 as two`).toEqual([{ two: 2 }]);
+});

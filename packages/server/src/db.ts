@@ -39,9 +39,11 @@ export interface Database extends Sql {
    * and one party holds at most 6 of the 10: a party that floods the pool, or holds a lock, delays the others by one turn.
    * @param party for example the id of a principal; without `as`, the party is `server`
    * @param options.urgent may also use one of two connections that are kept for this
+   * @param options.still asked before a query that had to wait for a connection for a quarter of a second: what it throws, the
+   * query throws, and is not sent
    * @throws QueueFullError from a query, where 1,000 requests of the party wait already; never for `server`
    */
-  as(party: string, options?: { urgent?: boolean }): Database;
+  as(party: string, options?: { urgent?: boolean; still?: () => Promise<void> }): Database;
   /** Waits for what is under way, for so many milliseconds at most, and closes all connections. */
   end(graceMs?: number): Promise<void>;
 }
@@ -70,14 +72,15 @@ const parts = createClient({ host: "localhost", user: "nobody", database: "none"
  */
 export function openDatabase(address: string): Database {
   const lines = new Lines(address, SHARES, { transform: { column: { from: camel } } });
-  const open = (party: string, urgent: boolean): Database => {
-    const lend = <T>(run: (line: Line) => Promise<T>) => lines.lend({ party, urgent }, run);
+  const open = (party: string, urgent: boolean, still?: () => Promise<void>): Database => {
+    const lend = <T>(run: (line: Line) => Promise<T>) => lines.lend({ party, urgent, still }, run);
     return Object.assign(
       createSql((_text, ask) => lend((line) => line.run(ask))),
       {
         begin: <T>(run: (sql: Sql) => Promise<T>, { patient = false } = {}) =>
           lend((line) => (patient ? lines.patiently(line, () => transact(line, run)) : transact(line, run))),
-        as: (other: string, options: { urgent?: boolean } = {}) => open(other, options.urgent ?? false),
+        as: (other: string, options: { urgent?: boolean; still?: () => Promise<void> } = {}) =>
+          open(other, options.urgent ?? false, options.still),
         end: (graceMs?: number) => lines.end(graceMs),
       },
     );

@@ -3,6 +3,8 @@ import { CONNECT_MS, connectionLost, Line, type LineOptions, noAnswer } from "./
 
 /** Longest silence in the middle of a query, locks included: a database that is frozen says nothing, and closes nothing. */
 const SILENCE_MS = 30_000;
+/** Who had to wait for longer is asked whether they still may. */
+const LONG_MS = 250;
 /** The party of what the server asks by itself. Its requests are never refused, however many wait. */
 export const SERVER = "server";
 /** Most requests of any other party that wait for a connection. */
@@ -19,6 +21,8 @@ export interface Borrower {
   party: string;
   /** Whether it may use what is kept for urgent work. */
   urgent: boolean;
+  /** Asked by one who had to wait, before the connection is used. @throws where it is not to be used any more */
+  still?: (() => Promise<void>) | undefined;
 }
 
 /** A pool of connections, lent to one query or one transaction at a time. */
@@ -74,9 +78,11 @@ export class Lines {
     for (const line of this.#open) line.lose(connectionLost());
   }
 
-  async #borrow<T>({ party, urgent }: Borrower, run: (line: Line) => Promise<T>): Promise<T> {
+  async #borrow<T>({ party, urgent, still }: Borrower, run: (line: Line) => Promise<T>): Promise<T> {
+    const askedAt = performance.now();
     const release = await acquire(party, urgent ? [this.#common, this.#kept] : [this.#common]);
     try {
+      if (still && performance.now() - askedAt > LONG_MS) await still();
       const line = this.#idle.pop() ?? (await this.#connect());
       try {
         return await run(line);

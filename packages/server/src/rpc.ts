@@ -11,6 +11,7 @@ import type { Denials } from "./denials.ts";
 import { type Call, idOf, type Message, readCall, readMessages } from "./envelope.ts";
 import type { Feed } from "./feed.ts";
 import { toJson } from "./json.ts";
+import { SERVER } from "./lines.ts";
 import { parseParams } from "./params.ts";
 import { Refusal, STRANGER, toRefusal } from "./refusal.ts";
 import { admit, denied, type Judging, type Policy, type Rule } from "./rules.ts";
@@ -107,9 +108,17 @@ export async function answer(door: Door, { body, gone = STAYS, ...sender }: Door
 }
 
 /** Who a caller is by now, and where they stand. @throws Refusal UNAUTHENTICATED */
-async function enter(door: Door, { presented, space }: Caller): Promise<Actor> {
+async function enter(door: Door, { presented, space }: Caller, sql?: Database): Promise<Actor> {
   const actor = await door.authenticate(presented);
-  return door.enter ? door.enter.remembered(door.sql.as(lineOf(actor)), actor, space) : actor;
+  return door.enter ? door.enter.remembered(sql ?? door.sql.as(lineOf(actor)), actor, space) : actor;
+}
+
+/** Whether a call that has a connection by now may still be made, as far as that is known without its params. @throws Refusal */
+async function mustStillEnter(door: Door, caller: Caller, method: string): Promise<void> {
+  const sql = door.sql.as(SERVER, { urgent: true }); // never behind others who have a connection
+  const actor = await enter(door, caller, sql);
+  mustBeIn(actor);
+  await admit(door.policy[method], method, { actor, sql });
 }
 
 /**
@@ -211,8 +220,11 @@ async function call(door: Door, actor: Actor, message: Message, record: CallReco
   const contract = lookUp(door, method); //                                   and method
   record.method = method;
   const rule = door.policy[method];
-  // Its queries wait in line behind the same principal's alone.
-  const database = door.sql.as(lineOf(actor, contract.takesBack), { urgent: contract.takesBack === true });
+  // Its queries wait in line behind the same principal's alone; one that waited for long is judged again before it is sent.
+  const database = door.sql.as(lineOf(actor, contract.takesBack), {
+    urgent: contract.takesBack === true,
+    still: () => mustStillEnter(door, caller, method),
+  });
   await admit(rule, method, { actor, sql: database }); //                  4  who: nothing of the params is read yet
   const input = parseParams(contract, params, paramsFlaws); //             5  params
   if (contract.effect === "write") await mayProceed(rule, input, { actor, sql: database });

@@ -13,6 +13,7 @@ import { Denials } from "./denials.ts";
 import { openFeed } from "./feed.ts";
 import { closeDoors, openDoors } from "./http.ts";
 import { setLimits } from "./limits.ts";
+import { SERVER } from "./lines.ts";
 import { addMcp, type LoadMcp } from "./mcp/door.ts";
 import { spaceRpcHandlers, userRpcHandlers } from "./methods/index.ts";
 import { migrate, upToDate } from "./migrate.ts";
@@ -120,7 +121,8 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     started.push(() => clearInterval(tidying.unref()));
     const jwt = new Jwt(publicUrl, keys);
     const issuers = new TrustedIssuers(config.trustedIssuers);
-    const ground = { sql: database.sql, auth, cookieOrigins, readToken: createReadToken({ jwt, issuers }) };
+    // Whoever takes something back must prove who they are first: whatever others do, that waits for nobody.
+    const ground = { sql: database.sql.as(SERVER, { urgent: true }), auth, cookieOrigins, readToken: createReadToken({ jwt, issuers }) };
     const guesses = createGuesses(config.failedAuthLimit);
     const authenticate = rememberActors(feed, guesses.guard(createAuthenticate(ground)));
     const minting = { jwt, identify: (sql: Sql, credential: string) => identify({ ...ground, sql }, credential) };
