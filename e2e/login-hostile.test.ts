@@ -64,7 +64,7 @@ const foreign = (): Record<string, unknown> => ({
   "another scheme of its host": hostile.url.replace("http:", "https:"),
   "its host as a user's name": `${hostile.url.replace("http://", "http://127.0.0.1:1@")}.evil.example/`,
   "no address": "//evil.example",
-  "no text": 5,
+  "no text": 987_654_321, // no part of an address that is told
 });
 
 test("as it is, the server is one to sign in at: the browser is opened", async () => {

@@ -60,10 +60,15 @@ test.each([
 
 test("a batch is refused, and nothing of it is done", async () => {
   const key = await makeKey();
-  for (const batch of [[], [message("ping")], Array(50).fill(message("tools/list")), Array(5000).fill(message("ping"))]) {
+  for (const batch of [[], [message("ping")], Array(50).fill(message("tools/list")), Array(4000).fill(message("ping"))]) {
     const { status, text } = await post(key, batch);
     expect([status, JSON.parse(text)]).toEqual([400, expect.objectContaining({ code: "INVALID_REQUEST" })]);
   }
+  const { status, text } = await post(key, Array(5000).fill(message("ping")));
+  expect([status, JSON.parse(text)], "of more values than any body may hold").toEqual([
+    413,
+    expect.objectContaining({ code: "PAYLOAD_TOO_LARGE" }),
+  ]);
 });
 
 test("a long name does not come back", async () => {

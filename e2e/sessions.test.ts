@@ -83,14 +83,14 @@ test("a token scoped to a task starts its sessions and no others; the token of a
   expect((await server.call(token, "session.create", { task: "other" }, slug)).error?.data.code).toBe("FORBIDDEN");
   const again = await must(token, "session.create", { task: "echo/loud", externalId: "one" });
   expect([again.existing, again.session.id]).toEqual([true, made.session.id]);
-  expect((await must(made.token, "session.send", { session: "one", message: "hi" })).turn).toBe(1);
+  const send = (session: string) => server.call(made.token, "session.send", { session, message: "hi" }, slug);
+  expect((await send(made.session.id)).result.turn).toBe(1);
+  expect((await send("one")).error?.data.code, "a browser learns of no other name of its session").toBe("NOT_FOUND");
   const other = await must(ada.session, "session.create", { task: "echo", externalId: "two" });
-  expect((await server.call(made.token, "session.send", { session: other.session.id, message: "hi" }, slug)).error?.data.code).toBe(
-    "NOT_FOUND",
-  );
+  expect((await send(other.session.id)).error?.data.code).toBe("NOT_FOUND");
   const foreign = await must(ada.session, "session.create", { task: "other", externalId: "three" });
   expect((await server.call(token, "session.create", { task: "echo", externalId: "three" }, slug)).error?.data.code).toBe("FORBIDDEN");
   expect((await must(token, "session.list", {})).sessions.map(({ id }: { id: string }) => id)).not.toContain(foreign.session.id);
   await must(ada.session, "session.close", { session: "one" });
-  expect((await server.call(made.token, "session.send", { session: "one", message: "hi" }, slug)).error?.data.code).toBe("SESSION_CLOSED");
+  expect((await send(made.session.id)).error?.data.code).toBe("SESSION_CLOSED");
 });

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
 import { openJar } from "./jar.ts";
 import { openMailbox } from "./mailbox.ts";
-import { inputOf, routes, sendTo, valuesFor } from "./people-routes.ts";
+import { inputOf, type Route, routes, sendTo, valuesFor } from "./people-routes.ts";
 import { until } from "./run.ts";
 
 let box: Awaited<ReturnType<typeof openMailbox>>;
@@ -27,6 +27,8 @@ afterAll(async () => {
 const GUESSES = 150 * Math.max(2, availableParallelism());
 /** Somebody who comes from a network of their own each time. */
 const elsewhere = (i: number) => `203.${Math.floor(i / 250) % 250}.${i % 250}.1`;
+/** What a route is sent by who goes on to no program: a query that better-auth did not sign it refuses before it hashes. */
+const guessAt = (route: Route, email: string) => ({ ...inputOf(route, valuesFor(email), {}), oauth_query: undefined });
 const hashing = routes.filter(({ hashes }) => hashes);
 
 test("every route that takes a password hashes it in turn", () => {
@@ -41,8 +43,7 @@ test.each(hashing)("guesses at $path from ever new networks are refused at once,
   expect((await openJar(server.url, HOME).signIn(ada.email, ada.password)).status).toBe(200); // from there she is known
   let answered = 0;
   const guesses = Array.from({ length: GUESSES }, async (_, i) => {
-    const input = inputOf(route, valuesFor(`nobody-${i}@example.com`), {});
-    const answer = await sendTo(server.url, route, input, { "x-forwarded-for": elsewhere(i) });
+    const answer = await sendTo(server.url, route, guessAt(route, `nobody-${i}@example.com`), { "x-forwarded-for": elsewhere(i) });
     return { ...answer, place: answered++ };
   });
   const [signedIn, passkey] = await Promise.all([
@@ -52,7 +53,7 @@ test.each(hashing)("guesses at $path from ever new networks are refused at once,
   expect([signedIn.status, passkey.status]).toEqual([200, 200]);
   const all = await Promise.all(guesses);
   const refused = all.filter(({ status }) => status === 429);
-  expect(refused.length, "refused").toBeGreaterThan(0);
+  expect(refused.length, "refused").toBeGreaterThan(GUESSES / 10);
   expect(refused.every(({ code, text }) => code === "RATE_LIMITED" && JSON.parse(text).retryAfter === 1)).toBe(true);
   // Refusals do not wait for those who do; where all is done after the answer, nobody waits.
   if (!route.later) {
@@ -61,8 +62,7 @@ test.each(hashing)("guesses at $path from ever new networks are refused at once,
     expect(places(refused).at(-1)).toBeLessThan(places(let_in).at(-1) as number);
   }
   await until("there is room again", async () => {
-    const input = inputOf(route, valuesFor("late@example.com"), {});
     await server.sql`delete from auth.attempts`;
-    return (await sendTo(server.url, route, input, { "x-forwarded-for": "192.0.2.200" })).status !== 429;
+    return (await sendTo(server.url, route, guessAt(route, "late@example.com"), { "x-forwarded-for": "192.0.2.200" })).status !== 429;
   });
 });

@@ -3,7 +3,9 @@ import pino from "pino";
 import { expect, test } from "vitest";
 import { z } from "zod";
 import type { Actor } from "./actor.ts";
+import { Budgets, limitsFrom } from "./budgets.ts";
 import { openDatabase } from "./db.ts";
+import { Denials } from "./denials.ts";
 import { spaceRpcHandlers, userRpcHandlers } from "./methods/index.ts";
 import { selfOrOwnAgent, spaceAdmin } from "./needs.ts";
 import { spacePolicy, userPolicy } from "./policy.ts";
@@ -73,12 +75,17 @@ test.each(Object.entries(actors))("what the policy has no row for is open to nob
   };
   const call = async (method: keyof TestApi, rows: object): Promise<RpcError | undefined> => {
     // The cast stands for whatever may go around the compiler: a plugin, a merge, plain JavaScript.
-    const door = { api, policy: rows, handlers: { plain: handler, aboutSpace: handler }, authenticate: async () => actor, sql, log };
+    const door = {
+      ...{ api, policy: rows, handlers: { plain: handler, aboutSpace: handler } },
+      ...{ authenticate: async () => actor, sql, budgets, denials, log },
+    };
     const body = new TextEncoder().encode(JSON.stringify({ jsonrpc: "2.0", id: 1, method, params: { slug: "s" } }));
     return JSON.parse((await answer(door as unknown as Door, { presented: {}, body, requestId: "r" })).body as string).error;
   };
   const sql = openDatabase("postgres://nobody@127.0.0.1:1/none"); // never asked: what is denied touches no database
   const log = pino({ level: "silent" });
+  const budgets = new Budgets(limitsFrom({ callRate: 1000, maxStreams: 1, maxWaits: 1 }));
+  const denials = new Denials(sql, log, 600_000); // so late that none is written
   for (const method of ["plain", "aboutSpace"] as const) {
     expect(await call(method, {})).toMatchObject({ code: errors.FORBIDDEN.number, data: { code: "FORBIDDEN", reason: "no-rule" } });
     expect(await call(method, Object.create(null))).toMatchObject({ data: { reason: "no-rule" } });
