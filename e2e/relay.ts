@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { Writable } from "node:stream";
 import { text } from "node:stream/consumers";
 
 /** A request as it came by, with the fields of its form. */
@@ -56,7 +57,12 @@ export async function startRelay() {
       if (!["content-length", "content-encoding", "transfer-encoding", "connection", "set-cookie"].includes(name))
         outgoing.setHeader(name, value);
     outgoing.setHeader("set-cookie", answer.headers.getSetCookie());
-    outgoing.writeHead(answer.status).end(await answer.text());
+    outgoing.writeHead(answer.status).flushHeaders();
+    if (!answer.body) return void outgoing.end();
+    const gone = new AbortController();
+    outgoing.once("close", () => gone.abort());
+    // An event stream goes on as it comes.
+    await answer.body.pipeTo(Writable.toWeb(outgoing), { signal: gone.signal }).catch(() => outgoing.destroy());
   });
   await once(server.listen(0, "127.0.0.1"), "listening");
   relay.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
