@@ -127,6 +127,23 @@ test("a call that waits has no place among the calls, and a credential has so ma
   expect((await lease(0.1)).result).toEqual({ lease: null });
 });
 
+test("an owner's agents have no more together, however many there are", async () => {
+  const AGENTS = HELD / 2 / PER_CREDENTIAL + 1;
+  const agents = await Promise.all(
+    Array.from({ length: AGENTS }, async (_, i) => {
+      const agent = (await server.call(ben.session, "agent.create", { name: `fleet ${i}` })).result;
+      await server.call(ada.session, "principal.add", { principal: agent.id }, slug);
+      await server.call(ada.session, "access.grant", { principal: agent.id, permission: "admin:tasks" }, slug);
+      return (await server.call(ben.session, "apiKey.create", { name: `fleet ${i}`, agent: agent.id })).result.key;
+    }),
+  );
+  await server.call(ada.session, "access.grant", { principal: ben.id, permission: "admin:tasks" }, slug);
+  const lease = (key: string) => server.call(key, "run.lease", { tasks: ["none"], worker: "w", waitSeconds: 4 }, slug);
+  const answers = await Promise.all(agents.flatMap((key) => Array.from({ length: PER_CREDENTIAL }, () => lease(key))));
+  const refused = answers.filter(({ error }) => error);
+  expect(refused.map(({ error }) => error.data.code)).toEqual(Array(PER_CREDENTIAL).fill("RATE_LIMITED"));
+});
+
 test("a credential has so many open streams; one that is closed makes room", async () => {
   const { key } = await makeKey("streams");
   const { session } = (await server.call(ada.session, "session.create", { task: "none" }, slug)).result;

@@ -2,12 +2,16 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type Actor, isBrowser } from "./actor.ts";
 import { rateLimited, Share } from "./share.ts";
 
-/** How much of one kind of thing each may have: a credential, a principal with all its credentials, a space, this server. */
+/**
+ * How much of one kind of thing each may have: a credential, a principal with all its credentials, an owner with all their
+ * agents, a space, this server.
+ */
 interface Caps {
   credential: number;
   /** The token of one session, which anybody may have who was let into a chat. All of one principal's count together. */
   browser: number;
   principal: number;
+  owner: number;
   space: number;
   server: number;
 }
@@ -33,18 +37,26 @@ const FAIR_ANSWERS = 4 * MILLION;
 
 /** The limits that follow from the settings. */
 export const limitsFrom = ({ callRate, maxStreams, maxWaits }: { callRate: number; maxStreams: number; maxWaits: number }): Limits => ({
-  rate: { credential: callRate, browser: callRate / 20, principal: callRate * 2, space: callRate * 4 },
-  atOnce: { credential: 64, browser: 8, principal: 96, space: 192 },
+  rate: { credential: callRate, browser: callRate / 20, principal: callRate * 2, owner: callRate * 4, space: callRate * 4 },
+  atOnce: { credential: 64, browser: 8, principal: 96, owner: 192, space: 192 },
   waits: capsOf(maxWaits),
   streams: capsOf(maxStreams),
-  answers: { credential: 16 * MILLION, browser: 4 * MILLION, principal: 32 * MILLION, space: 256 * MILLION, server: 512 * MILLION },
+  answers: {
+    credential: 16 * MILLION,
+    browser: 4 * MILLION,
+    principal: 32 * MILLION,
+    owner: 64 * MILLION,
+    space: 256 * MILLION,
+    server: 512 * MILLION,
+  },
 });
 
 /** Parts of what this server holds open. */
 const capsOf = (server: number): Caps => ({
   credential: Math.max(1, Math.floor(server / 20)),
   browser: Math.max(1, Math.floor(server / 1000)),
-  principal: Math.max(1, Math.floor(server / 2)),
+  principal: Math.max(1, Math.floor(server / 4)),
+  owner: Math.max(1, Math.floor(server / 2)),
   space: Math.max(1, Math.floor((server * 3) / 4)),
   server,
 });
@@ -76,6 +88,7 @@ export const lineOf = (actor: Actor, takesBack = false): string => {
 const partiesOf = (actor: Actor): [kind: Exclude<keyof Caps, "server">, name: string][] => [
   [isBrowser(actor) ? "browser" : "credential", `c:${actor.credential.id}`],
   ["principal", partyOf(actor)],
+  ["owner", `o:${lineOf(actor)}`],
   ...(actor.standing ? [["space", `s:${actor.standing.space.id}`] as [kind: "space", name: string]] : []),
 ];
 
@@ -128,7 +141,7 @@ export class Budgets {
       const all = await takeAll(shares, takesBack ? 1 : cost);
       if (takesBack || !this.#leavesUnread(actor)) return all;
       for (const { share } of all.taken) share.give();
-      throw rateLimited("Too many answers wait to be read by this credential, its principal or its space, or on this server.", 5);
+      throw rateLimited("Too many answers wait to be read by this credential, its principal, its owner or its space, or on this server.", 5);
     });
     const give = () => {
       for (const { share } of taken.splice(0)) share.give();
@@ -218,8 +231,8 @@ export class Budgets {
     const { rate, atOnce } = this.#limits;
     return partiesOf(actor).map(([kind, name], i, all) => ({
       share: this.#share(name, rate[kind], atOnce[kind]),
-      // Within a principal its credentials take turns; within a space its principals, agents in the turn of their owner.
-      party: kind === "space" ? lineOf(actor) : (all[i - 1]?.[1] ?? name),
+      // Each takes its turn in the next: a credential in its principal's, an agent in its owner's, an owner in the space's.
+      party: all[i - 1]?.[1] ?? name,
     }));
   }
 
@@ -274,6 +287,6 @@ async function takeAll(shares: readonly Used[], cost: number): Promise<{ taken: 
 }
 
 const HELD = {
-  waits: "Too many calls wait already by this credential, its principal or its space, or on this server.",
-  streams: "Too many event streams are open already by this credential, its principal or its space, or on this server.",
+  waits: "Too many calls wait already by this credential, its principal, its owner or its space, or on this server.",
+  streams: "Too many event streams are open already by this credential, its principal, its owner or its space, or on this server.",
 };

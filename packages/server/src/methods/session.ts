@@ -221,9 +221,10 @@ export async function eventsAfter(
   session: string,
   after: number,
   limit: number,
+  bytes = PAGE_BYTES,
 ): Promise<{ events: SessionEvent[]; more: boolean }> {
   const rows = await sql<(SessionEvent & { more: boolean })[]>`
-    with page as materialized (select page_end(${session}, ${after}, ${limit}, ${PAGE_BYTES}) as place)
+    with page as materialized (select page_end(${session}, ${after}, ${limit}, ${bytes}) as place)
     select seq::integer, at, direction, kind, turn, run_id as run, data,
            exists (select from session_events where session_id = ${session} and seq = (select place from page) + 1) as more
     from session_events where session_id = ${session} and seq > ${after} and seq <= (select place from page) order by seq`;

@@ -1,5 +1,5 @@
 import type { Writable } from "node:stream";
-import type { SessionEvent, StreamEnd } from "@gatehouse/protocol";
+import type { StreamEnd } from "@gatehouse/protocol";
 import type { Logger } from "pino";
 import type { Feed } from "../feed.ts";
 import { loggable } from "../telemetry.ts";
@@ -106,7 +106,7 @@ class Stream {
     for (;;) {
       const events = await this.#follower.next();
       if (!events || this.#over) return;
-      await this.#write(events.map(told).join(""));
+      await this.#write(events.map(({ text }) => text).join(""));
       // The last of the log.
       if (events.at(-1)?.kind === "close") this.end("the session is over");
     }
@@ -152,5 +152,3 @@ class Stream {
     this.#follower.end();
   }
 }
-
-const told = (event: SessionEvent): string => `id: ${event.seq}\nevent: ${event.kind}\ndata: ${JSON.stringify(event)}\n\n`;

@@ -3,23 +3,32 @@ import type { Database } from "../db.ts";
 import { eventsAfter } from "../methods/session.ts";
 import type { Bell } from "./bell.ts";
 
-/** Most events that are read at once. */
+/** Most events that are read at once, and bytes: a reader who takes nothing holds so much of a log, and no more. */
 const PAGE = 500;
-/** Most batches that wait for a slow reader; after that they are read again when it asks. */
-const MAX_WAITING = 64;
+const PAGE_BYTES = 65_536;
+/** Most characters that wait for a slow reader; after that they are read again when it asks. */
+const MAX_WAITING = 65_536;
 /** Longest that a tail waits without looking; and where it could not. */
 const LOOK_MS = 60_000;
 const AGAIN_MS = 1000;
 
+/** An event as readers get it: written out once, however many they are. */
+export interface Told extends Pick<SessionEvent, "seq" | "kind"> {
+  /** A server-sent event (WHATWG HTML §9.2). */
+  text: string;
+}
+
 /** Somebody who reads a session's log to its end, and goes on as it grows. */
 export interface Follower {
   /** The next events, each once and in order, as soon as there are some; undefined when it was ended. */
-  next(): Promise<SessionEvent[] | undefined>;
+  next(): Promise<Told[] | undefined>;
   end(): void;
 }
 
 interface Reader {
-  waiting: SessionEvent[][];
+  waiting: Told[];
+  /** Characters of what waits. */
+  size: number;
   wake(): void;
 }
 
@@ -57,6 +66,11 @@ export function openTails(sql: Database, bell: Bell): Tails {
     return row?.seq ?? 0;
   }
 
+  async function page(session: string, after: number): Promise<{ events: Told[]; more: boolean }> {
+    const { events, more } = await eventsAfter(sql, session, after, PAGE, PAGE_BYTES);
+    return { events: events.map(told), more };
+  }
+
   /** Reads what is added to a log, for all who follow it, until nobody does. */
   async function read(session: string, { readers, begun }: Tail): Promise<void> {
     const listener = bell.listen(session);
@@ -66,7 +80,7 @@ export function openTails(sql: Database, bell: Bell): Tails {
         listener.reset();
         let wait = LOOK_MS;
         try {
-          const { events, more } = await eventsAfter(sql, session, place, PAGE);
+          const { events, more } = await page(session, place);
           place = events.at(-1)?.seq ?? place;
           if (events.length > 0) for (const reader of readers) hand(reader, events);
           if (more) continue;
@@ -80,10 +94,16 @@ export function openTails(sql: Database, bell: Bell): Tails {
     }
   }
 
-  function hand(reader: Reader, events: SessionEvent[]): void {
-    if (reader.waiting.length >= MAX_WAITING) reader.waiting.length = 0;
-    reader.waiting.push(events);
+  function hand(reader: Reader, events: Told[]): void {
+    if (reader.size > MAX_WAITING) takeAll(reader);
+    reader.waiting.push(...events);
+    reader.size += sizeOf(events);
     reader.wake();
+  }
+
+  function takeAll(reader: Reader): Told[] {
+    reader.size = 0;
+    return reader.waiting.splice(0);
   }
 
   return {
@@ -91,10 +111,10 @@ export function openTails(sql: Database, bell: Bell): Tails {
       let cursor = after;
       let ended = false;
       let caughtUp = false;
-      const reader: Reader = { waiting: [], wake: () => {} };
+      const reader: Reader = { waiting: [], size: 0, wake: () => {} };
       const tail = tailOf(session);
       tail.readers.add(reader);
-      const take = (events: SessionEvent[]): SessionEvent[] => {
+      const take = (events: Told[]): Told[] => {
         cursor = events.at(-1)?.seq ?? cursor;
         return events;
       };
@@ -104,14 +124,13 @@ export function openTails(sql: Database, bell: Bell): Tails {
           await tail.begun;
           while (!ended) {
             // From the log itself, until there is no more; then what comes, unless a part of it was missed.
-            const batch = caughtUp ? reader.waiting.shift()?.filter(({ seq }) => seq > cursor) : undefined;
-            if (!caughtUp || (batch?.[0] && batch[0].seq > cursor + 1)) {
-              const { events, more } = await eventsAfter(sql, session, cursor, PAGE);
+            const came = caughtUp ? takeAll(reader).filter(({ seq }) => seq > cursor) : [];
+            if (!caughtUp || (came[0] && came[0].seq > cursor + 1)) {
+              const { events, more } = await page(session, cursor);
               caughtUp = !more;
               if (events.length > 0) return take(events);
-            } else if (batch) {
-              if (batch.length > 0) return take(batch);
-            } else if (reader.waiting.length === 0) {
+            } else if (came.length > 0) return take(came);
+            else {
               await new Promise<void>((resolve) => {
                 reader.wake = resolve;
               });
@@ -129,3 +148,11 @@ export function openTails(sql: Database, bell: Bell): Tails {
     },
   };
 }
+
+const told = (event: SessionEvent): Told => ({
+  seq: event.seq,
+  kind: event.kind,
+  text: `id: ${event.seq}\nevent: ${event.kind}\ndata: ${JSON.stringify(event)}\n\n`,
+});
+
+const sizeOf = (events: readonly Told[]): number => events.reduce((size, { text }) => size + text.length, 0);
