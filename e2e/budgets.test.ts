@@ -113,6 +113,17 @@ test("a batch is bounded by what its calls cost, and not by their number alone",
   expect(answers.map(({ result }: { result: object }) => JSON.stringify(result))).toEqual(Array(3).fill(JSON.stringify(answers[0].result)));
 });
 
+test.each(["/api/v1/sessions", "/api/v1/sessions/none/in", "/access/v1/evaluations"])(
+  "large bodies that lead to no call count, too: %s",
+  async (path) => {
+    const { key } = await makeKey(`bodies ${path}`);
+    const body = `[${"1,".repeat(20_000).padEnd(200_000)}`;
+    const init = { method: "POST", headers: { ...bearer(key), "content-type": "application/json", "x-me-space": slug }, body };
+    const statuses = await Promise.all(Array.from({ length: 20 }, async () => (await fetch(server.url + path, init)).status));
+    expect([...new Set(statuses)].toSorted()).toEqual([413, 429]);
+  },
+);
+
 test("a call that waits has no place among the calls, and a credential has so many waits", async () => {
   const { key } = await makeKey("waits");
   const lease = (waitSeconds: number) => server.call(key, "run.lease", { tasks: ["none"], worker: "w", waitSeconds }, slug);
@@ -141,7 +152,7 @@ test("an owner's agents have no more together, however many there are", async ()
   const lease = (key: string) => server.call(key, "run.lease", { tasks: ["none"], worker: "w", waitSeconds: 4 }, slug);
   const answers = await Promise.all(agents.flatMap((key) => Array.from({ length: PER_CREDENTIAL }, () => lease(key))));
   const refused = answers.filter(({ error }) => error);
-  expect(refused.map(({ error }) => error.data.code)).toEqual(Array(PER_CREDENTIAL).fill("RATE_LIMITED"));
+  expect(refused.map(({ error }) => error?.data.code)).toEqual(Array(PER_CREDENTIAL).fill("RATE_LIMITED"));
 });
 
 test("a credential has so many open streams; one that is closed makes room", async () => {

@@ -52,8 +52,12 @@ test("a session that somebody holds, a worker that lost its run, and what can't 
 /** What is emitted past the door, by the same worker. */
 function direct({ hold, turn }: Begun) {
   const emitted = createEmit(turns.server.sql);
+  const may = async () => {};
   return (delta: string, { of = hold.run, at = turn, batch = null as number | null } = {}) =>
-    emitted({ ...hold, run: of, worker: turns.worker, turn: at, batch, chunks: JSON.stringify([{ type: "text-delta", id: "1", delta }]) });
+    emitted(
+      { ...hold, run: of, worker: turns.worker, turn: at, batch, chunks: JSON.stringify([{ type: "text-delta", id: "1", delta }]) },
+      may,
+    );
 }
 
 test("one that the database does not take fails alone, wherever it stands among others", async () => {
@@ -62,7 +66,7 @@ test("one that the database does not take fails alone, wherever it stands among 
   const told = await Promise.allSettled(
     all.map(({ hold, turn }, i) => {
       const chunks = i === 4 ? '[{"type":"\\u0000"}]' : '[{"type":"text-delta","id":"1","delta":"fine"}]';
-      return emitted({ ...hold, worker: turns.worker, turn, batch: 1, chunks });
+      return emitted({ ...hold, worker: turns.worker, turn, batch: 1, chunks }, async () => {});
     }),
   );
   expect(told.map(({ status }) => status)).toEqual(all.map((_, i) => (i === 4 ? "rejected" : "fulfilled")));
@@ -94,4 +98,25 @@ test("however much one worker has waiting, another's turn comes soon", async () 
   await emitted("soon", { of: other.hold.run, at: other.turn });
   expect(done).toBeLessThan(10);
   await Promise.all(much);
+});
+
+test("what still waits when its key is revoked is not added", async () => {
+  const one = await turns.begun("revoked");
+  const { id, key } = (await turns.server.call(turns.credential, "apiKey.create", { name: "worker" })).result;
+  const emitBy = (batch: number) =>
+    turns.server.call(key, "run.emit", { ...one.hold, turn: one.turn, batch, chunks: [{ type: "x" }] }, turns.slug);
+  let told: Promise<Awaited<ReturnType<typeof emitBy>>[]> | undefined;
+  await turns.server.sql.begin(async (tx) => {
+    await tx`select from sessions where id = ${one.session} for update`;
+    told = Promise.all([1, 2, 3].map(emitBy));
+    await until(
+      "the first of them waits",
+      async () =>
+        (await turns.server.sql`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`).length > 0,
+    );
+    expect((await turns.server.call(turns.credential, "apiKey.delete", { id })).error).toBeUndefined();
+    await tx`select pg_sleep(0.3)`; // what has only just come is not asked again
+  });
+  expect((await told)?.map(({ status }) => status)).toEqual([401, 401, 401]);
+  expect(await turns.chunksOf(one.session)).toEqual([]);
 });

@@ -2,7 +2,7 @@ import { type Explanation, formatPermission, MAX_BATCH, PermissionText, principa
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { EVALUATIONS_BYTES } from "./body.ts";
-import { type House, presentedBy, refuse, senderOf } from "./house.ts";
+import { type House, readAs, refuse, senderOf } from "./house.ts";
 import { readJson } from "./json.ts";
 import { issuesOf, saidOf } from "./params.ts";
 import { Refusal, toRefusal } from "./refusal.ts";
@@ -72,11 +72,11 @@ async function inDoor(
 ): Promise<FastifyReply> {
   await traceRequest({ method: "POST", route: request.routeOptions.url ?? "", headers: request.headers }, async () => {
     try {
-      reply.send(await run(readJson(request.body as Uint8Array | undefined).value));
-    } catch (thrown) {
       // Credential first: without one nobody learns so much as that their question could not be read.
-      const unknown = await house.doors.space.authenticate(presentedBy(request)).then(() => undefined, toRefusal);
-      await refuse(house, request, reply, unknown ?? toRefusal(thrown));
+      const { value } = await readAs(house.doors.space, request, readJson);
+      reply.send(await run(value));
+    } catch (thrown) {
+      await refuse(house, request, reply, toRefusal(thrown));
     }
     return { status: reply.statusCode };
   });

@@ -141,7 +141,10 @@ export class Budgets {
       const all = await takeAll(shares, takesBack ? 1 : cost);
       if (takesBack || !this.#leavesUnread(actor)) return all;
       for (const { share } of all.taken) share.give();
-      throw rateLimited("Too many answers wait to be read by this credential, its principal, its owner or its space, or on this server.", 5);
+      throw rateLimited(
+        "Too many answers wait to be read by this credential, its principal, its owner or its space, or on this server.",
+        5,
+      );
     });
     const give = () => {
       for (const { share } of taken.splice(0)) share.give();

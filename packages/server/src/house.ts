@@ -117,6 +117,12 @@ const left = ({ raw }: FastifyReply) =>
     else raw.once("close", resolve);
   });
 
+/** Reads the body of a request within its caller's budget. @throws Refusal UNAUTHENTICATED, RATE_LIMITED, and what `read` throws */
+export async function readAs<T>({ authenticate, budgets }: Door, request: FastifyRequest, read: (body: Uint8Array) => T): Promise<T> {
+  const actor = await authenticate(presentedBy(request));
+  return budgets.reading(actor, (request.body as Uint8Array | undefined) ?? new Uint8Array(), read);
+}
+
 /** Calls a method by its one path. @param params JSON @throws Refusal what it was refused with */
 export async function callMethod(door: Door, sender: Sender, method: string, params: string): Promise<unknown> {
   const body = `{"jsonrpc":"2.0","id":1,"method":${JSON.stringify(method)},"params":${params}}`;

@@ -23,6 +23,8 @@ export interface At extends Judging {
   gone: AbortSignal;
   /** Waits for something to come, without a place among the calls. @throws Refusal where too many wait, or the call would be refused by then */
   wait<T>(waiting: () => Promise<T>): Promise<T>;
+  /** Whether the call may still be made, for what waits outside of the database. @throws Refusal */
+  still: () => Promise<void>;
   /** Where the call stands in its trace (W3C Trace Context), for what goes on after it; null = in none. */
   traceparent: () => string | null;
   /** What the record of a change is to say; the handler may complete it. */
@@ -221,10 +223,8 @@ async function call(door: Door, actor: Actor, message: Message, record: CallReco
   record.method = method;
   const rule = door.policy[method];
   // Its queries wait in line behind the same principal's alone; one that waited for long is judged again before it is sent.
-  const database = door.sql.as(lineOf(actor, contract.takesBack), {
-    urgent: contract.takesBack === true,
-    still: () => mustStillEnter(door, caller, method),
-  });
+  const still = () => mustStillEnter(door, caller, method);
+  const database = door.sql.as(lineOf(actor, contract.takesBack), { urgent: contract.takesBack === true, still });
   await admit(rule, method, { actor, sql: database }); //                  4  who: nothing of the params is read yet
   const input = parseParams(contract, params, paramsFlaws); //             5  params
   if (contract.effect === "write") await mayProceed(rule, input, { actor, sql: database });
@@ -239,6 +239,7 @@ async function call(door: Door, actor: Actor, message: Message, record: CallReco
         await mustStill(door, caller, method, input as object);
         return came;
       },
+      still,
       traceparent: currentTraceparent,
     };
     if (at.actor !== actor) await admit(rule, method, at);

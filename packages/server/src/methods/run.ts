@@ -114,7 +114,8 @@ export const runHandlers = ({ bell, work, emit, leaseSeconds }: Serving): Handle
     async "run.emit"({ run, epoch, turn, batch = null, chunks }, at) {
       const known = await runNamed(run, at);
       const worker = at.actor.principal.id;
-      const { place, stop, problem } = await emit({ run: known.run, epoch, worker, turn, batch, chunks: dataOf(chunks) });
+      const emission = { run: known.run, epoch, worker, turn, batch, chunks: dataOf(chunks) };
+      const { place, stop, problem } = await emit(emission, at.still);
       if (problem) throw new Refusal(problem, problem === "CONFLICT" ? NOT_RUNNING : undefined);
       bell.ring(known.id);
       return { seq: place as number, stop: stop ?? false };

@@ -1,9 +1,9 @@
 import type { Writable } from "node:stream";
 import { MAX_BODY_BYTES, type Method, type Session, type SpaceApi, spaceApi } from "@gatehouse/protocol";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { callMethod, type House, inDoor, presentedBy, senderOf } from "../house.ts";
+import { callMethod, type House, inDoor, readAs, senderOf } from "../house.ts";
 import { readJson } from "../json.ts";
-import { Refusal, toRefusal } from "../refusal.ts";
+import { Refusal } from "../refusal.ts";
 import { holdStream, mayCall, type Sender } from "../rpc.ts";
 import type { Streams } from "./stream.ts";
 import type { Tails } from "./tails.ts";
@@ -70,24 +70,11 @@ export const addSessions =
   };
 
 async function serve(house: House, request: FastifyRequest, reply: FastifyReply, route: Route): Promise<void> {
-  const read = attempt(() => readCall(request, route));
   // A request that can't be read is refused after its credential: without one nobody learns so much.
-  if (read instanceof Refusal) {
-    await house.doors.space.authenticate(presentedBy(request));
-    throw read;
-  }
-  const { method, params } = read;
+  const { method, params } = await readAs(house.doors.space, request, (body) => readCall(request, body, route));
   const result = await callMethod(house.doors.space, senderOf(request, reply), method, params);
   const made = method === "session.create" && !(result as { existing: boolean }).existing;
   reply.code(made ? 201 : 200).send(result);
-}
-
-function attempt<T>(run: () => T): T | Refusal {
-  try {
-    return run();
-  } catch (thrown) {
-    return toRefusal(thrown);
-  }
 }
 
 /**
@@ -95,12 +82,10 @@ function attempt<T>(run: () => T): T | Refusal {
  * the path names. The body goes on as it was sent, so that what is ambiguous in it is refused here as it is everywhere.
  * @throws Refusal PARSE_ERROR, PAYLOAD_TOO_LARGE
  */
-function readCall(request: FastifyRequest, { verb, method, or = {} }: Route): { method: keyof SpaceApi; params: string } {
+function readCall(request: FastifyRequest, body: Uint8Array, { verb, method, or = {} }: Route): { method: keyof SpaceApi; params: string } {
   const { "*": rest, ...named } = request.params as Record<string, string>;
   const [sent, members] =
-    verb === "GET"
-      ? [JSON.stringify(fromQuery(request.query as Record<string, unknown>, spaceApi[method])), []]
-      : readObject(request.body as Uint8Array | undefined);
+    verb === "GET" ? [JSON.stringify(fromQuery(request.query as Record<string, unknown>, spaceApi[method])), []] : readObject(body);
   const parts = [sent, JSON.stringify({ ...named, ...(rest !== undefined && { task: rest }) })];
   const params = parts
     .map((object) => object.trim().slice(1, -1).trim())
@@ -123,8 +108,8 @@ function fromQuery(query: Record<string, unknown>, contract: Method): object {
 }
 
 /** The text of an object, and the names of its members. @throws Refusal PARSE_ERROR, PAYLOAD_TOO_LARGE */
-function readObject(body: Uint8Array | undefined): [text: string, members: string[]] {
-  if (!body?.length) return ["{}", []];
+function readObject(body: Uint8Array): [text: string, members: string[]] {
+  if (body.length === 0) return ["{}", []];
   const { text, value } = readJson(body);
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return [text, Object.keys(value)];
   throw new Refusal("PARSE_ERROR", "Send a JSON object.");

@@ -8,6 +8,8 @@ const MAX_TOGETHER = 64;
 const MAX_CHARACTERS = 1_048_576;
 /** Most of one worker's that waits, in characters of JSON. */
 const MAX_WAITING = 8_388_608;
+/** How long one may wait before it is asked again whether it may be added, in milliseconds. */
+const LONG_MS = 250;
 
 /** What a worker adds to the answer of a turn. */
 interface Emission {
@@ -30,11 +32,17 @@ interface Emitted {
   problem: "LEASE_LOST" | "CONFLICT" | null;
 }
 
-/** Adds to the log of a session. @throws Refusal RATE_LIMITED where too much of the worker's waits already */
-export type Emit = (emission: Emission) => Promise<Emitted>;
+/**
+ * Adds to the log of a session.
+ * @param still asked before an emission is added that had to wait: what it throws, the emission is refused with
+ * @throws Refusal RATE_LIMITED where too much of the worker's waits already
+ */
+export type Emit = (emission: Emission, still: () => Promise<void>) => Promise<Emitted>;
 
 interface Waiting {
   emission: Emission;
+  since: number;
+  still(): Promise<void>;
   /** Runs something where whoever asked for it stands in a trace. */
   traced<T>(run: () => T): T;
   done(emitted: Emitted): void;
@@ -48,11 +56,11 @@ interface Waiting {
  */
 export function createEmit(sql: Database): Emit {
   const lanes = new Map<string, Lane>();
-  return async (emission) => {
+  return async (emission, still) => {
     const { worker } = emission;
     const lane = lanes.get(worker) ?? new Lane(sql.as(`p:${worker}`), () => lanes.delete(worker));
     lanes.set(worker, lane);
-    return lane.add(emission);
+    return lane.add(emission, still);
   };
 }
 
@@ -72,13 +80,13 @@ class Lane {
     this.#emptied = emptied;
   }
 
-  add(emission: Emission): Promise<Emitted> {
+  add(emission: Emission, still: () => Promise<void>): Promise<Emitted> {
     if (this.#characters + emission.chunks.length > MAX_WAITING)
       throw new Refusal("RATE_LIMITED", "More is emitted than can be added. Send it more slowly.", { retryAfter: 1 });
     return new Promise((done, failed) => {
       const here = context.active();
       this.#characters += emission.chunks.length;
-      this.#waiting.push({ emission, traced: (run) => context.with(here, run), done, failed });
+      this.#waiting.push({ emission, since: performance.now(), still, traced: (run) => context.with(here, run), done, failed });
       void this.#work();
     });
   }
@@ -87,7 +95,7 @@ class Lane {
     if (this.#busy) return;
     this.#busy = true;
     try {
-      for (let some = this.#take(); some.length > 0; some = this.#take()) await this.#together(some);
+      for (let some = this.#take(); some.length > 0; some = this.#take()) await this.#together(await allowed(some));
     } finally {
       this.#busy = false;
     }
@@ -114,7 +122,8 @@ class Lane {
   }
 
   async #together(some: Waiting[]): Promise<void> {
-    const [first] = some as [Waiting];
+    const [first] = some;
+    if (!first) return;
     try {
       const emissions = some.map(({ emission }) => emission);
       const answers = await first.traced(() => write(this.#sql, emissions));
@@ -140,11 +149,12 @@ class Lane {
   }
 
   /** Waits for whoever holds the session. */
-  async #alone({ emission, traced, done, failed }: Waiting): Promise<void> {
+  async #alone({ emission, still, traced, done, failed }: Waiting): Promise<void> {
     const { run } = emission;
     this.#held.add(run);
     const add = async (tx: Sql) => {
       await tx`select from sessions where id = (select session_id from runs where id = ${run}) for update`;
+      await still();
       const [answer] = await write(tx, [emission]);
       return answer as Emitted;
     };
@@ -152,6 +162,18 @@ class Lane {
     this.#held.delete(run);
     await this.#work();
   }
+}
+
+/** Those that may still be added: the others are refused. */
+async function allowed(some: readonly Waiting[]): Promise<Waiting[]> {
+  const judged = some.map(async (each) => {
+    if (performance.now() - each.since <= LONG_MS) return each;
+    return each.traced(each.still).then(
+      () => each,
+      (refusal: unknown) => void each.failed(refusal),
+    );
+  });
+  return (await Promise.all(judged)).filter((each) => each !== undefined);
 }
 
 type Answer = Omit<Emitted, "problem"> & { problem: Emitted["problem"] | "BUSY" };
