@@ -269,3 +269,41 @@ test.each(["secretKey.revoke", "expiry"])("what a secret key gave goes with it: 
   else await asAda(how, { id });
   expect(await isMember(mallory)).toBe(false);
 });
+
+test("a key that reads members, and no groups, is told of none by their names or ids, nor by invitations", async () => {
+  const { id: group } = await asAda("group.create", { name: "redacted" });
+  await asAda("invite.create", { groups: [group] });
+  const told = async (ceiling: string[]) => {
+    const { key } = await must(ada.session, "apiKey.create", { name: `c-${ceiling.length}-${space}`, ceiling });
+    const [resolved, lookedUp, invited] = await Promise.all([
+      must(key, "principal.resolve", { name: "redacted" }, space),
+      must(key, "principal.lookup", { ids: [group] }, space),
+      must(key, "invite.list", {}, space),
+    ]);
+    return [resolved.principals, lookedUp.principals, invited.invites[0].groups].map((groups) => groups.length);
+  };
+  expect(await told(["read:members"])).toEqual([0, 0, 0]);
+  expect(await told(["read:members", "read:groups"])).toEqual([1, 1, 1]);
+});
+
+test.each(["group.removeMember", "group.setMemberAdmin"])(
+  "what a group's admin offered does not come back with them: %s",
+  async (method) => {
+    const { id: group } = await asAda("group.create", { name: "owners" });
+    await asAda("principal.add", { principal: mallory.id });
+    const putIn = async () => {
+      await asAda("group.addMember", { group, member: mallory.id });
+      await asAda("group.setMemberAdmin", { group, member: mallory.id, admin: true });
+    };
+    await putIn();
+    const { id: bot } = await must(mallory.session, "agent.create", { name: `bot-${space}` });
+    await must(mallory.session, "agent.transfer", { id: bot, to: group });
+    await must(mallory.session, "agent.transfer", { id: bot, to: ada.id });
+    const offered = async () =>
+      (await must(ada.session, "agent.offers", {})).offers.some(({ agent }: { agent: { id: string } }) => agent.id === bot);
+    expect(await offered()).toBe(true);
+    await asAda(method, { group, member: mallory.id, ...(method === "group.setMemberAdmin" && { admin: false }) });
+    await putIn();
+    expect(await offered()).toBe(false);
+  },
+);

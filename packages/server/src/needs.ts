@@ -225,3 +225,9 @@ export const withinLayers = <Input>(pick: Pick<Input, { space: string; scope: re
 async function mustOwnAgent(id: string, at: Judging): Promise<void> {
   if (!(await owns(id, at))) throw new Refusal("NOT_FOUND", "You have no such agent. `me agent list` shows those you have.");
 }
+
+/** Whether a caller may know of the groups of their space: a member may, and by a limited credential where it reads groups. */
+export function seesGroups({ standing }: Actor): boolean {
+  const limits = limitsOf(standing?.layers ?? []);
+  return limits.length === 0 || judge(limits, [{ action: "read", type: "groups" }]).allowed;
+}

@@ -5,6 +5,7 @@ import { type Actor, keyOf, standingOf } from "../actor.ts";
 import { exceeding } from "../bounds.ts";
 import type { Sql } from "../db.ts";
 import { answerQuestion } from "../explain.ts";
+import { seesGroups } from "../needs.ts";
 import { Refusal } from "../refusal.ts";
 import type { Handlers } from "../rpc.ts";
 import { readStanding } from "../standing.ts";
@@ -46,7 +47,7 @@ export const inviteHandlers: Handlers<typeof inviteMethods> = {
       select i.id, i.email, i.expires_at, i.created_at,
              case when b.id is not null then json_build_object('id', b.id, 'kind', b.kind, 'name', b.name) end as invited_by,
              coalesce((select json_agg(json_build_object('id', g.id, 'kind', g.kind, 'name', g.name) order by lower(g.name))
-                       from invite_groups ig join principals g on g.id = ig.group_id where ig.invite_id = i.id), '[]') as groups
+                       from invite_groups ig join principals g on g.id = ig.group_id where ig.invite_id = i.id and ${seesGroups(actor)}), '[]') as groups
       from invites i left join principals b on b.id = i.invited_by
       where i.space_id = ${standingOf(actor).space.id} and ${open(sql)} and i.id > ${after ?? FIRST} order by i.id limit ${limit + 1}`;
     const { rows, next } = paged(found, limit);

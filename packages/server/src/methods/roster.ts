@@ -2,6 +2,7 @@ import type { insideSpaceMethods, Member, PrincipalRef, principalMethods } from 
 import { keyOf, standingOf } from "../actor.ts";
 import type { Sql } from "../db.ts";
 import { known } from "../known.ts";
+import { seesGroups } from "../needs.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import { joinSpace } from "./join.ts";
@@ -22,10 +23,14 @@ const roster = (sql: Sql, spaceId: string, which: { id: string } | { after: stri
   where m.space_id = ${spaceId}
     ${"id" in which ? sql`and p.id = ${which.id}` : sql`and (${which.after ?? null}::uuid is null or p.id > ${which.after ?? null}) order by p.id limit ${which.limit + 1}`}`;
 
-/** Members and groups of a space. */
-const named = (sql: Sql, spaceId: string) => sql`
-  select p.id, p.kind, p.name from principals p
-  where (p.space_id = ${spaceId} or exists (select from live_members m where m.space_id = ${spaceId} and m.principal_id = p.id))`;
+/** Members and groups of a caller's space. */
+function named({ sql, actor }: At) {
+  const { id } = standingOf(actor).space;
+  return sql`
+    select p.id, p.kind, p.name from principals p
+    where (p.space_id = ${id} or exists (select from live_members m where m.space_id = ${id} and m.principal_id = p.id))
+      and (p.kind <> 'g' or ${seesGroups(actor)})`;
+}
 
 /** A member named by id. @throws Refusal NOT_FOUND */
 async function memberOf(at: At, id: string): Promise<Member> {
@@ -87,15 +92,13 @@ export const principalHandlers: Handlers<typeof principalMethods> = {
     return { id: principal };
   },
 
-  async "principal.resolve"({ name }, { actor, sql }) {
-    const principals = await sql<
-      PrincipalRef[]
-    >`${named(sql, standingOf(actor).space.id)} and name_key(p.name) = name_key(${name}) order by p.id limit 100`;
+  async "principal.resolve"({ name }, at) {
+    const principals = await at.sql<PrincipalRef[]>`${named(at)} and name_key(p.name) = name_key(${name}) order by p.id limit 100`;
     return { principals: [...principals] };
   },
 
-  async "principal.lookup"({ ids }, { actor, sql }) {
-    const principals = await sql<PrincipalRef[]>`${named(sql, standingOf(actor).space.id)} and p.id = any(${ids}::uuid[]) order by p.id`;
+  async "principal.lookup"({ ids }, at) {
+    const principals = await at.sql<PrincipalRef[]>`${named(at)} and p.id = any(${ids}::uuid[]) order by p.id`;
     return { principals: [...principals] };
   },
 };
