@@ -142,7 +142,11 @@ export function readable(sql: Sql, layers: readonly Layer[], { tasksAlone = fals
     const pathsOf = (wanted: string) => permissions.flatMap(({ type, path }) => (type === wanted && path !== undefined ? [path] : []));
     const ids = tasksAlone ? [] : pathsOf("sessions");
     const task = tasksAlone ? sql`s.path` : sql`s.task`;
-    return sql`(${all} or exists (select from unnest(${pathsOf("tasks")}::text[]) held where ${task} = held or starts_with(${task}, held || '/'))
+    const tasks = pathsOf("tasks");
+    // A path is read by who holds it, or one that it is beneath: as many are looked for as it has parts, however many are held.
+    return sql`(${all}
+      or ${tasks.length > 0} and exists (select from string_to_array(${task}, '/') part, generate_series(1, cardinality(part)) depth
+        where array_to_string(part[:depth], '/') = any(${tasks}::text[]))
       or s.id::text = any(${ids}::text[]))`;
   });
   return conditions.reduce((both, one) => sql`${both} and ${one}`, sql`${layers.length > 0}`);
