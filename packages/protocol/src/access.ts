@@ -81,7 +81,7 @@ export const accessMethods = {
   "access.effective": method({
     summary: "Shows what you, or a principal, may do in the space, and what each layer leaves of it.",
     effect: "read",
-    cost: 20,
+    cost: 50,
     tool: "show_access",
     params: z.strictObject({ principal }),
     result: z.strictObject({

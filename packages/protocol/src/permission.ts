@@ -40,6 +40,16 @@ export function parsePermission(text: string): Permission {
   return { action: action as Action, ...(type !== undefined && { type }), ...(path !== undefined && { path }) };
 }
 
+/** Reads a permission that is known to be in the grammar, as one that was kept is. */
+export function splitPermission(text: string): Permission {
+  const first = text.indexOf(":");
+  if (first < 0) return { action: text as Action };
+  const action = text.slice(0, first) as Action;
+  const second = text.indexOf(":", first + 1);
+  if (second < 0) return { action, type: text.slice(first + 1) };
+  return { action, type: text.slice(first + 1, second), path: text.slice(second + 1) };
+}
+
 /** The text form of a permission; the inverse of {@link parsePermission}. */
 export function formatPermission({ action, type, path }: Permission): string {
   return [action, type, path].filter((part) => part !== undefined).join(":");
@@ -48,8 +58,10 @@ export function formatPermission({ action, type, path }: Permission): string {
 /** Whether holding `held` is enough where `needed` is asked: same or higher action, same or wider type and path. */
 export const covers = (held: Permission, needed: Permission): boolean => ranks(held, needed) && reaches(held, needed);
 
+const RANK: Readonly<Record<Action, number>> = { read: 0, write: 1, admin: 2 };
+
 /** Whether the action of one includes that of the other. */
-const ranks = (held: Permission, needed: Permission): boolean => actions.indexOf(held.action) >= actions.indexOf(needed.action);
+const ranks = (held: Pick<Permission, "action">, needed: Pick<Permission, "action">): boolean => RANK[held.action] >= RANK[needed.action];
 
 /** Whether type and path of one are those of the other, or wider. */
 const reaches = (held: Permission, needed: Permission): boolean =>
@@ -83,7 +95,7 @@ export interface Verdict {
 export function judge(layers: readonly Layer[], alternatives: readonly Permission[]): Verdict {
   return judgeBy(layers, ({ strongest }) => {
     for (const needed of alternatives) {
-      const by = above(needed, strongest).find((held) => covers(held, needed));
+      const by = firstAbove(needed, strongest, (held) => ranks(held, needed));
       if (by) return by;
     }
     return undefined;
@@ -102,7 +114,8 @@ export function foresee(layers: readonly Layer[], alternatives: readonly Outline
   return judgeBy(layers, ({ strongest, beneath }) => {
     for (const { permission, somewhere } of alternatives) {
       const most = somewhere ? beneath.get(permission.type ?? "") : undefined;
-      const by = [...above(permission, strongest), ...(most ? [most] : [])].find((held) => ranks(held, permission));
+      const by =
+        firstAbove(permission, strongest, (held) => ranks(held, permission)) ?? (most && ranks(most, permission) ? most : undefined);
       if (by) return by;
     }
     return undefined;
@@ -141,7 +154,7 @@ function terse(held: readonly Permission[]): readonly Permission[] {
   const index = heldIn(held);
   index.terse ??= [...index.strongest.values()]
     .flatMap((ofType) => [...ofType.values()])
-    .filter((one) => !above(one, index.strongest).some((other) => other !== one && covers(other, one)));
+    .filter((one) => !firstAbove(one, index.strongest, (other) => other !== one && ranks(other, one)));
   return index.terse;
 }
 
@@ -149,8 +162,11 @@ function terse(held: readonly Permission[]): readonly Permission[] {
 function within(some: readonly Permission[], layer: readonly Permission[]): Permission[] {
   const { strongest } = heldIn(layer);
   return some.flatMap((one) => {
-    const others = above(one, strongest);
-    const most = others.find((other) => others.every((each) => ranks(other, each)));
+    let most: Permission | undefined;
+    firstAbove(one, strongest, (other) => {
+      if (!most || !ranks(most, other)) most = other;
+      return false;
+    });
     return (most && intersect(one, most)) ?? [];
   });
 }
@@ -194,15 +210,18 @@ function keepStrongest(kept: Map<string, Permission>, reach: string, one: Permis
   if (!known || !ranks(known, one)) kept.set(reach, one);
 }
 
-/** Those that reach as far as a permission, or farther: everything, its type, each path above, and its own. */
-function above({ type, path }: Pick<Permission, "type" | "path">, strongest: ByReach): Permission[] {
+/** The first, of those that reach as far as a permission or farther, that is accepted: everything, its type, each path above, and its own. */
+function firstAbove(
+  { type, path }: Pick<Permission, "type" | "path">,
+  strongest: ByReach,
+  accept: (held: Permission) => boolean,
+): Permission | undefined {
+  const accepted = (held: Permission | undefined) => (held && accept(held) ? held : undefined);
   const ofType = type === undefined ? undefined : strongest.get(type);
-  const found = [strongest.get("")?.get(""), ofType?.get("")];
-  if (ofType && path !== undefined) {
-    for (let end = path.indexOf("/"); end >= 0; end = path.indexOf("/", end + 1)) found.push(ofType.get(path.slice(0, end)));
-    found.push(ofType.get(path));
-  }
-  return found.filter((one) => one !== undefined);
+  let found = accepted(strongest.get("")?.get("")) ?? accepted(ofType?.get(""));
+  if (found || !ofType || path === undefined) return found;
+  for (let end = path.indexOf("/"); end >= 0 && !found; end = path.indexOf("/", end + 1)) found = accepted(ofType.get(path.slice(0, end)));
+  return found ?? accepted(ofType.get(path));
 }
 
 /** The permissions of a scope in its text form: with spaces between (RFC 6749 §3.3). */

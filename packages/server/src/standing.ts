@@ -1,4 +1,4 @@
-import { type Layer, type LayerName, parsePermission } from "@gatehouse/protocol";
+import { type Layer, type LayerName, splitPermission } from "@gatehouse/protocol";
 import type { Actor, Standing } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { Refusal } from "./refusal.ts";
@@ -51,8 +51,8 @@ export async function readStanding(
     left join live_members om on om.space_id = s.id and om.principal_id = o.id and not (${lasting} and om.key_id is not null)
     where p.id = ${actor.principal.id}`;
   if (!row?.id || row.admin === null) return null;
-  const layers: Layer[] = [{ name: "grants", permissions: (row.held ?? []).map(parsePermission) }];
-  if (row.kind === "a") layers.push({ name: "owner", permissions: row.ownerPresent ? (row.ownerHeld ?? []).map(parsePermission) : [] });
+  const layers: Layer[] = [{ name: "grants", permissions: (row.held ?? []).map(splitPermission) }];
+  if (row.kind === "a") layers.push({ name: "owner", permissions: row.ownerPresent ? (row.ownerHeld ?? []).map(splitPermission) : [] });
   if (actor.credential.ceiling) layers.push({ name: "ceiling", permissions: actor.credential.ceiling });
   const { id, slug, name, createdAt, admin } = row;
   const acting = actor.act && (await readActing(sql, id, actor.act, lasting));

@@ -13,7 +13,7 @@ const LOOK_MS = 60_000;
 const AGAIN_MS = 1000;
 
 /** An event as readers get it: written out once, however many they are. */
-export interface Told extends Pick<SessionEvent, "seq" | "kind"> {
+interface Told extends Pick<SessionEvent, "seq" | "kind"> {
   /** A server-sent event (WHATWG HTML §9.2). */
   text: string;
 }
