@@ -5,13 +5,15 @@ import { Agent, request } from "node:http";
 export interface Flood {
   url: string;
   connections: number;
+  /** From how many networks they come, as those of a crowd do; as many as there are connections, where it is not said. */
+  networks?: number;
   seconds: number;
   requests: { path: string; method?: string; headers?: Record<string, string>; body?: string }[];
 }
 
 const chunks: Buffer[] = [];
 for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
-const { url, connections, seconds, requests } = JSON.parse(Buffer.concat(chunks).toString()) as Flood;
+const { url, connections, networks = connections, seconds, requests } = JSON.parse(Buffer.concat(chunks).toString()) as Flood;
 const { hostname, port } = new URL(url);
 const agent = new Agent({ keepAlive: true, maxSockets: connections });
 const until = performance.now() + seconds * 1000;
@@ -37,8 +39,8 @@ const send = ({ path, method = "POST", headers = {}, body = "" }: Flood["request
 process.stdout.write("flooding\n");
 await Promise.all(
   Array.from({ length: connections }, async (_, i) => {
-    // Every connection comes from another network, as those of a crowd do.
-    const from = `127.0.${1 + (i >> 7)}.${1 + (i & 127)}`;
+    const network = i % networks;
+    const from = `127.0.${1 + (network >> 7)}.${1 + (network & 127)}`;
     for (let n = i; performance.now() < until; n++) await send(requests[n % requests.length] as Flood["requests"][number], from);
   }),
 );

@@ -1,6 +1,7 @@
 import type { Api, Method } from "@gatehouse/protocol";
 import type { Message } from "./envelope.ts";
 import { Refusal } from "./refusal.ts";
+import { slice } from "./turns.ts";
 
 /** Calls of one batch that are under way at once. */
 const PARALLEL = 8;
@@ -49,6 +50,7 @@ export async function answerBatch(
   let characters = 0;
   const worker = async () => {
     for (const [i, message] of queue) {
+      await slice();
       const text = await run(message, characters > MAX_CHARACTERS ? TOO_LONG : undefined);
       characters += text?.length ?? 0;
       texts[i] = text;

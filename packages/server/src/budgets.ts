@@ -1,6 +1,7 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { type Actor, isBrowser } from "./actor.ts";
+import { late } from "./late.ts";
 import { rateLimited, Share } from "./share.ts";
+import { ownTurn } from "./turns.ts";
 
 /**
  * How much of one kind of thing each may have: a credential, a principal with all its credentials, an owner with all their
@@ -69,9 +70,6 @@ const TAKING_BACK = { rate: 100, atOnce: 8 };
 
 /** Bytes of a request that cost nothing to read; all more cost a call for as many. */
 const SMALL_BYTES = 16_384;
-/** How late a refusal is told, and of how many at once. */
-const DELAY_MS = 1000;
-const MAX_DELAYED = 10_000;
 /** How often shares that nobody uses are forgotten. */
 const FORGET_MS = 10_000;
 
@@ -113,8 +111,6 @@ export class Budgets {
   readonly #limits: Limits;
   readonly #shares = new Map<string, Share>();
   readonly #held = { waits: new Map<string, number>(), streams: new Map<string, number>(), answers: new Map<string, number>() };
-  #turn = Promise.resolve();
-  #delayed = 0;
   readonly #forgetting: ReturnType<typeof setInterval>;
 
   constructor(limits: Limits) {
@@ -186,9 +182,7 @@ export class Budgets {
     }
     const place = await this.take(actor, Math.floor(body.length / SMALL_BYTES));
     try {
-      // Two of them never follow each other: each has a turn of the event loop of its own.
-      this.#turn = this.#turn.then(() => new Promise((resolve) => setImmediate(resolve)));
-      await this.#turn;
+      await ownTurn();
       return read(body);
     } finally {
       place.give();
@@ -216,16 +210,11 @@ export class Budgets {
     );
   }
 
-  /** A refusal is told a second late: whoever asks again at once gains nothing by it. */
   async #patiently<T>(run: () => Promise<T>): Promise<T> {
     try {
       return await run();
     } catch (refusal) {
-      if (this.#delayed < MAX_DELAYED) {
-        this.#delayed++;
-        await delay(DELAY_MS);
-        this.#delayed--;
-      }
+      await late();
       throw refusal;
     }
   }

@@ -9,6 +9,7 @@ import { uuidv7 } from "uuidv7";
 import { type Credentials, hashOf, isHopeless } from "./authenticate.ts";
 import { ANYBODYS_BYTES, isCoded } from "./body.ts";
 import { limitConnections } from "./connections.ts";
+import { FairSemaphore } from "./fair-semaphore.ts";
 import {
   fromTransport,
   type House,
@@ -22,6 +23,7 @@ import {
   takeBodies,
   VERBS,
 } from "./house.ts";
+import { late } from "./late.ts";
 import { networkOf } from "./people/network.ts";
 import { refuseConnection } from "./problem.ts";
 import { Refusal } from "./refusal.ts";
@@ -77,11 +79,14 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
 
   const addresses = new Set<string>();
   app.addHook("onRoute", ({ url }) => void addresses.add(url));
+  const strangers = new FairSemaphore(1, 1, Number.POSITIVE_INFINITY);
   app.addHook("onRequest", async (request, reply) => {
     // Who has hung up by now has no address any more, and hears no answer.
     if ((request.ip as string | undefined) === undefined) return void reply.hijack();
     reply.headers({ "x-request-id": request.id, "cache-control": "no-store" });
     if (request.url.length > MAX_ADDRESS) throw new Refusal("URI_TOO_LONG");
+    if (request.routeOptions.config.rateLimit !== false && !house.guesses.isKnown(presentedBy(request)))
+      await turnOf(strangers, networkOf(request.ip));
   });
   app.addHook("onSend", async (request, reply) => {
     if (reply.statusCode === 408 || isUnread(request)) reply.header("connection", "close");
@@ -103,7 +108,10 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
   if (config.rateLimit > 0) await limitRates(app, house);
   countFailures(app, house);
 
-  app.setErrorHandler((error, request, reply) => refuse(house, request, reply, fromTransport(error)));
+  app.setErrorHandler(async (error, request, reply) => {
+    if (error === OF_ADDRESS) await late();
+    return refuse(house, request, reply, fromTransport(error));
+  });
   app.setNotFoundHandler((request, reply) =>
     refuse(
       house,
@@ -165,6 +173,20 @@ export async function closeDoors(app: FastifyInstance): Promise<void> {
 }
 
 /**
+ * Waits for a turn of the event loop of its own, in which no other stranger is served; networks take turns. Whoever is known
+ * comes between, however many strangers ask at once.
+ */
+const turnOf = (strangers: FairSemaphore, network: string) =>
+  new Promise<void>((resolve) => {
+    strangers.request(network, (release) => {
+      setImmediate(release);
+      resolve();
+    });
+  });
+
+const OF_ADDRESS = new Refusal("RATE_LIMITED");
+
+/**
  * Counts the requests of each address, and says so in the RateLimit headers (draft-ietf-httpapi-ratelimit-headers). Each of
  * the shares of an address is counted for itself.
  */
@@ -176,7 +198,7 @@ async function limitRates(app: FastifyInstance, house: House): Promise<void> {
     cache: MAX_SHARES,
     keyGenerator: (request) => `${networkOf(request.ip)} ${shareOf(house, request)}`,
     enableDraftSpec: true,
-    errorResponseBuilder: () => new Refusal("RATE_LIMITED"),
+    errorResponseBuilder: () => OF_ADDRESS,
   });
   app.addHook("onSend", async (_request, reply) => {
     const [remaining, reset] = ["ratelimit-remaining", "ratelimit-reset"].map((name) => reply.getHeader(name));
