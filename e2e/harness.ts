@@ -1,11 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { createMcpServing } from "@gatehouse/mcp";
 import { type Api, type RpcError, type RpcResponse, spaceApi, userApi } from "@gatehouse/protocol";
-import { createUser, openDatabase, readConfig, startServer } from "@gatehouse/server";
+import { openDatabase, readConfig, startServer } from "@gatehouse/server";
 import { inject } from "vitest";
 import { defaultLimits } from "../packages/server/src/limits.ts";
 import { createAuth } from "../packages/server/src/people/auth.ts";
-import { openSession } from "../packages/server/src/people/users.ts";
+import { addUser, hashPassword, openSession } from "../packages/server/src/people/users.ts";
 
 /** A person with an account on a test server. */
 export interface TestUser {
@@ -33,12 +33,14 @@ const NO_LIMITS = Object.keys(defaultLimits)
   .join(",");
 const SECRET = "a secret that only tests know, 0123456789";
 const PASSWORD = "correct horse battery staple";
+/** To hash it takes longer than most tests. */
+const hash = hashPassword(PASSWORD);
 
-/** Makes an empty database. @returns its address */
-export async function makeDatabase(): Promise<string> {
+/** Makes an empty database. @param template of which it is a copy @returns its address */
+export async function makeDatabase(template = "template1"): Promise<string> {
   const name = `t_${randomBytes(6).toString("hex")}`;
   const sql = openDatabase(inject("postgres"));
-  await sql.unsafe(`create database ${name}`);
+  await sql.unsafe(`create database ${name} template ${template}`);
   await sql.end();
   const url = new URL(inject("postgres"));
   url.pathname = `/${name}`;
@@ -50,7 +52,7 @@ export const onDatabase = (databaseUrl: string) => ({ DATABASE_URL: databaseUrl,
 
 /** Starts a real server in this process, on a database of its own and a free port. @param mcp what it serves over MCP besides */
 export async function startTestServer(settings: Record<string, string> = {}, mcp: Parameters<typeof createMcpServing>[0] = {}) {
-  const databaseUrl = settings.DATABASE_URL ?? (await makeDatabase());
+  const databaseUrl = settings.DATABASE_URL ?? (await makeDatabase(inject("template")));
   const server = await startServer(
     readConfig({
       ...onDatabase(databaseUrl),
@@ -130,7 +132,7 @@ export async function startTestServer(settings: Record<string, string> = {}, mcp
     /** Makes a user, with a session as signing in gives one: directly, as the door lets an address sign in only so often. */
     async user(name: string): Promise<TestUser> {
       const email = `${name.toLowerCase()}-${randomBytes(4).toString("hex")}@example.com`;
-      const id = await createUser(sql, { email, name, password: PASSWORD });
+      const id = await addUser(sql, { email, name, hash: await hash });
       const { token } = await openSession(auth, id);
       return { id, email, password: PASSWORD, session: token };
     },

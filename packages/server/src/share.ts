@@ -2,9 +2,11 @@ import { Refusal } from "./refusal.ts";
 
 /** Seconds of its rate that a share may save up. */
 const BURST_SECONDS = 2;
-/** Most calls of one party that wait, and how long each may. */
+/** Most calls of one party that wait. */
 const MAX_WAITING = 256;
-const MAX_WAIT_MS = 5000;
+/** Longest that a call may have to wait by the pace of its share; and in truth, as while the database is away. */
+const MAX_PACE_MS = 5000;
+const MAX_WAIT_MS = 15_000;
 
 interface Waiting {
   cost: number;
@@ -45,7 +47,7 @@ export class Share {
     if (this.#waiting.size === 0 && this.#admit(cost)) return undefined;
     const line = this.#waiting.get(party) ?? [];
     const seconds = this.#secondsFor(line, cost);
-    if (line.length >= MAX_WAITING || seconds * 1000 > MAX_WAIT_MS) throw refusal(seconds);
+    if (line.length >= MAX_WAITING || seconds * 1000 > MAX_PACE_MS) throw refusal(seconds);
     this.#waiting.set(party, line);
     return new Promise((go, refuse) => {
       line.push({ cost, until: performance.now() + MAX_WAIT_MS, go, refuse });

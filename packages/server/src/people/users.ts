@@ -10,6 +10,8 @@ import { Refusal, toRefusal } from "../refusal.ts";
 import { type Auth, PASSWORD_LENGTH } from "./auth.ts";
 import { forgetAttempts } from "./limits.ts";
 
+export { hashPassword };
+
 /** The account that a server with an embedded database makes for the person who started it. */
 const LOCAL_OWNER = { email: "owner@gatehouse.localhost", name: "Local owner", space: "Home" };
 
@@ -40,7 +42,11 @@ export async function createUser(sql: Database, given: z.input<typeof NewUser>):
   if (!parsed.success)
     throw new Refusal("INVALID_PARAMS", parsed.error.issues.map(({ path, message }) => `${path.join(".")} ${message}`).join("; "));
   const { email, name, password } = parsed.data;
-  const hash = await hashPassword(password);
+  return addUser(sql, { email, name, hash: await hashPassword(password) });
+}
+
+/** Adds a user. @param user.hash of their password, as better-auth makes it @returns the user's id @throws Refusal CONFLICT when the address has an account */
+export async function addUser(sql: Database, { email, name, hash }: { email: string; name: string; hash: string }): Promise<string> {
   const made = sql.begin(async (tx) => {
     const id = await insertUser(tx, email, name, true);
     await tx`
