@@ -79,6 +79,29 @@ test("what is no message is answered as such, in one line each, and the next one
   expect((await mcp.finished).code).toBe(0);
 });
 
+test("a message is answered whatever stands around it that is no JSON, and is not seen", async () => {
+  const { env } = await makeHome({ ME_SERVER: "http://127.0.0.1:9" });
+  const mcp = start(process.execPath, [ME, "mcp"], env, null);
+  mcp.child.stdin?.write(`${JSON.stringify(initialize)}\n`);
+  const around = ["\ufeff\ufeff", " \ufeff", "\u00a0", "\f", "\u2028"];
+  for (const [i, odd] of around.entries()) {
+    const ping = (id: number) => JSON.stringify({ jsonrpc: "2.0", id, method: "ping" });
+    mcp.child.stdin?.write(`${odd}${ping(100 + i)}\n${ping(200 + i)}${odd}\r\n`);
+  }
+  const ids = () =>
+    mcp
+      .stdout()
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => JSON.parse(line).id);
+  const asked = around.flatMap((_, i) => [100 + i, 200 + i]);
+  await until(
+    () => `all are answered: ${ids()}`,
+    () => asked.every((id) => ids().includes(id)),
+  );
+  mcp.child.kill();
+});
+
 test("a byte order mark before the first line is left out, wherever the bytes are cut, and so is one before another line", async () => {
   const mark = Buffer.from("\ufeff");
   const line = Buffer.concat([mark, Buffer.from(`${JSON.stringify(initialize)}\n`)]);

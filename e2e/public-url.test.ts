@@ -30,6 +30,12 @@ describe("a server that listens everywhere", () => {
     );
   });
 
+  test.each(["*", "a b", "[::1", "http://localhost", "-a"])("%s is no address to listen on", async (none) => {
+    await expect(startTestServer({ HOST: none, DATABASE_URL: server.databaseUrl })).rejects.toThrow(
+      /HOST: must be an IP address or a host name/,
+    );
+  });
+
   test("announces that address, and is open for programs there and on its own machine", async () => {
     const open = await startTestServer({ HOST: "0.0.0.0", PUBLIC_URL: "http://gatehouse.example:7070", DATABASE_URL: server.databaseUrl });
     try {
@@ -39,7 +45,9 @@ describe("a server that listens everywhere", () => {
       for (const [named, status] of [
         ["gatehouse.example:7070", 200],
         ["Gatehouse.Example", 200],
+        ["gatehouse.example.:7070", 200],
         ["localhost:7070", 200],
+        ["localhost.:7070", 200],
         ["0.0.0.0:7070", 403],
         ["evil.example", 403],
       ] as const) {
@@ -51,3 +59,16 @@ describe("a server that listens everywhere", () => {
     }
   });
 });
+
+test.each(["localhost", "127.0.0.1", "127.1.2.3", "[::1]", "::1"])(
+  "a server on %s is told by the address that it goes by",
+  async (host) => {
+    const named = await startTestServer({ HOST: host, DATABASE_URL: server.databaseUrl });
+    try {
+      const { issuer } = (await (await fetch(`${named.url}/.well-known/oauth-authorization-server`)).json()) as { issuer: string };
+      expect(named.url).toBe(issuer);
+    } finally {
+      await named.close();
+    }
+  },
+);

@@ -91,7 +91,8 @@ test("a reader who stops reading holds little, and is dropped after a while; one
     await Promise.all([feed.close(), bell.close()]);
     await sql.end();
   });
-  const tails = openTails(sql, bell);
+  const tails = openTails(bell);
+  const reader = { allowed: async () => true, sent: async () => {} };
   const [stuck, reading] = [await makeLine(), await makeLine()];
 
   let taken = 0;
@@ -100,8 +101,8 @@ test("a reader who stops reading holds little, and is dropped after a while; one
   });
   stuck.reader.pause();
   const startedAt = performance.now();
-  const serving = streams.serve(stuck.ours, tails.follow(session.id, 0), async () => true);
-  void streams.serve(reading.ours, tails.follow(session.id, 0), async () => true);
+  const serving = streams.serve(stuck.ours, tails.follow(session.id, 0, sql), reader);
+  void streams.serve(reading.ours, tails.follow(session.id, 0, sql), reader);
   let held = 0;
   await until("it is dropped", () => {
     held = Math.max(held, stuck.ours.writableLength);

@@ -141,6 +141,22 @@ const troubles: Record<string, Trouble> = {
     says: /status 407, .* The proxy wants a user name and a password/,
     code: "BAD_ANSWER",
   },
+  "the proxy answers by itself that it can't": {
+    at: () => "http://gatehouse.invalid",
+    env: { HTTP_PROXY: "PROXY 502" },
+    says: /status 502, .* HTTP_PROXY is set: check that proxy, or put the host into NO_PROXY\.$/m,
+  },
+  "the proxy lets nobody there": {
+    at: () => "http://gatehouse.invalid",
+    env: { HTTP_PROXY: "PROXY 403" },
+    says: /status 403, .* HTTP_PROXY is set: check that proxy/,
+    code: "BAD_ANSWER",
+  },
+  "it is asked without the proxy that is set": {
+    at: () => "http://127.0.0.1.nip.invalid:1",
+    env: { HTTP_PROXY: "http://127.0.0.1:1", NO_PROXY: ".nip.invalid" },
+    says: /no host of that name is known\. Check the spelling, then your network and its DNS\.$/m,
+  },
   "the proxy is of another kind": {
     at: () => "http://gatehouse.invalid",
     env: { HTTP_PROXY: "socks5://127.0.0.1:1" },
@@ -166,9 +182,9 @@ const troubles: Record<string, Trouble> = {
   },
 };
 const endings = { UNREACHABLE: exitCodes.unreachable, BAD_ANSWER: exitCodes.error, UNSENDABLE: exitCodes.usage };
-const proxyRefusing = () =>
+const proxyAnswering = (status = "407") =>
   listen(
-    raw((socket) => socket.once("data", () => socket.end("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"))),
+    raw((socket) => socket.once("data", () => socket.end(`HTTP/1.1 ${status} No\r\ncontent-length: 0\r\n\r\n`))),
     "http",
   );
 
@@ -176,7 +192,7 @@ test.each(Object.keys(troubles))("each command says what is wrong, and what to d
   const { at, says, code = "UNREACHABLE", env: given = {} } = troubles[what] as Trouble;
   const server = await at();
   const env: Record<string, string> = { ME_SERVER: server, ...given };
-  for (const [name, value] of Object.entries(env)) if (value === "PROXY") env[name] = await proxyRefusing();
+  for (const [name, value] of Object.entries(env)) if (value.startsWith("PROXY")) env[name] = await proxyAnswering(value.split(" ")[1]);
 
   const whoami = await me(home, ["whoami"], { env });
   expect(whoami.stderr).toMatch(says);

@@ -4,6 +4,9 @@ import packageJson from "../package.json" with { type: "json" };
 import { describe, exitCodes, whenUnread } from "./exit.ts";
 import { json, note } from "./output.ts";
 
+// One that is empty says nothing, as everywhere: the runtime takes it for a yes.
+if (process.env.FORCE_COLOR === "") delete process.env.FORCE_COLOR;
+
 const program = new Command("me")
   .description("Gatehouse: one door for people and their AI agents.")
   .version(packageJson.version, "-V, --version", "print the version")

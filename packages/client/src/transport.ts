@@ -3,7 +3,7 @@ import { context, propagation } from "@opentelemetry/api";
 import { serverAddress } from "./address.ts";
 import { connect } from "./connect.ts";
 import { GatehouseError } from "./error.ts";
-import { unreachable } from "./unreachable.ts";
+import { unreachable, viaProxy } from "./unreachable.ts";
 
 /** Where calls go, and as whom. */
 export interface Target {
@@ -86,10 +86,13 @@ export function strange({ server }: Pick<Target, "server">, { status }: Response
   if (status >= 500)
     return new GatehouseError(
       "UNREACHABLE",
-      `${server} answered with status ${status}, and not as a Gatehouse does. Is the server running behind it?`,
+      `${server} answered with status ${status}, and not as a Gatehouse does. Is the server running behind it?${viaProxy(server)}`,
     );
   const next = nextAt[status]?.(server) ?? "Check the address.";
-  return new GatehouseError("BAD_ANSWER", `${server} answered with status ${status}, but not as a Gatehouse does. ${next}`);
+  return new GatehouseError(
+    "BAD_ANSWER",
+    `${server} answered with status ${status}, but not as a Gatehouse does. ${next}${status === 407 ? "" : viaProxy(server)}`,
+  );
 }
 
 const nextAt: { readonly [status: number]: (server: string) => string } = {

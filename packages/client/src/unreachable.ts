@@ -59,13 +59,28 @@ export function unreachable({ server }: { server: string }, cause: unknown): Gat
 }
 
 /** The variable that names a proxy for the server, if there is one. Its value is not told: it may hold a password. */
-function viaProxy(server: string): string {
+export function viaProxy(server: string): string {
   const url = URL.parse(server);
-  if (!url || isLoopback(url)) return "";
   const env: Record<string, string | undefined> = globalThis.process?.env ?? {};
+  if (!url || isLoopback(url) || isDirect(url, env.NO_PROXY || env.no_proxy || "")) return "";
   const names = [url.protocol === "https:" ? "HTTPS_PROXY" : "HTTP_PROXY", "ALL_PROXY"].flatMap((name) => [name, name.toLowerCase()]);
   const named = names.find((name) => env[name]);
   return named === undefined ? "" : ` ${named} is set: check that proxy, or put the host into NO_PROXY.`;
+}
+
+/** Whether NO_PROXY names a host: itself, with or without its port, a domain that it is of, its network, or all there are. */
+function isDirect({ hostname, protocol, port }: URL, noProxy: string): boolean {
+  const withPort = `${hostname}:${port || (protocol === "https:" ? 443 : 80)}`;
+  const isAddress = /^[\d.]+$|^\[/.test(hostname);
+  return noProxy
+    .split(",")
+    .map((each) => each.trim().toLowerCase())
+    .some((each) => {
+      if (each === "*" || each === hostname || each === withPort || `[${each}]` === hostname) return true;
+      // Which networks an address is of, the runtime knows: nothing is said of a proxy where there may be none.
+      if (each.includes("/")) return isAddress;
+      return each !== "" && hostname.endsWith(`.${each.replace(/^[*]?[.]/, "")}`);
+    });
 }
 
 /** The codes of an error and of all that caused it: Node.js has those of the network further down. */

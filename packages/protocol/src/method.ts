@@ -26,8 +26,8 @@ export interface Method<P extends z.ZodObject = z.ZodObject, R extends z.ZodType
 /** Declares a method with its types inferred. */
 export const method = <P extends z.ZodObject, R extends z.ZodType>(contract: Method<P, R>): Method<P, R> => contract;
 
-/** Most bytes of JSON in a page of a list: 1 MiB. A page has at least one row, however large that is. */
-export const PAGE_BYTES = 1_048_576;
+/** Most bytes of JSON in a page of a list: 256 KiB. A page has at least one row, however large that is. */
+export const PAGE_BYTES = 262_144;
 
 /**
  * What JSON takes where it is kept, in bytes of UTF-8: there numbers are written out in full, 1e300 with 301 digits.

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { type Actor, isBrowser } from "./actor.ts";
 import { late } from "./late.ts";
 import { rateLimited, Share } from "./share.ts";
@@ -70,6 +71,8 @@ const TAKING_BACK = { rate: 100, atOnce: 8 };
 
 /** Bytes of a request that cost nothing to read; all more cost a call for as many. */
 const SMALL_BYTES = 16_384;
+/** How long a stream waits before it asks for room once more. */
+const AGAIN_MS = 1000;
 /** How often shares that nobody uses are forgotten. */
 const FORGET_MS = 10_000;
 
@@ -164,6 +167,25 @@ export class Budgets {
   /** Counts what is no call against a caller's budget. @throws Refusal RATE_LIMITED */
   async pay(actor: Actor, cost: number, takesBack = false): Promise<void> {
     (await this.take(actor, cost, takesBack)).give();
+  }
+
+  /** Counts against a caller's budget what a request has cost besides what was taken for it. */
+  owe(actor: Actor, cost: number): void {
+    if (cost > 0) for (const { share } of this.#sharesOf(actor)) share.owe(cost);
+  }
+
+  /** Counts what is sent to a caller bit by bit, as an answer of that size would count. @returns waits until there is room for more */
+  pacer(actor: Actor): (characters: number) => Promise<void> {
+    let unpaid = 0;
+    return async (characters) => {
+      unpaid += characters;
+      const cost = Math.floor(unpaid / SMALL_BYTES);
+      if (cost === 0) return;
+      unpaid -= cost * SMALL_BYTES;
+      // Whoever would be told to come again waits instead.
+      const paid = () => this.pay(actor, cost).catch(() => delay(AGAIN_MS, false));
+      while ((await paid()) === false);
+    };
   }
 
   /**

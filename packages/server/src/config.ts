@@ -94,6 +94,8 @@ const TrustedIssuer = z.strictObject({
 export type TrustedIssuer = z.infer<typeof TrustedIssuer>;
 
 /** An address, or a network of them: 10.0.0.0/8. */
+/** A host name (RFC 1123 §2.1). */
+const HOST_NAME = /^(?!.{254})[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?([.][a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?)*[.]?$/i;
 const isAddress = (text: string): boolean => /^[^/]+(\/\d{1,3})?$/.test(text) && isIP(text.split("/")[0] ?? "") !== 0;
 const wholeNumber = (min: number, max: number) =>
   z
@@ -107,7 +109,12 @@ const wholeNumber = (min: number, max: number) =>
  * page of the docs is generated from it. (`meta.default` says in words what a computed default is.)
  */
 export const Settings = z.object({
-  HOST: z.string().min(1).default("127.0.0.1").describe("Address to listen on; 0.0.0.0 or :: for all, which needs PUBLIC_URL."),
+  HOST: z
+    .string()
+    .transform((host) => host.replace(/^\[(.*)\]$/, "$1"))
+    .refine((host) => isIP(host) !== 0 || HOST_NAME.test(host), "must be an IP address or a host name of this machine")
+    .default("127.0.0.1")
+    .describe("Address to listen on; 0.0.0.0 or :: for all, which needs PUBLIC_URL."),
   PORT: wholeNumber(0, 65535).default(7070).describe("TCP port to listen on; 0 takes a free one."),
   PUBLIC_URL: origin
     .optional()
@@ -334,7 +341,11 @@ export const asciiDomain = (domain: string): string | undefined =>
   /^[\p{L}\p{M}\p{N}.。．｡-]+$/u.test(domain) ? domainToASCII(domain) || undefined : undefined;
 
 /** The host that a URL or a request names, in lower case, without the brackets that IPv6 has there (RFC 3986 §3.2.2). */
-export const hostOf = ({ hostname }: { hostname: string }): string => hostname.replace(/^\[|\]$/g, "").toLowerCase();
+export const hostOf = ({ hostname }: { hostname: string }): string =>
+  hostname
+    .replace(/^\[|\]$/g, "")
+    .replace(/\.$/, "")
+    .toLowerCase();
 
 /** Whether only this machine can reach the server. */
 export const isLoopback = (host: string): boolean => host === "localhost" || host === "::1" || (isIPv4(host) && host.startsWith("127."));

@@ -13,7 +13,7 @@ export const defaultLimits = {
   groups: 1000,
   /** On the roster; also in one group. */
   members: 10_000,
-  grants: 20_000,
+  grants: 5000,
   /** Open ones. */
   invitations: 1000,
 };

@@ -12,6 +12,7 @@ import { type Call, idOf, type Message, readCall, readMessages } from "./envelop
 import type { Feed } from "./feed.ts";
 import { toJson } from "./json.ts";
 import { SERVER } from "./lines.ts";
+import { countAnswer, metered } from "./meter.ts";
 import { parseParams } from "./params.ts";
 import { Refusal, STRANGER, toRefusal } from "./refusal.ts";
 import { admit, denied, type Judging, type Policy, type Rule } from "./rules.ts";
@@ -93,11 +94,20 @@ const STAYS = new AbortController().signal;
  * The path of a request: one answer for each call that asked for one. Each call of a batch is judged as if it came alone:
  * by its turn, the credential may have been revoked.
  */
-export async function answer(door: Door, { body, gone = STAYS, ...sender }: DoorRequest): Promise<DoorReply> {
+export async function answer(door: Door, request: DoorRequest): Promise<DoorReply> {
+  let actor: Actor | undefined;
+  const { made, cost } = await metered(() => answerAs(door, request, (known) => (actor = known)));
+  if (actor) door.budgets.owe(actor, cost);
+  return made;
+}
+
+/** @param entered is told who it is, as soon as that is known */
+async function answerAs(door: Door, { body, gone = STAYS, ...sender }: DoorRequest, entered: (actor: Actor) => void): Promise<DoorReply> {
   let actor: Actor | undefined;
   try {
     const request = { ...sender, gone };
     actor = await enter(door, request); //                                 2  who is it, and where do they stand?
+    entered(actor);
     const { batch, messages } = await door.budgets.reading(actor, body, readMessages); // 3  what do they ask?
     if (!batch) return replyOf(await answerCall(door, messages[0] as Message, request, { actor }));
     await door.budgets.pay(actor, messages.length, areUrgent(door.api, messages));
@@ -137,9 +147,21 @@ export async function mayCall(door: Door, caller: Caller, method: string, input:
   }
 }
 
-/** Counts an open stream among its caller's. @returns gives it back @throws Refusal RATE_LIMITED */
-export const holdStream = async (door: Door, caller: Caller): Promise<() => void> =>
-  door.budgets.hold("streams", await enter(door, caller));
+/** An open stream among its caller's. */
+interface StreamPlace {
+  /** Reads in the caller's name. */
+  sql: Database;
+  /** Counts what was sent against the caller's budget. @returns when there is room for more */
+  sent(characters: number): Promise<void>;
+  release(): void;
+}
+
+/** Counts an open stream among its caller's. @throws Refusal RATE_LIMITED */
+export async function holdStream(door: Door, caller: Caller): Promise<StreamPlace> {
+  const actor = await enter(door, caller);
+  const release = door.budgets.hold("streams", actor);
+  return { sql: door.sql.as(lineOf(actor)), sent: door.budgets.pacer(actor), release };
+}
 
 /** Who it is by now, where they stand, and whether they may. @throws Refusal */
 async function mustStill(door: Door, caller: Caller, method: string, input: object): Promise<void> {
@@ -211,6 +233,7 @@ async function answerCall(
     }
   });
   const text = textOf(rpcId, outcome, requestId);
+  if (text) countAnswer(text.length);
   if (text && record.actor && left) door.budgets.keep(record.actor, text.length, left);
   return { ...outcome, text };
 }

@@ -2,6 +2,8 @@ import { Refusal } from "./refusal.ts";
 
 /** Seconds of its rate that a share may save up. */
 const BURST_SECONDS = 2;
+/** How many seconds' worth a share may owe: nobody waits longer for what is done already. */
+const MOST_OWED_SECONDS = 4;
 /** Most calls of one party that wait. */
 const MAX_WAITING = 256;
 /** Longest that a call may have to wait by the pace of its share; and in truth, as while the database is away. */
@@ -53,6 +55,12 @@ export class Share {
       line.push({ cost, until: performance.now() + MAX_WAIT_MS, go, refuse });
       this.#serve();
     });
+  }
+
+  /** Takes what a call has cost more than was taken for it: those that come after it wait the longer. */
+  owe(cost: number): void {
+    this.#refill();
+    this.#saved = Math.max(this.#saved - cost, -this.#rate * MOST_OWED_SECONDS);
   }
 
   /** Gives a place back. */

@@ -1,6 +1,7 @@
 import { type Layer, type LayerName, splitPermission } from "@gatehouse/protocol";
 import type { Actor, Standing } from "./actor.ts";
 import type { Sql } from "./db.ts";
+import { countPermissions } from "./meter.ts";
 import { Refusal } from "./refusal.ts";
 
 interface Row {
@@ -51,6 +52,7 @@ export async function readStanding(
     left join live_members om on om.space_id = s.id and om.principal_id = o.id and not (${lasting} and om.key_id is not null)
     where p.id = ${actor.principal.id}`;
   if (!row?.id || row.admin === null) return null;
+  countPermissions((row.held?.length ?? 0) + (row.ownerHeld?.length ?? 0));
   const layers: Layer[] = [{ name: "grants", permissions: (row.held ?? []).map(splitPermission) }];
   if (row.kind === "a") layers.push({ name: "owner", permissions: row.ownerPresent ? (row.ownerHeld ?? []).map(splitPermission) : [] });
   if (actor.credential.ceiling) layers.push({ name: "ceiling", permissions: actor.credential.ceiling });

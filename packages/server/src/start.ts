@@ -148,7 +148,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
       guesses,
       ready: () => upToDate(database.sql.as("health", { urgent: true })),
     };
-    const reading = { streams: new Streams(feed, log), tails: openTails(database.sql.as("readers"), bell) };
+    const reading = { streams: new Streams(feed, log), tails: openTails(bell) };
     const app = await openDoors(house, [
       addPeople,
       addPrograms,
@@ -165,10 +165,12 @@ export async function startServer(config: Config, opening = openConfiguredDataba
       await bell.close();
       await closeDoors(app);
     });
-    const url = await app.listen({ host: config.host, port }).catch((cause: NodeJS.ErrnoException) => {
+    const listening = await app.listen({ host: config.host, port }).catch((cause: NodeJS.ErrnoException) => {
       throw new StartError(`Can't listen on ${config.host}:${port} (${cause.code}). Set PORT or HOST to another.`, { cause });
     });
 
+    // What is told is what the server goes by, wherever that is reached from here.
+    const url = config.publicUrl === undefined ? publicUrl : listening;
     const owner = config.databaseUrl === undefined && isLoopback(config.host) ? await ensureLocalOwner(database.sql) : undefined;
     const signInOwner = owner === undefined ? undefined : () => openSession(auth, owner);
     started.push(startSweeping(database.sql.as("sweeper"), log, createRetention(config.retention, log)));

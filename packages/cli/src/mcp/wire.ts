@@ -7,7 +7,6 @@ import { note } from "../output.ts";
 
 /** The most that one frame may be, in bytes: what the SDK takes of its own accord. */
 const MAX_FRAME = STDIO_DEFAULT_MAX_BUFFER_SIZE;
-const MARK = Buffer.from("\ufeff");
 
 /**
  * The line to the client: stdin and stdout, a message a line. The SDK's transport drops what is no message, so that its sender
@@ -24,9 +23,10 @@ async function* messages(stdin: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   for await (const chunk of stdin) {
     rest = Buffer.concat([rest, chunk]);
     for (let end = rest.indexOf("\n"); end !== -1; end = rest.indexOf("\n")) {
-      const frame = withoutMark(rest.subarray(0, end + 1));
+      // What is not JSON around it is taken off: some programs begin what they write with a byte order mark (RFC 8259, section 8.1).
+      const line = rest.subarray(0, end).toString().trim();
       rest = rest.subarray(end + 1);
-      if (isMessage(frame.toString().trim())) yield frame;
+      if (isMessage(line)) yield Buffer.from(`${line}\n`);
     }
     if (rest.length > MAX_FRAME) {
       process.exitCode = exitCodes.error;
@@ -38,9 +38,6 @@ async function* messages(stdin: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     }
   }
 }
-
-/** Some programs begin what they write with a byte order mark, which JSON has none of (RFC 8259, section 8.1). */
-const withoutMark = (frame: Buffer): Buffer => (frame.subarray(0, MARK.length).equals(MARK) ? frame.subarray(MARK.length) : frame);
 
 /** Whether a line is a message; one that is not is answered, unless it is an answer or a notification itself. */
 function isMessage(line: string): boolean {

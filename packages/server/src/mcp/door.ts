@@ -62,7 +62,7 @@ async function serve(house: House, request: FastifyRequest, reply: FastifyReply,
   // What is no JSON is for those to say who speak the protocol.
   const body = await budgets.reading(actor, (request.body as Uint8Array | undefined) ?? new Uint8Array(), tryReadJson);
   // Besides the calls it leads to: many messages lead to none.
-  await budgets.pay(actor, 1);
+  await budgets.pay(actor, MESSAGE_COST);
   mustBeMessage(body);
   const lacks = await lacking(house, actor, space, serving, body);
   if (lacks.length > 0) {
@@ -84,6 +84,8 @@ async function serve(house: House, request: FastifyRequest, reply: FastifyReply,
   await reply.send(answered);
 }
 
+/** What a message costs besides the calls it leads to, in calls: the protocol takes its time, whatever is asked. */
+const MESSAGE_COST = 5;
 /** Longest name of a method or a tool. Ours are shorter; longer ones would come back in the answer. */
 const MAX_NAME_LENGTH = 64;
 

@@ -16,6 +16,12 @@ const STALLED_MS = 30_000;
 /** How many are asked at once. */
 const AT_ONCE = 16;
 
+/** Who reads a stream. */
+interface Reader {
+  allowed(): Promise<boolean>;
+  sent(characters: number): Promise<void>;
+}
+
 /** The open event streams of this server. */
 export class Streams {
   readonly #open = new Set<Stream>();
@@ -51,10 +57,11 @@ export class Streams {
    * reader goes, stops reading, or may read no more. Where the log can't be read, as the database is away, the line is
    * closed: its reader comes again. One that has read all there is stays, and goes on when the database is back.
    * @param allowed whether the reader still may: asked again whenever what it hangs on may have changed
+   * @param sent told how many characters went to the reader; no more goes before it resolves
    * @param over the session is, and the reader has read all of it
    */
-  async serve(response: Writable, follower: Follower, allowed: () => Promise<boolean>, over = false): Promise<void> {
-    const stream = new Stream(response, follower, allowed, this.#stalledMs);
+  async serve(response: Writable, follower: Follower, { allowed, sent }: Reader, over = false): Promise<void> {
+    const stream = new Stream(response, follower, { allowed, sent }, this.#stalledMs);
     if (over) return stream.end("the session is over");
     this.#open.add(stream);
     try {
@@ -85,14 +92,14 @@ export class Streams {
 class Stream {
   readonly #response: Writable;
   readonly #follower: Follower;
-  readonly #allowed: () => Promise<boolean>;
+  readonly #reader: Reader;
   readonly #stalledMs: number;
   #over = false;
 
-  constructor(response: Writable, follower: Follower, allowed: () => Promise<boolean>, stalledMs: number) {
+  constructor(response: Writable, follower: Follower, reader: Reader, stalledMs: number) {
     this.#response = response;
     this.#follower = follower;
-    this.#allowed = allowed;
+    this.#reader = reader;
     this.#stalledMs = stalledMs;
     response.on("close", () => this.#finish());
     response.on("error", () => this.#finish());
@@ -106,14 +113,16 @@ class Stream {
     for (;;) {
       const events = await this.#follower.next();
       if (!events || this.#over) return;
-      await this.#write(events.map(({ text }) => text).join(""));
+      const text = events.map(({ text }) => text).join("");
+      await this.#write(text);
+      await this.#reader.sent(text.length);
       // The last of the log.
       if (events.at(-1)?.kind === "close") this.end("the session is over");
     }
   }
 
   async judge(): Promise<void> {
-    if (!this.#over && !(await this.#allowed())) this.end("access ended");
+    if (!this.#over && !(await this.#reader.allowed())) this.end("access ended");
   }
 
   beat(): void {

@@ -1,6 +1,7 @@
 import type { SessionEvent } from "@gatehouse/protocol";
 import type { Database } from "../db.ts";
 import { eventsAfter } from "../methods/session.ts";
+import { slice } from "../turns.ts";
 import type { Bell } from "./bell.ts";
 
 /** Most events that are read at once, and bytes: a reader who takes nothing holds so much of a log, and no more. */
@@ -34,8 +35,11 @@ interface Reader {
 
 /** The ends of the logs that are being read: each is read once, however many follow it. */
 export interface Tails {
-  /** @param after only what is behind this place */
-  follow(session: string, after: number): Follower;
+  /**
+   * @param after only what is behind this place
+   * @param sql in whose name it is read: nobody waits behind others' logs
+   */
+  follow(session: string, after: number, sql: Database): Follower;
 }
 
 /** The end of one log, for as long as somebody reads there. */
@@ -45,15 +49,15 @@ interface Tail {
   begun: Promise<number>;
 }
 
-export function openTails(sql: Database, bell: Bell): Tails {
+export function openTails(bell: Bell): Tails {
   const tails = new Map<string, Tail>();
 
-  function tailOf(session: string): Tail {
+  function tailOf(session: string, sql: Database): Tail {
     const known = tails.get(session);
     if (known) return known;
-    const tail: Tail = { readers: new Set(), begun: endOf(session) };
+    const tail: Tail = { readers: new Set(), begun: endOf(session, sql) };
     tails.set(session, tail);
-    read(session, tail).catch(() => drop(session, tail)); // its readers are told by `begun`
+    read(session, tail, sql).catch(() => drop(session, tail)); // its readers are told by `begun`
     return tail;
   }
 
@@ -61,18 +65,19 @@ export function openTails(sql: Database, bell: Bell): Tails {
     if (tails.get(session) === tail) tails.delete(session);
   }
 
-  async function endOf(session: string): Promise<number> {
+  async function endOf(session: string, sql: Database): Promise<number> {
     const [row] = await sql<{ seq: number }[]>`select last_seq::integer as seq from sessions where id = ${session}`;
     return row?.seq ?? 0;
   }
 
-  async function page(session: string, after: number): Promise<{ events: Told[]; more: boolean }> {
+  async function page(sql: Database, session: string, after: number): Promise<{ events: Told[]; more: boolean }> {
     const { events, more } = await eventsAfter(sql, session, after, PAGE, PAGE_BYTES);
+    await slice();
     return { events: events.map(told), more };
   }
 
   /** Reads what is added to a log, for all who follow it, until nobody does. */
-  async function read(session: string, { readers, begun }: Tail): Promise<void> {
+  async function read(session: string, { readers, begun }: Tail, sql: Database): Promise<void> {
     const listener = bell.listen(session);
     try {
       let place = await begun;
@@ -80,7 +85,7 @@ export function openTails(sql: Database, bell: Bell): Tails {
         listener.reset();
         let wait = LOOK_MS;
         try {
-          const { events, more } = await page(session, place);
+          const { events, more } = await page(sql, session, place);
           place = events.at(-1)?.seq ?? place;
           if (events.length > 0) for (const reader of readers) hand(reader, events);
           if (more) continue;
@@ -107,12 +112,12 @@ export function openTails(sql: Database, bell: Bell): Tails {
   }
 
   return {
-    follow(session, after) {
+    follow(session, after, sql) {
       let cursor = after;
       let ended = false;
       let caughtUp = false;
       const reader: Reader = { waiting: [], size: 0, wake: () => {} };
-      const tail = tailOf(session);
+      const tail = tailOf(session, sql);
       tail.readers.add(reader);
       const take = (events: Told[]): Told[] => {
         cursor = events.at(-1)?.seq ?? cursor;
@@ -126,7 +131,7 @@ export function openTails(sql: Database, bell: Bell): Tails {
             // From the log itself, until there is no more; then what comes, unless a part of it was missed.
             const came = caughtUp ? takeAll(reader).filter(({ seq }) => seq > cursor) : [];
             if (!caughtUp || (came[0] && came[0].seq > cursor + 1)) {
-              const { events, more } = await page(session, cursor);
+              const { events, more } = await page(sql, session, cursor);
               caughtUp = !more;
               if (events.length > 0) return take(events);
             } else if (came.length > 0) return take(came);
