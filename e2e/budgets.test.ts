@@ -124,6 +124,21 @@ test.each(["/api/v1/sessions", "/api/v1/sessions/none/in", "/access/v1/evaluatio
   },
 );
 
+test("an answer counts by its size: few calls with large answers use up what many small ones may", async () => {
+  const { key } = await makeKey("answers");
+  const { session } = (await server.call(ada.session, "session.create", { task: "large" }, slug)).result;
+  await server.sql`select log_event(${session.id}, 'out', 'chunks', null, null, null, to_jsonb(array[repeat('x', 250000)])) from generate_series(1, 2)`;
+  // One after the other: what an answer has cost is known when it is made.
+  const read = async () => (await server.call(key, "session.events", { session: session.id }, slug)).status;
+  const startedAt = performance.now();
+  const statuses: number[] = [];
+  while (statuses.length < 6) statuses.push(await read());
+  const LARGE = Math.floor(250_000 / 16_384);
+  // What was saved up goes for the first of them; the rest are let in at the pace.
+  expect(performance.now() - startedAt).toBeGreaterThan(((5 * LARGE - 2 * RATE) / RATE) * 1000 - 100);
+  expect(new Set(statuses)).toEqual(new Set([200]));
+});
+
 test("a call that waits has no place among the calls, and a credential has so many waits", async () => {
   const { key } = await makeKey("waits");
   const lease = (waitSeconds: number) => server.call(key, "run.lease", { tasks: ["none"], worker: "w", waitSeconds }, slug);
@@ -151,6 +166,26 @@ test("an owner's agents have no more together, however many there are", async ()
   await server.call(ada.session, "access.grant", { principal: ben.id, permission: "admin:tasks" }, slug);
   const lease = (key: string) => server.call(key, "run.lease", { tasks: ["none"], worker: "w", waitSeconds: 4 }, slug);
   const answers = await Promise.all(agents.flatMap((key) => Array.from({ length: PER_CREDENTIAL }, () => lease(key))));
+  const refused = answers.filter(({ error }) => error);
+  expect(refused.map(({ error }) => error?.data.code)).toEqual(Array(PER_CREDENTIAL).fill("RATE_LIMITED"));
+});
+
+test("an account's spaces bring no more to their services, however many there are", async () => {
+  const SPACES = HELD / 2 / PER_CREDENTIAL + 1;
+  const spaces = await Promise.all(
+    Array.from({ length: SPACES }, async (_, i) => {
+      const { slug: own } = (await server.call(ben.session, "space.create", { name: `Own ${i}` })).result;
+      const { key } = (await server.call(ben.session, "secretKey.create", { name: "service" }, own)).result;
+      const { id } = (await server.call(key, "whoami")).result;
+      await server.call(ben.session, "access.grant", { principal: id, permission: "admin:tasks" }, own);
+      return { own, key };
+    }),
+  );
+  const answers = await Promise.all(
+    spaces.flatMap(({ own, key }) =>
+      Array.from({ length: PER_CREDENTIAL }, () => server.call(key, "run.lease", { tasks: ["none"], worker: "w", waitSeconds: 4 }, own)),
+    ),
+  );
   const refused = answers.filter(({ error }) => error);
   expect(refused.map(({ error }) => error?.data.code)).toEqual(Array(PER_CREDENTIAL).fill("RATE_LIMITED"));
 });

@@ -83,6 +83,29 @@ test("a stream ends with its reader's right to read", async () => {
   expect((await reader.next()).value).toMatchObject({ event: "end", data: JSON.stringify({ why: "access ended" }) });
 });
 
+test("it ends so however full its reader keeps their own line to the database", async () => {
+  const eve = await server.user("eve");
+  await server.join(slug, ada, eve);
+  await server.call(ada.session, "access.grant", { principal: eve.id, permission: "read:tasks" }, slug);
+  await rest(ada.session, "/sessions", { method: "POST", body: JSON.stringify({ task: "echo", externalId: "watched" }) });
+  const reader = eventsOf(await rest(eve.session, "/sessions/watched/out"));
+  const own = (await server.call(eve.session, "space.create", { name: "Own" })).result.slug;
+  let lists: Promise<unknown>[] = [];
+  await server.sql.begin(async (tx) => {
+    await tx`lock table sessions in access exclusive mode`;
+    lists = Array.from({ length: 60 }, () => server.call(eve.session, "session.list", {}, own));
+    await until("her line is full", async () => {
+      const [waiting] = await tx<{ count: string }[]>`select count(*) from pg_locks where not granted and relation = 'sessions'::regclass`;
+      return Number(waiting?.count) >= 6;
+    });
+    const removedAt = performance.now();
+    expect((await server.call(ada.session, "principal.remove", { principal: eve.id }, slug)).error).toBeUndefined();
+    expect((await reader.next()).value).toMatchObject({ event: "end", data: JSON.stringify({ why: "access ended" }) });
+    expect(performance.now() - removedAt).toBeLessThan(5000);
+  });
+  await Promise.all(lists);
+});
+
 test("a stream whose log can't be read is closed, so that its reader comes again", async () => {
   await rest(ada.session, "/sessions", { method: "POST", body: JSON.stringify({ task: "echo", externalId: "away", message: "one" }) });
   const told: string[] = [];

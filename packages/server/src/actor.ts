@@ -11,6 +11,8 @@ export interface Actor {
   };
   /** Whom an agent belongs to; null for a user. */
   readonly owner: { readonly id: string; readonly kind: PrincipalKind; readonly name: string } | null;
+  /** Whose account shares out what a space's service takes of the server, or a group's agent: the id of who made the space, or its own. */
+  readonly account?: string | null;
   readonly credential: {
     readonly via: CredentialKind;
     readonly id: string;

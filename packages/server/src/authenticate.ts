@@ -108,6 +108,7 @@ interface KeyRow {
   name: string;
   email: string | null;
   owner: Actor["owner"];
+  account: string | null;
   space: string | null;
   ceiling: string[] | null;
   expiresAt: string | null;
@@ -120,7 +121,7 @@ async function byKey(sql: Sql, key: string): Promise<Actor> {
   if (!via) throw unauthenticated("bad checksum or form");
   const hash = hashKey(key);
   const [row] = await sql<KeyRow[]>`
-    select k.id, k.principal_id, p.kind, p.name, u.email, k.ceiling, s.slug as space,
+    select k.id, k.principal_id, p.kind, p.name, u.email, account_of(p.id) as account, k.ceiling, s.slug as space,
            case when o.id is not null then json_build_object('id', o.id, 'kind', o.kind, 'name', o.name) end as owner,
            case when k.hash = ${hash} then k.expires_at else least(k.expires_at, k.previous_expires_at) end as expires_at,
            coalesce(k.expires_at <= now(), false) or (k.hash <> ${hash} and k.previous_expires_at <= now()) as expired,
@@ -136,10 +137,11 @@ async function byKey(sql: Sql, key: string): Promise<Actor> {
   if (kindsOf[row.kind] !== via) throw unauthenticated("a key of the wrong kind for its principal");
   // Once in five minutes at most: an authentication is a read.
   if (row.stale) await sql`update api_keys set last_used_at = now() where id = ${row.id}`;
-  const { id, principalId, kind, name, email, owner, space, ceiling, expiresAt } = row;
+  const { id, principalId, kind, name, email, owner, account, space, ceiling, expiresAt } = row;
   return {
     principal: { id: principalId, kind, name, email },
     owner,
+    account,
     credential: {
       via,
       id,

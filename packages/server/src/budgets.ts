@@ -79,9 +79,13 @@ const FORGET_MS = 10_000;
 /** The party of a caller's principal: what comes by browsers' tokens stands apart from the rest. */
 const partyOf = (actor: Actor): string => `${isBrowser(actor) ? "b" : "p"}:${actor.principal.id}`;
 
-/** The party in whose name a caller waits for the database: an agent in that of its owner, who may have any number of them. */
+/**
+ * The party in whose name a caller waits for the database. An agent waits in that of its owner, who may have any number of them; a
+ * space's service, and an agent of a group, in that of the space's maker, beside what the maker does in person.
+ */
 export const lineOf = (actor: Actor, takesBack = false): string => {
   if (takesBack && actor.credential.via === "session") return `c:${actor.credential.id}`;
+  if (actor.account) return `${isBrowser(actor) ? "b" : "m"}:${actor.account}`;
   return actor.owner ? `${isBrowser(actor) ? "b" : "p"}:${actor.owner.id}` : partyOf(actor);
 };
 

@@ -11,7 +11,6 @@ import type { Denials } from "./denials.ts";
 import { type Call, idOf, type Message, readCall, readMessages } from "./envelope.ts";
 import type { Feed } from "./feed.ts";
 import { toJson } from "./json.ts";
-import { SERVER } from "./lines.ts";
 import { countAnswer, metered } from "./meter.ts";
 import { parseParams } from "./params.ts";
 import { Refusal, STRANGER, toRefusal } from "./refusal.ts";
@@ -120,17 +119,22 @@ async function answerAs(door: Door, { body, gone = STAYS, ...sender }: DoorReque
 }
 
 /** Who a caller is by now, and where they stand. @throws Refusal UNAUTHENTICATED */
-async function enter(door: Door, { presented, space }: Caller, sql?: Database): Promise<Actor> {
+async function enter(door: Door, { presented, space }: Caller): Promise<Actor> {
   const actor = await door.authenticate(presented);
-  return door.enter ? door.enter.remembered(sql ?? door.sql.as(lineOf(actor)), actor, space) : actor;
+  return door.enter ? door.enter.remembered(judging(door, actor), actor, space) : actor;
 }
+
+/**
+ * The database, for what tells whether a caller may: behind no query of theirs. Else whoever keeps their own line full would put
+ * off the end of what they had.
+ */
+const judging = (door: Door, actor: Actor): Database => door.sql.as(`judging ${lineOf(actor)}`, { urgent: true });
 
 /** Whether a call that has a connection by now may still be made, as far as that is known without its params. @throws Refusal */
 async function mustStillEnter(door: Door, caller: Caller, method: string): Promise<void> {
-  const sql = door.sql.as(SERVER, { urgent: true }); // never behind others who have a connection
-  const actor = await enter(door, caller, sql);
+  const actor = await enter(door, caller);
   mustBeIn(actor);
-  await admit(door.policy[method], method, { actor, sql });
+  await admit(door.policy[method], method, { actor, sql: judging(door, actor) });
 }
 
 /**
@@ -167,7 +171,7 @@ export async function holdStream(door: Door, caller: Caller): Promise<StreamPlac
 async function mustStill(door: Door, caller: Caller, method: string, input: object): Promise<void> {
   const actor = await enter(door, caller);
   mustBeIn(actor);
-  const at = { actor, sql: door.sql.as(lineOf(actor)) };
+  const at = { actor, sql: judging(door, actor) };
   await admit(door.policy[method], method, at);
   await meet(door.policy[method] as Rule<never>, input, at);
 }

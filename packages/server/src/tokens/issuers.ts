@@ -47,19 +47,22 @@ export class TrustedIssuers {
     const claims = await this.#verify(token, trusted);
     const rule = trusted.rules.find(({ claims: wanted }) => Object.entries(wanted).every(([name, text]) => matches(claims[name], text)));
     if (!rule) throw new TokenError("no rule fits its claims");
-    const [row] = await sql<{ id: string; kind: "u" | "a"; name: string; email: string | null; owner: Actor["owner"] }[]>`
-      select p.id, p.kind, p.name, u.email,
+    const [row] = await sql<
+      { id: string; kind: "u" | "a"; name: string; email: string | null; owner: Actor["owner"]; account: string | null }[]
+    >`
+      select p.id, p.kind, p.name, u.email, account_of(p.id) as account,
              case when o.id is not null then json_build_object('id', o.id, 'kind', o.kind, 'name', o.name) end as owner
       from principals p left join auth."user" u on u.id = p.id left join principals o on o.id = p.owner_id
       where p.id = ${rule.principal} and p.kind in ('u', 'a')`;
     if (!row) throw new TokenError("the rule names nobody");
-    const { owner, ...principal } = row;
+    const { owner, account, ...principal } = row;
     const ends = new Date(Number(claims.exp) * 1000);
     if (Number.isNaN(ends.getTime())) throw new TokenError("it expires after the end of time");
     const scope = rule.scope.map(parsePermission);
     return {
       principal,
       owner,
+      account,
       credential: {
         via: "jwt",
         id: idOf(token),

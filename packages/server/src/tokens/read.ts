@@ -40,6 +40,7 @@ interface TokenRow {
   id: string;
   principal: Actor["principal"];
   owner: Actor["owner"];
+  account: string | null;
   ceiling: string[] | null;
   scope: string[];
   under: string[][];
@@ -65,7 +66,7 @@ async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
     sql`case when ${sql(p)}.id is not null then json_build_object('id', ${sql(p)}.id, 'kind', ${sql(p)}.kind, 'name', ${sql(p)}.name) end`;
   const [row] = await sql<TokenRow[]>`
     select t.id, t.scope, t.under, t.expires_at, t.key_id, t.key_hash, t.session_id, t.login_id, t.may_act_id, t.actor_key_id, t.actor_key_hash, t.rule, t.only_session_id, s.slug as space,
-           json_build_object('id', p.id, 'kind', p.kind, 'name', p.name, 'email', u.email) as principal, ${ref("o")} as owner, k.ceiling,
+           json_build_object('id', p.id, 'kind', p.kind, 'name', p.name, 'email', u.email) as principal, ${ref("o")} as owner, account_of(p.id) as account, k.ceiling,
            ${ref("a")} as act, ${ref("ao")} as act_owner, ak.ceiling as act_ceiling
     from tokens t
     join principals p on p.id = t.principal_id
@@ -83,7 +84,7 @@ async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
       and (t.session_id is null or e."expiresAt" > now())
       and (t.login_id is null or (l.revoked is null and l."expiresAt" > now()))`;
   if (!row) throw new TokenError("revoked, or what it came from is");
-  const { principal, owner, space, expiresAt, keyId, keyHash, sessionId, loginId, actorKeyId, actorKeyHash } = row;
+  const { principal, owner, account, space, expiresAt, keyId, keyHash, sessionId, loginId, actorKeyId, actorKeyHash } = row;
   const ceiling = row.ceiling?.map(parsePermission) ?? null;
   const under = row.under.map((scope) => scope.map(parsePermission));
   const source = {
@@ -96,6 +97,7 @@ async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
   const actor: Actor = {
     principal,
     owner,
+    account,
     credential: {
       via: row.onlySessionId === null ? "jwt" : "browser_token",
       id,
