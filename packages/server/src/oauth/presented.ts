@@ -48,9 +48,8 @@ export const revoke: Endpoint = async (house, request, form) => {
 /** @throws Refusal RATE_LIMITED; OAuthError invalid_client; invalid_grant where the login is another client's (RFC 7009 §2.1) */
 async function endAsClient(house: House, request: FastifyRequest, token: string, client: string | undefined): Promise<void> {
   const { sql, feed } = house.doors.user;
-  house.guesses.mustLookUp(request.ip, "revocation");
   if (client !== undefined) await mustBeClient(house, client);
-  const login = await loginOf(sql, token);
+  const login = await house.guesses.lookUp(request.ip, () => loginOf(sql, token), "revocation");
   if (!login) {
     request.wrongCredential = true;
     return;

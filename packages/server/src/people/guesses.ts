@@ -1,15 +1,17 @@
 import { LRUCache } from "lru-cache";
 import { type Authenticate, type Credentials, hashOf, isHopeless } from "../authenticate.ts";
+import { FairSemaphore } from "../fair-semaphore.ts";
 import { Refusal } from "../refusal.ts";
 import { createFailures } from "./failures.ts";
 import { networkOf } from "./network.ts";
 
 /** How many credentials that were good here are kept in mind. */
 const KNOWN = 50_000;
-/** Unknown credentials a second that are looked up for one network, once it has sent too many wrong ones. */
-const LOOKUPS = 20;
-/** Networks whose lookups are counted at most. */
-const MAX_NETWORKS = 50_000;
+/**
+ * Unknown credentials that are looked up at once for all networks that have sent too many wrong ones, for one of them, and how
+ * many of one may wait: a good one among them has its turn.
+ */
+const LOOKUPS = { all: 4, each: 2, waiting: 5000 };
 
 /** Wrong credentials, by network: who is held up by them, and who is not. */
 export interface Guesses {
@@ -20,11 +22,11 @@ export interface Guesses {
   /** Whether a credential was good on this server, and has not been refused since. */
   isKnown(presented: Credentials): boolean;
   /**
-   * Takes one of an address's lookups of unknown credentials.
-   * @param share which of its lookups: revocation has some of its own
-   * @throws Refusal RATE_LIMITED where there are none left
+   * Looks up a credential that is unknown, in its turn. Where an address is over the limit, its turn comes after those that it sent before.
+   * @param share which of its lines it stands in: revocation has one of its own
+   * @throws Refusal RATE_LIMITED where too many wait
    */
-  mustLookUp(address: string, share?: "revocation"): void;
+  lookUp<T>(address: string, run: () => Promise<T>, share?: "revocation"): Promise<T>;
   /** Holds up wrong credentials of networks over the limit, and nothing else. To be asked only about what is not remembered. */
   guard(authenticate: Authenticate): Authenticate;
 }
@@ -33,35 +35,35 @@ export interface Guesses {
 export function createGuesses(perMinute: number, now: () => number = Date.now): Guesses {
   const failures = createFailures(perMinute, now);
   const known = new LRUCache<string, true>({ max: KNOWN });
-  const lookups = new LRUCache<string, { second: number; left: number }>({ max: MAX_NETWORKS });
+  const newLine = () => new FairSemaphore(LOOKUPS.all, LOOKUPS.each, LOOKUPS.waiting);
+  const lines = { usual: newLine(), revocation: newLine() };
   const wait = (address: string) => failures.wait(networkOf(address));
   const heldUp = (retryAfter: number) =>
     new Refusal("RATE_LIMITED", "Too many wrong credentials came from this address. Wait for the seconds named in Retry-After.", {
       retryAfter,
     });
 
-  function mustLookUp(address: string, share = ""): void {
-    if (wait(address) === 0) return;
-    const key = `${networkOf(address)} ${share}`;
-    const second = Math.floor(now() / 1000);
-    const taken = lookups.get(key);
-    const left = taken?.second === second ? taken.left : LOOKUPS;
-    if (left === 0) throw heldUp(1);
-    lookups.set(key, { second, left: left - 1 });
+  async function lookUp<T>(address: string, run: () => Promise<T>, share: keyof typeof lines = "usual"): Promise<T> {
+    if (wait(address) === 0) return run();
+    const [line, network] = [lines[share], networkOf(address)];
+    if (line.isFull(network)) throw heldUp(1);
+    const release = await new Promise<() => void>((granted) => line.request(network, granted));
+    return run().finally(release);
   }
 
   return {
     count: (address) => failures.count(networkOf(address)),
     wait,
     isKnown: (presented) => known.has(hashOf(presented)),
-    mustLookUp,
+    lookUp,
     guard: (authenticate) => async (presented) => {
       const { address, toEnd } = presented;
       const name = hashOf(presented);
       // A wrong checksum is refused without a lookup.
-      if (address !== undefined && !known.has(name) && !isHopeless(presented)) mustLookUp(address, toEnd && "revocation");
+      const unseen = address !== undefined && !known.has(name) && !isHopeless(presented);
       try {
-        const actor = await authenticate(presented);
+        const asked = () => authenticate(presented);
+        const actor = await (unseen ? lookUp(address, asked, toEnd && "revocation") : asked());
         known.set(name, true);
         return actor;
       } catch (thrown) {
