@@ -54,6 +54,23 @@ test("a program without a browser is signed in by a code that its person types e
   for (const { access_token } of [tokens, next]) expect((await server.call(access_token, "whoami")).status).toBe(401);
 });
 
+test("a code ends with the session that allowed it, until it is taken, and with no other", async () => {
+  const allow = async () => {
+    const { device_code, user_code: userCode } = await client.askDevice();
+    const [hers, other] = [await signedIn(alice), await signedIn(alice)];
+    await hers.get(`/api/auth/device?user_code=${userCode}`);
+    expect((await hers.post("/api/auth/device/approve", { userCode })).status).toBe(200);
+    return { device_code, hers, other };
+  };
+  const ended = await allow();
+  expect((await ended.hers.post("/api/auth/sign-out", {})).status).toBe(200);
+  expect(await poll(ended.device_code)).toBe("invalid_grant");
+
+  const stays = await allow();
+  expect((await stays.other.post("/api/auth/sign-out", {})).status).toBe(200);
+  expect(await poll(stays.device_code)).toMatchObject({ access_token: expect.any(String) });
+});
+
 test("a code is answered by one person, once", async () => {
   const { device_code, user_code: userCode } = await client.askDevice();
   const [hers, his] = [await signedIn(alice), await signedIn(bob)];

@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { makeWorkplace, type Workplace } from "./agents.ts";
+import { Issuer } from "./oidc-issuer.ts";
 import { type Home, ME, makeHome, me, meJson, start, startUp, until } from "./run.ts";
 
 let at: Workplace;
@@ -115,10 +116,16 @@ test("the workers of me agent run ask no proxy for a server on this machine", as
   expect(proxy.asked).toEqual([]);
 });
 
-test("the server and its agent echo ask no proxy for themselves", async () => {
+test("the server and its agent echo ask no proxy for themselves, nor for an issuer on this machine", async () => {
+  const issuer = await Issuer.start();
+  const rules = [{ claims: { sub: "ada" }, principal: crypto.randomUUID(), scope: ["read"] }];
+  const TRUSTED_ISSUERS = JSON.stringify([{ issuer: issuer.url, audience: "gatehouse", rules }]);
   const own = await makeHome(proxy.env);
-  const server = await startUp(own);
+  const server = await startUp(own, { TRUSTED_ISSUERS });
   await until("echo answers", async () => (await me(own, ["chat", "echo", "--message", "hello"])).stdout.includes("hello"));
+  await me(own, ["whoami"], { env: { ME_API_KEY: await issuer.token({ sub: "ada" }) } });
+  expect(issuer.requests, "for its metadata and its keys").toBe(2);
   await server.stop();
+  issuer.server.close();
   expect(proxy.asked).toEqual([]);
 });

@@ -20,7 +20,17 @@ export function addUp(program: Command): void {
   });
 }
 
+/** This machine's own addresses, which no proxy is to be asked for: keys of an issuer, and a provider's secret, go there too. */
+const LOOPBACK = "localhost,127.0.0.0/8,::1,[::1]";
+
+/** Leaves the proxy out for this machine, whatever library asks: the runtime reads the variables at each request. */
+function reachLoopbackDirectly({ NO_PROXY, no_proxy }: NodeJS.ProcessEnv): void {
+  const value = [NO_PROXY || no_proxy, LOOPBACK].filter(Boolean).join(",");
+  Object.assign(process.env, { NO_PROXY: value, no_proxy: value });
+}
+
 async function up(me: Me): Promise<void> {
+  reachLoopbackDirectly(process.env);
   const [{ readConfig }, { openConfiguredDatabase }] = await Promise.all([
     import("@gatehouse/server/config"),
     import("@gatehouse/server/database"),

@@ -192,6 +192,10 @@ export const routes: readonly Route[] = [
     takes: z.strictObject({ userCode: z.string().max(64) }),
     limit: "userCode",
     account: "session",
+    asks: async ({ userCode }, house, request) => {
+      await tieToSession(house, request, String(userCode));
+      return {};
+    },
   },
   { method: "POST", path: "/device/deny", takes: z.strictObject({ userCode: z.string().max(64) }), limit: "userCode", account: "session" },
 ];
@@ -219,6 +223,15 @@ async function end(house: House, request: FastifyRequest): Promise<void> {
     );
   const { sql, feed } = house.doors.user;
   await endSession(sql, found.session.id).finally(() => feed.doubt());
+}
+
+/** Ties a device code that waits to the session that is about to allow it, with which it ends. @param userCode as better-auth takes it: with or without what divides it, in any case */
+async function tieToSession(house: House, request: FastifyRequest, userCode: string): Promise<void> {
+  const found = await signedIn(house, request, "POST");
+  const plain = userCode.replace(/[^a-zA-Z0-9]/g, "").toUpperCase();
+  await house.doors.user.sql`
+    update auth."deviceCode" set session_id = ${found?.session.id ?? null}
+    where "userCode" in (${userCode}, ${plain}) and status = 'pending' and "userId" = ${found?.user.id ?? null}`;
 }
 
 function mustMail({ mails }: House): void {
