@@ -307,3 +307,40 @@ test.each(["group.removeMember", "group.setMemberAdmin"])(
     expect(await offered()).toBe(false);
   },
 );
+
+test("who is an admin by a key alone takes no admin off the roster, and revokes no secret key", async () => {
+  const eve = await server.user("eve");
+  await server.join(space, ada, eve);
+  await asAda("principal.setAdmin", { principal: eve.id, admin: true });
+  const secret = await asAda("secretKey.create", { name: "production" });
+  await asThief("principal.add", { principal: mallory.id });
+  await asThief("access.grant", { principal: mallory.id, permission: "admin" });
+  for (const [method, params] of Object.entries({ "principal.remove": { principal: eve.id }, "secretKey.revoke": { id: secret.id } }))
+    expect(await refusal(mallory.session, method, params), method).toBe("FORBIDDEN borrowed");
+  expect((await server.call(secret.key, "whoami")).status).toBe(200);
+  await asAda("access.grant", { principal: mallory.id, permission: "admin" });
+  await asAda("principal.add", { principal: mallory.id });
+  await must(mallory.session, "secretKey.revoke", { id: secret.id }, space);
+  await must(mallory.session, "principal.remove", { principal: eve.id }, space);
+});
+
+test("a key takes neither its owner nor their agents off a roster, nor out of a group", async () => {
+  const { id: group } = await asAda("group.create", { name: "crew" });
+  await asAda("principal.add", { principal: mallory.id });
+  await asAda("access.grant", { principal: mallory.id, permission: "write:members" });
+  await asAda("group.addMember", { group, member: mallory.id });
+  const { id: bot } = await must(mallory.session, "agent.create", { name: `bot-${space}` });
+  await must(mallory.session, "principal.add", { principal: bot }, space);
+  const { key } = await must(mallory.session, "apiKey.create", { name: "stolen" });
+  const { key: ofBot } = await must(mallory.session, "apiKey.create", { name: "stolen too", agent: bot });
+  await asAda("access.grant", { principal: bot, permission: "write:members" });
+  for (const [credential, principal] of [
+    [key, mallory.id],
+    [key, bot],
+    [ofBot, bot],
+  ] as const)
+    expect(await refusal(credential, "principal.remove", { principal })).toBe("FORBIDDEN interactive-only");
+  expect(await refusal(key, "group.removeMember", { group, member: mallory.id })).toMatch(/^FORBIDDEN/);
+  await must(mallory.session, "group.removeMember", { group, member: mallory.id }, space);
+  await must(mallory.session, "principal.remove", { principal: bot }, space);
+});

@@ -67,16 +67,26 @@ export function making<Input>(need: Need<Input>, gives: Gives<Input> = async () 
   return bounded(need, MAKING, decide, outlook);
 }
 
-/** Bounds the need of a method that takes somebody away: not by those below them. */
+/**
+ * Bounds the need of a method that takes somebody away, and all they have there: an admin goes by an admin, whom no key made one;
+ * and oneself, and one's own agents, are taken away in person alone.
+ */
 export function sparingAdmins<Input>(need: Need<Input>, pick: (input: Input) => string): Need<Input> {
   return bounded(need, SPARING, async (input, at) => {
     const decision = await decisionOf(need, input, at);
     if (!decision.allowed) return decision;
-    const [target] = await at.sql`
-      select from live_members where space_id = ${spaceId(at.actor)} and principal_id = ${pick(input)} and admin`;
+    const { id } = at.actor.principal;
+    const [target] = await at.sql<{ admin: boolean; own: boolean }[]>`
+      select m.admin, ${id} in (p.id, p.owner_id) as own from live_members m join principals p on p.id = m.principal_id
+      where m.space_id = ${spaceId(at.actor)} and p.id = ${pick(input)}`;
     const needed: Permission[] = [{ action: "admin" }];
-    if (target && at.actor.credential.via !== "session") return { allowed: false, layers: [], needed, why: IN_PERSON };
-    return target ? { ...judge(at.actor.standing?.layers ?? [], needed), needed } : decision;
+    const person = at.actor.credential.via === "session";
+    if (!person && target?.own) return { allowed: false, layers: [], needed: decision.needed, why: OWN_IN_PERSON };
+    if (!target?.admin) return decision;
+    if (!person) return { allowed: false, layers: [], needed, why: IN_PERSON };
+    const lasting = judge((await lastingStanding(at))?.layers ?? [], needed);
+    const now = judge(at.actor.standing?.layers ?? [], needed);
+    return { ...now, needed, ...(now.allowed && !lasting.allowed && { allowed: false, why: BORROWED }) };
   });
 }
 
@@ -84,7 +94,14 @@ const MAKING = {
   label: "making",
   text: "what the call makes does not exceed its maker, nor outlive what made them: the caller may do themselves what they give, and not only by what a key gave them; by a token, nothing",
 };
-const SPARING = { label: "sparing admins", text: "an admin goes only by an admin, in person" };
+const SPARING = {
+  label: "sparing admins",
+  text: "an admin goes only by an admin, in person, who is one by more than what a key made; oneself, and one's own agents, go in person",
+};
+const OWN_IN_PERSON: Decision["why"] = {
+  reason: "interactive-only",
+  text: "nobody takes themselves or their own agents off a roster by a key: what was granted there would be gone. Sign in: me login",
+};
 const IN_PERSON: Decision["why"] = {
   reason: "interactive-only",
   text: "an admin is removed by a person who is signed in. Sign in: me login",

@@ -56,10 +56,11 @@ export const self = <Input>(pick: Pick<Input, string | undefined>): Alternative<
   holds: async (input, { actor }) => [undefined, actor.principal.id].includes(pick(input)),
 });
 
-/** An alternative that is not a permission, for a change: a limited credential is limited to permissions. */
-export const unlimited = <Input>({ holds, ...alternative }: Alternative<Input>): Alternative<Input> => ({
+/** An alternative that is not a permission, for what ends what others gave: by no key and no token. */
+export const inPerson = <Input>({ holds, ...alternative }: Alternative<Input>): Alternative<Input> => ({
   ...alternative,
-  ...(holds && { holds: async (input, at) => !isLimited(at.actor) && holds(input, at) }),
+  label: `${alternative.label} in person`,
+  ...(holds && { holds: async (input, at) => at.actor.credential.via === "session" && holds(input, at) }),
 });
 
 /** The params name an agent that the caller manages. A limited credential manages none. */

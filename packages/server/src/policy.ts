@@ -6,6 +6,7 @@ import {
   agentOfMine,
   allOf,
   anyOf,
+  inPerson,
   ofLimited,
   ownAgent,
   ownKey,
@@ -13,7 +14,6 @@ import {
   self,
   selfOrOwnAgent,
   spaceAdmin,
-  unlimited,
   withinLayers,
   write,
 } from "./needs.ts";
@@ -83,7 +83,7 @@ export const spacePolicy: Policy<SpaceApi> = {
   "group.rename":          [members,     anyOf(admin("groups", (i) => i.group))],
   "group.delete":          [members,     anyOf(admin("groups", (i) => i.group))],
   "group.addMember":       [members,     making(anyOf(admin("groups", (i) => i.group)), inGroups((i) => [i.group]))],
-  "group.removeMember":    [members,     anyOf(admin("groups", (i) => i.group), unlimited(self((i) => i.member)))],
+  "group.removeMember":    [members,     anyOf(admin("groups", (i) => i.group), inPerson(self((i) => i.member)))],
   "group.setMemberAdmin":  [interactive, making(anyOf(admin("groups", (i) => i.group)), inGroups((i) => [i.group]))],
   "group.listMembers":     [members,     anyOf(read("groups", (i) => i.group))],
   "group.listForMember":   [members,     anyOf(read("groups"), self((i) => i.member), agentOfMine((i) => i.member))],
@@ -102,7 +102,7 @@ export const spacePolicy: Policy<SpaceApi> = {
   "secretKey.create":      [interactive, making(anyOf(admin()))],
   "secretKey.list":        [interactive, anyOf(admin())],
   "secretKey.rotate":      [interactive, making(anyOf(admin()))],
-  "secretKey.revoke":      [interactive, anyOf(admin())],
+  "secretKey.revoke":      [interactive, making(anyOf(admin()))],
 
   "task.list":             [members],
   "task.get":              [members,     anyOf(read("tasks", (i) => i.task))],
