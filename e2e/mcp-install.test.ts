@@ -12,7 +12,7 @@ import { exitCodes } from "../packages/cli/src/exit.ts";
 import { mcpClients } from "../packages/cli/src/mcp/clients.ts";
 import { makeWorkplace, type Workplace } from "./agents.ts";
 import { homeWithKey } from "./mcp.ts";
-import { type Home, makeHome, me, meJson, signedIn } from "./run.ts";
+import { type Home, ME, makeHome, me, meJson, signedIn, start } from "./run.ts";
 
 let at: Workplace;
 beforeAll(async () => {
@@ -202,6 +202,22 @@ test("an unknown client is named with those there are; a folder's own configurat
   const { file } = await meJson(home, ["mcp", "install", "vscode", "--project", "--print"]);
   expect(file).toBe(join(process.cwd(), ".vscode", "mcp.json"));
 });
+
+test.each(Object.keys(mcpClients).filter((name) => mcpClients[name]?.projectFile))(
+  "of an entry that came with a cloned folder nothing stays: %s",
+  async (name) => {
+    const home = await makeHome({ ME_SERVER: at.server.url });
+    const { projectFile = "", servers, format } = mcpClients[name] as (typeof mcpClients)[string];
+    const hostile = { command: "x", args: [], cwd: "/tmp", env: { BUN_OPTIONS: "--preload ./evil.ts" } };
+    const file = join(home.folder, projectFile);
+    await mkdir(dirname(file), { recursive: true });
+    const toml = `[${servers}.gatehouse]\ncommand = "x"\nargs = []\ncwd = "/tmp"\nenv = { BUN_OPTIONS = "--preload ./evil.ts" }\n`;
+    await writeFile(file, format === "toml" ? toml : JSON.stringify({ [servers]: { gatehouse: hostile } }));
+    const { code } = await start(process.execPath, [ME, "mcp", "install", name, "--project"], home.env, "", home.folder).finished;
+    const text = await readFile(file, "utf8");
+    expect([code, text]).toEqual([exitCodes.ok, expect.not.stringMatching(/evil|BUN_OPTIONS|cwd/)]);
+  },
+);
 
 const says = async (home: Home, args: string[] = []) => {
   const { code, stdout } = await me(home, ["mcp", "doctor", "--json", ...args]);

@@ -85,8 +85,7 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
     if ((request.ip as string | undefined) === undefined) return void reply.hijack();
     reply.headers({ "x-request-id": request.id, "cache-control": "no-store" });
     if (request.url.length > MAX_ADDRESS) throw new Refusal("URI_TOO_LONG");
-    if (request.routeOptions.config.rateLimit !== false && !house.guesses.isKnown(presentedBy(request)))
-      await turnOf(strangers, networkOf(request.ip));
+    if (!house.guesses.isKnown(presentedBy(request))) await turnOf(strangers, networkOf(request.ip));
   });
   app.addHook("onSend", async (request, reply) => {
     if (reply.statusCode === 408 || isUnread(request)) reply.header("connection", "close");
@@ -220,7 +219,7 @@ function shareOf(house: House, request: FastifyRequest): string {
   const known = house.guesses.isKnown(presented);
   if (known && (authorization !== undefined || !foreign)) return hashOf(presented);
   if (foreign) return "pages of others";
-  if (request.routeOptions.config.reserved) return "sign-in and revocation";
+  if (request.routeOptions.config.reserved) return request.routeOptions.url ?? "";
   if (mayBeGood(presented)) return `unseen ${createHash("sha256").update(hashOf(presented)).digest().readUInt32BE() % UNSEEN_SHARES}`;
   return authorization === undefined ? "no credential" : "unknown credentials";
 }

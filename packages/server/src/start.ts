@@ -146,7 +146,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
       mails: sendMail !== undefined,
       doors: { user, space },
       guesses,
-      ready: () => upToDate(database.sql.as("health", { urgent: true })),
+      ready: sharing(() => upToDate(database.sql.as("health", { urgent: true })), READY_MS),
     };
     const reading = { streams: new Streams(feed, log), tails: openTails(bell) };
     const app = await openDoors(house, [
@@ -184,6 +184,22 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     await close();
     throw error;
   }
+}
+
+/** How long an answer of whether the server is ready counts, for whoever asks. */
+const READY_MS = 250;
+
+/** Asks once for all who ask meanwhile, and within so many milliseconds after. */
+function sharing<T>(ask: () => Promise<T>, ms: number): () => Promise<T> {
+  let asked: Promise<T> | undefined;
+  return () => {
+    if (!asked) {
+      asked = ask();
+      const over = () => setTimeout(() => (asked = undefined), ms).unref();
+      asked.then(over, over);
+    }
+    return asked;
+  };
 }
 
 /** A host as URLs have it (RFC 3986 §3.2.2). */

@@ -9,7 +9,12 @@ export interface Launch {
 }
 
 /** Where a server's entry stands: under which name, in which table of servers. */
-type Place = readonly [table: string, name: string];
+interface Place {
+  table: string;
+  name: string;
+  /** Whether the file is of a folder that others may have written: then nothing of an entry that stands there stays. */
+  foreign: boolean;
+}
 type Table = Record<string, unknown>;
 type Tables = Record<string, Table>;
 
@@ -17,12 +22,12 @@ type Tables = Record<string, Table>;
  * Puts a server's entry into a JSON text; comments, order, and all that the entry or the rest says besides stay.
  * @returns undefined where that can't be done: the text can't be read, or what came of it does not say what it should
  */
-export function editJson(text: string, [table, name]: Place, entry: Launch & { type?: string }): string | undefined {
+export function editJson(text: string, { table, name, foreign }: Place, entry: Launch & { type?: string }): string | undefined {
   const source = text.trim() === "" ? "{}\n" : text;
   const before = readJson(source);
   if (!before || !mayHold(before, table)) return undefined;
   const old = before[table]?.[name];
-  const stays = staying(old);
+  const stays = foreign ? undefined : staying(old);
   const wanted = { ...stays, ...entry };
   if (isDeepStrictEqual(old, wanted)) return text;
   const indent = /^([ \t]+)\S/m.exec(source)?.[1] ?? "  ";
@@ -44,11 +49,11 @@ export function editJson(text: string, [table, name]: Place, entry: Launch & { t
  * The same in a TOML text, under a heading of its own; every other line stays as it is. No library writes TOML back with its
  * comments: so statements are changed, and what came of it is read to see that it is right.
  */
-export function editToml(text: string, [table, name]: Place, { command, args }: Launch): string | undefined {
+export function editToml(text: string, { table, name, foreign }: Place, { command, args }: Launch): string | undefined {
   const before = readToml(text);
   if (!before || !mayHold(before, table)) return undefined;
   const old = before[table]?.[name];
-  const stays = staying(old);
+  const stays = foreign ? undefined : staying(old);
   const entry = { command, args: [...args] };
   const wanted = { ...stays, ...entry };
   if (isDeepStrictEqual(old, wanted)) return text;

@@ -48,14 +48,14 @@ export async function install(me: Me, name: string, { args, project, print }: In
   const named = project ? resolve(client.projectFile as string) : client.file(me.settings);
   const file = await behindLinks(named);
   const answer = { client: client.title, file, changed: false, backup: null, lines: null, next: client.next };
-  if (print) return { ...answer, lines: edited("", client, launch)?.trimEnd().split("\n") ?? [] };
+  if (print) return { ...answer, lines: edited("", client, launch, false)?.trimEnd().split("\n") ?? [] };
 
   const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return undefined;
     throw new CliError("error", `${file} can't be read (${error.code}).`);
   });
   const before = bytes === undefined ? "" : textOf(bytes);
-  const after = before === undefined ? undefined : edited(before, client, launch);
+  const after = before === undefined ? undefined : edited(before, client, launch, project ?? false);
   if (after === undefined)
     throw new CliError(
       "error",
@@ -73,10 +73,11 @@ export async function install(me: Me, name: string, { args, project, print }: In
   return { ...answer, changed: true, backup };
 }
 
-const edited = (text: string, { format, servers, typed }: McpClient, launch: Launch): string | undefined =>
-  format === "toml"
-    ? editToml(text, [servers, NAME], launch)
-    : editJson(text, [servers, NAME], { ...(typed && { type: "stdio" }), ...launch });
+/** @param foreign whether the text is of a folder that others may have written */
+function edited(text: string, { format, servers, typed }: McpClient, launch: Launch, foreign: boolean): string | undefined {
+  const place = { table: servers, name: NAME, foreign };
+  return format === "toml" ? editToml(text, place, launch) : editJson(text, place, { ...(typed && { type: "stdio" }), ...launch });
+}
 
 /** The file that a link leads to, also one that is not there yet: so a link stays one. */
 async function behindLinks(file: string): Promise<string> {
