@@ -1,3 +1,4 @@
+import { userApi } from "@gatehouse/protocol";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
 import { breaches, codeOf, countBy, whileLocked } from "./rivals.ts";
@@ -81,7 +82,8 @@ const theirs = (id: string) =>
     union all select 1 from grants where space_id = ${space.id} and principal_id in (select id from who)
     union all select 1 from tokens where space_id = ${space.id} and may_act_id in (select id from who)
     union all select 1 from group_members gm join principals g on g.id = gm.group_id
-      where g.space_id = ${space.id} and gm.principal_id in (select id from who)`);
+      where g.space_id = ${space.id} and gm.principal_id in (select id from who)
+    union all select 1 from agent_offers where to_id in (select id from who)`);
 
 interface Gift {
   method: string;
@@ -93,7 +95,7 @@ interface Gift {
 }
 
 const held = (table: string) => `select from ${table} where principal_id = $1 for update`;
-const gifts: Record<string, (cyd: string, bot: string, group: string) => Gift> = {
+const gifts: Record<string, (cyd: string, bot: string, group: string, ownBot: string) => Gift> = {
   "a grant": (cyd) => ({ method: "access.grant", params: { principal: cyd, permission: "write:docs" }, needs: cyd }),
   "a grant to their agent": (_, bot) => ({ method: "access.grant", params: { principal: bot, permission: "write:docs" }, needs: bot }),
   "a place on the roster": (cyd) => ({ method: "principal.add", params: { principal: cyd }, needs: cyd }),
@@ -104,6 +106,7 @@ const gifts: Record<string, (cyd: string, bot: string, group: string) => Gift> =
     ...{ method: "group.setMemberAdmin", params: { group, member: cyd, admin: true }, needs: cyd },
     row: "group_members",
   }),
+  "an offer of an agent": (cyd, _, __, ownBot) => ({ method: "agent.transfer", params: { id: ownBot, to: cyd }, needs: cyd }),
   "a token for their agent to act by": (_, bot) => ({
     ...{ method: "token.create", params: { space: space.slug, scope: ["read:docs"], mayAct: bot }, needs: bot },
   }),
@@ -123,12 +126,13 @@ test.each(meetings)("%s that meets a %s of somebody known by nothing else goes w
     await server.join(space.slug, ada, cyd);
     const { id: bot } = await must(cyd.session, "agent.create", { name: "bot" });
     await must(cyd.session, "principal.add", { principal: bot }, space.slug);
+    const { id: ownBot } = await must(bob.session, "agent.create", { name: `for ${cyd.id.slice(-12)}` });
     const group = await newGroup(`group of ${cyd.id.slice(-12)}`);
-    const { method, params, needs, row } = (gifts[gift] as (typeof gifts)[string])(cyd.id, bot, group);
+    const { method, params, needs, row } = (gifts[gift] as (typeof gifts)[string])(cyd.id, bot, group, ownBot);
     if (row) await asAda("group.addMember", { group, member: cyd.id });
     const calls = {
       // By another, for whom the removal does not stand in line.
-      give: () => server.call(bob.session, method, params, method === "token.create" ? undefined : space.slug),
+      give: () => server.call(bob.session, method, params, method in userApi ? undefined : space.slug),
       go: () => (departures[departure] as (typeof departures)[string])(cyd),
     };
     await asAda("principal.add", { principal: bob.id });
