@@ -109,6 +109,16 @@ test("an agent changes hands when the new owner says yes", async () => {
   expect(await me(home, ["agent", "get", "present"])).toMatchObject({ code: 5 });
 });
 
+test("whoever has offered an agent sees the offer, and takes it back", async () => {
+  await meJson(home, ["agent", "create", "loan"]);
+  await meJson(home, ["agent", "transfer", "loan", "Bob"]);
+  expect((await me(home, ["agent", "offers"])).stdout).toMatch(/loan +Bob +Ada/);
+  expect((await meJson(home, ["agent", "offers"])).offers).toMatchObject([{ agent: { name: "loan" }, toYou: false }]);
+  expect(await me(home, ["agent", "accept", "loan"])).toMatchObject({ code: 5 });
+  await meJson(home, ["agent", "decline", "loan"]);
+  for (const one of [home, bob.home]) expect((await meJson(one, ["agent", "offers"])).offers).toEqual([]);
+});
+
 test("the record is shown with names, and can be followed", async () => {
   expect((await me(home, ["audit", "--method", "group.setMemberAdmin"])).stdout).toMatch(
     /Ada +session +group\.setMemberAdmin +Support Bob admin=true +OK/,

@@ -332,3 +332,53 @@ test("an offer of an agent ends when whoever made it does not know its receiver 
   expect((await must(ada.session, "agent.offers", {})).offers).toEqual([]);
   expect(await codeOf(ada.session, "agent.accept", { id })).toBe("NOT_FOUND");
 });
+
+interface Meeting {
+  slug: string;
+  maker: TestUser;
+  taker: TestUser;
+}
+const partings: Record<string, (meeting: Meeting) => Promise<unknown>> = {
+  "the receiver leaves": ({ slug, taker }) => must(taker.session, "space.leave", {}, slug),
+  "the receiver is removed": ({ slug, taker }) => must(ada.session, "principal.remove", { principal: taker.id }, slug),
+  "the maker leaves": ({ slug, maker }) => must(maker.session, "space.leave", {}, slug),
+  "the maker is removed": ({ slug, maker }) => must(ada.session, "principal.remove", { principal: maker.id }, slug),
+  "the space is deleted": ({ slug }) => must(ada.session, "space.delete", { slug, confirm: slug }),
+};
+const partingsFrom = Object.keys(partings).flatMap((how) => ["user", "group"].map((to) => [to, how] as const));
+
+test.each(partingsFrom)("an offer of an agent to a %s does not come back when its maker meets the receiver again: %s", async (to, how) => {
+  const [maker, taker] = [await server.user("Maker"), await server.user("Taker")];
+  const meet = async (slug?: string) => {
+    if (slug) for (const one of [maker, taker]) await must(ada.session, "principal.add", { principal: one.id }, slug);
+    return slug ?? server.acquaint(ada, maker, taker);
+  };
+  const slug = await meet();
+  await server.acquaint(ada, maker);
+  await server.acquaint(ada, taker);
+  const { id } = await newAgent(maker);
+  const { id: group } = await must(ada.session, "group.create", { name: "group" }, slug);
+  const putIn = async () => {
+    await must(ada.session, "group.addMember", { group, member: taker.id }, slug);
+    await must(ada.session, "group.setMemberAdmin", { group, member: taker.id, admin: true }, slug);
+  };
+  await putIn();
+  await must(maker.session, "agent.transfer", { id, to: to === "user" ? taker.id : group });
+  const offers = async ({ session }: TestUser) => (await must(session, "agent.offers", {})).offers;
+  for (const one of [maker, taker]) expect(await offers(one)).toMatchObject([{ agent: { id }, toYou: one === taker }]);
+  await partings[how]?.({ slug, maker, taker });
+  const deleted = how === "the space is deleted";
+  await meet(deleted ? undefined : slug);
+  if (!deleted) await putIn();
+  // A group stays whose admin has left; and its other admins may accept.
+  const stays = to === "group" && how.startsWith("the receiver");
+  for (const one of [maker, taker]) expect(await offers(one)).toHaveLength(stays ? 1 : 0);
+  expect(await codeOf(taker.session, "agent.accept", { id })).toBe(stays ? "ok" : "NOT_FOUND");
+});
+
+test("an offer of an agent stands while its maker and its receiver know each other by another space", async () => {
+  const slug = await server.acquaint(bob, carol);
+  await must(bob.session, "agent.transfer", { id: bot.id, to: carol.id });
+  await must(carol.session, "space.leave", {}, slug);
+  expect(await codeOf(carol.session, "agent.accept", { id: bot.id })).toBe("ok");
+});

@@ -44,10 +44,12 @@ async function atOnce(...calls: ReturnType<TestServer["call"]>[]): Promise<strin
   return codes;
 }
 
-/** Lets calls about an agent begin one after the other, each of which sees it as it was before all of them. */
-async function inTurn(agent: string, ...calls: (() => ReturnType<TestServer["call"]>)[]): Promise<string[]> {
+type Calls = (() => ReturnType<TestServer["call"]>)[];
+
+/** Lets calls begin one after the other behind one lock: each sees what was before all of them. */
+async function behind(lock: string, id: string, ...calls: Calls): Promise<string[]> {
   const started: ReturnType<TestServer["call"]>[] = [];
-  await whileLocked(server.sql, "select from principals where id = $1 for update", agent, async (waiting) => {
+  await whileLocked(server.sql, lock, id, async (waiting) => {
     for (const [i, call] of calls.entries()) {
       started.push(call());
       await waiting(i + 1);
@@ -55,6 +57,7 @@ async function inTurn(agent: string, ...calls: (() => ReturnType<TestServer["cal
   });
   return atOnce(...started);
 }
+const inTurn = (principal: string, ...calls: Calls) => behind("select from principals where id = $1 for update", principal, ...calls);
 
 test("what the old owner does to an agent when the new one has just accepted it comes too late", async () => {
   const group = await groupOf(ada);
@@ -152,3 +155,46 @@ test("an offer stands no longer than whoever made it manages the agent", async (
   expect(codeOf(await by(carol, "agent.accept", { id: agent }))).toBe("NOT_FOUND");
   expect(await ownerOf(agent)).toBe(group);
 });
+
+const offersTo = async (user: TestUser) => (await must(user.session, "agent.offers", {})).offers;
+
+test("an offer that is made while the only shared space is deleted ends with it, or is not made", async () => {
+  for (const first of ["transfer", "delete"]) {
+    const dora = await server.user("Dora");
+    const shared = await server.acquaint(ada, dora);
+    const [{ id = "" } = {}] = await server.sql<{ id: string }[]>`select id from spaces where slug = ${shared}`;
+    const agent = await newAgent();
+    // Of one person's calls the second waits for the first: another admin deletes the space.
+    await must(ada.session, "principal.add", { principal: bob.id }, shared);
+    await must(ada.session, "principal.setAdmin", { principal: bob.id, admin: true }, shared);
+    const calls = [
+      () => by(ada, "agent.transfer", { id: agent, to: dora.id }),
+      () => by(bob, "space.delete", { slug: shared, confirm: shared }),
+    ];
+    const codes = await behind("select from spaces where id = $1 for update", id, ...(first === "transfer" ? calls : calls.toReversed()));
+    expect(codes, first).toEqual(first === "transfer" ? ["ok", "ok"] : ["ok", "NOT_FOUND"]);
+    await server.acquaint(ada, dora);
+    expect(await offersTo(dora), first).toEqual([]);
+  }
+});
+
+test.each(["group.setMemberAdmin", "group.removeMember"])(
+  "an offer that a group's admin makes while they cease to be one ends, or is not made: %s",
+  async (method) => {
+    for (const first of ["transfer", "cease"]) {
+      const group = await groupOf(bob);
+      const agent = await newAgent();
+      await must(ada.session, "agent.transfer", { id: agent, to: group });
+      await must(bob.session, "agent.accept", { id: agent });
+      const calls = [
+        () => by(bob, "agent.transfer", { id: agent, to: carol.id }),
+        () => by(ada, method, { group, member: bob.id, ...(method === "group.setMemberAdmin" && { admin: false }) }, slug),
+      ];
+      const codes = await inTurn(bob.id, ...(first === "transfer" ? calls : calls.toReversed()));
+      expect(codes, first).toEqual(first === "transfer" ? ["ok", "ok"] : ["ok", "NOT_FOUND"]);
+      await must(ada.session, "group.addMember", { group, member: bob.id }, slug);
+      await must(ada.session, "group.setMemberAdmin", { group, member: bob.id, admin: true }, slug);
+      expect(await offersTo(carol), first).toEqual([]);
+    }
+  },
+);

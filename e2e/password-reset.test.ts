@@ -106,6 +106,25 @@ test("a new password ends every link to choose one that was mailed before, and n
   expect((await post("/reset-password", { newPassword: NEW, token: bens })).status).toBe(200);
 });
 
+test("a new password ends the offers of agents that were made before, and no one else's", async () => {
+  const [ada, bob, mallory] = [await server.user("Ada"), await server.user("Bob"), await server.user("Mallory")];
+  await server.acquaint(ada, bob, mallory);
+  const agents = await Promise.all(
+    [ada, bob].map(async ({ session }) => {
+      const { id } = (await server.call(session, "agent.create", { name: "bot" })).result;
+      expect((await server.call(session, "agent.transfer", { id, to: mallory.id })).result.accepted).toBe(false);
+      return id;
+    }),
+  );
+  const jar = openJar(server.url);
+  const post = (path: string, body: object) => jar.post(`/api/auth${path}`, body, { origin: server.origin });
+  await post("/request-password-reset", { email: ada.email });
+  expect((await post("/reset-password", { newPassword: NEW, token: await box.token(ada.email) })).status).toBe(200);
+  const { offers } = (await server.call(mallory.session, "agent.offers")).result;
+  expect(offers.map(({ agent }: { agent: { id: string } }) => agent.id)).toEqual([agents[1]]);
+  expect((await server.call(mallory.session, "agent.accept", { id: agents[0] })).error?.data.code).toBe("NOT_FOUND");
+});
+
 test("one key is revoked by its own button, and no other", async () => {
   const ben = await server.user("Ben");
   const made = async (name: string) => (await server.call(ben.session, "apiKey.create", { name })).result;

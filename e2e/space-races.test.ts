@@ -1,3 +1,4 @@
+import { userApi } from "@gatehouse/protocol";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
 import { breaches, codeOf, countBy, whileLocked } from "./rivals.ts";
@@ -72,6 +73,84 @@ test.each(Object.entries(given))(
     }
   },
 );
+
+/** Rows of the space that name somebody, or an agent of theirs. */
+const theirs = (id: string) =>
+  rows(server.sql`
+    with who as (select id from principals where id = ${id} or owner_id = ${id})
+    select 1 from members where space_id = ${space.id} and principal_id in (select id from who)
+    union all select 1 from grants where space_id = ${space.id} and principal_id in (select id from who)
+    union all select 1 from tokens where space_id = ${space.id} and may_act_id in (select id from who)
+    union all select 1 from group_members gm join principals g on g.id = gm.group_id
+      where g.space_id = ${space.id} and gm.principal_id in (select id from who)
+    union all select 1 from agent_offers where to_id in (select id from who)`);
+
+interface Gift {
+  method: string;
+  params: object;
+  /** Who is held by whichever change comes first. */
+  needs: string;
+  /** Where it gives, and holds nobody: the change of a row that goes. */
+  row?: string;
+}
+
+const held = (table: string) => `select from ${table} where principal_id = $1 for update`;
+const gifts: Record<string, (cyd: string, bot: string, group: string, ownBot: string) => Gift> = {
+  "a grant": (cyd) => ({ method: "access.grant", params: { principal: cyd, permission: "write:docs" }, needs: cyd }),
+  "a grant to their agent": (_, bot) => ({ method: "access.grant", params: { principal: bot, permission: "write:docs" }, needs: bot }),
+  "a place on the roster": (cyd) => ({ method: "principal.add", params: { principal: cyd }, needs: cyd }),
+  "a place on the roster for their agent": (_, bot) => ({ method: "principal.add", params: { principal: bot }, needs: bot }),
+  "a place in a group": (cyd, _, group) => ({ method: "group.addMember", params: { group, member: cyd }, needs: cyd }),
+  "a place in a group for their agent": (_, bot, group) => ({ method: "group.addMember", params: { group, member: bot }, needs: bot }),
+  "a group to administer": (cyd, _, group) => ({
+    ...{ method: "group.setMemberAdmin", params: { group, member: cyd, admin: true }, needs: cyd },
+    row: "group_members",
+  }),
+  "an offer of an agent": (cyd, _, __, ownBot) => ({ method: "agent.transfer", params: { id: ownBot, to: cyd }, needs: cyd }),
+  "a token for their agent to act by": (_, bot) => ({
+    ...{ method: "token.create", params: { space: space.slug, scope: ["read:docs"], mayAct: bot }, needs: bot },
+  }),
+};
+const departures: Record<string, (cyd: TestUser) => ReturnType<TestServer["call"]>> = {
+  "space.leave": (cyd) => inSpace(cyd.session, "space.leave", {}),
+  "principal.remove": (cyd) => inSpace(ada.session, "principal.remove", { principal: cyd.id }),
+};
+const meetings = Object.keys(gifts).flatMap((gift) => Object.keys(departures).map((departure) => [gift, departure] as const));
+
+test.each(meetings)("%s that meets a %s of somebody known by nothing else goes with them, or is refused", async (gift, departure) => {
+  for (const order of [
+    ["give", "go"],
+    ["go", "give"],
+  ] as const) {
+    const cyd = await server.user("Cyd");
+    await server.join(space.slug, ada, cyd);
+    const { id: bot } = await must(cyd.session, "agent.create", { name: "bot" });
+    await must(cyd.session, "principal.add", { principal: bot }, space.slug);
+    const { id: ownBot } = await must(bob.session, "agent.create", { name: `for ${cyd.id.slice(-12)}` });
+    const group = await newGroup(`group of ${cyd.id.slice(-12)}`);
+    const { method, params, needs, row } = (gifts[gift] as (typeof gifts)[string])(cyd.id, bot, group, ownBot);
+    if (row) await asAda("group.addMember", { group, member: cyd.id });
+    const calls = {
+      // By another, for whom the removal does not stand in line.
+      give: () => server.call(bob.session, method, params, method in userApi ? undefined : space.slug),
+      go: () => (departures[departure] as (typeof departures)[string])(cyd),
+    };
+    await asAda("principal.add", { principal: bob.id });
+    await asAda("access.grant", { principal: bob.id, permission: "admin" });
+    // Who goes first holds them by then, and waits for their place on the roster.
+    const first = order[0] === "go" ? held("members") : "select from principals where id = $1 for update";
+    const started: ReturnType<TestServer["call"]>[] = [];
+    await whileLocked(server.sql, row ? held(row) : first, needs, async (waiting) => {
+      for (const [i, name] of order.entries()) {
+        started.push(calls[name]());
+        await waiting(i + 1);
+      }
+    });
+    const codes = await atOnce(...started);
+    expect(codes, order.join(", then ")).toEqual(order[0] === "give" ? ["ok", "ok"] : ["ok", "NOT_FOUND"]);
+    expect(await theirs(cyd.id), order.join(", then ")).toBe(0);
+  }
+});
 
 test("a crowd that gives to a member, removes them and adds them again leaves nothing broken", async () => {
   const groups = await Promise.all(["a", "b", "c"].map(newGroup));

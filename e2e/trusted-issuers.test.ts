@@ -202,6 +202,26 @@ test("what is minted of such a token ends with the rule, also what was minted of
   expect(await goodAt(trusting({}, { ...again, TRUSTED_ISSUERS: "[]" }))).toEqual([true, false, false, false]);
 });
 
+test("a task that was registered by such a token, or by what was minted of it, ends with the rule", async () => {
+  const { slug } = await must(server, world.ada.session, "space.create", { name: "Ruled" });
+  const token = await issuer.token({ sub: "ada" });
+  const { token: minted } = await must(server, token, "token.create", { space: slug, scope: ["admin:tasks"] });
+  await must(server, token, "task.register", { task: "direct" }, slug);
+  await must(server, minted, "task.register", { task: "minted" }, slug);
+  await must(server, world.ada.session, "task.register", { task: "own" }, slug);
+  const again = { PUBLIC_URL: server.url };
+  const tasksAt = async (restarted: Promise<TestServer>) => {
+    const where = await restarted;
+    const { tasks } = await must(where, world.ada.session, "task.list", {}, slug);
+    const direct = (await where.call(world.ada.session, "task.get", { task: "direct" }, slug)).error?.data.code ?? "ok";
+    await where.close();
+    return [...tasks.map(({ path }: { path: string }) => path), direct];
+  };
+  expect(await tasksAt(trusting({}, again)), "nothing was changed").toEqual(["direct", "minted", "own", "ok"]);
+  expect(await tasksAt(trusting({ audience: "elsewhere" }, again))).toEqual(["own", "NOT_FOUND"]);
+  expect(await tasksAt(trusting({}, { ...again, TRUSTED_ISSUERS: "[]" }))).toEqual(["own", "NOT_FOUND"]);
+});
+
 test.each<[string, unknown, RegExp]>([
   ["no JSON", "{", /TRUSTED_ISSUERS: must be JSON/],
   ["no array", "{}", /TRUSTED_ISSUERS: /],

@@ -1,5 +1,5 @@
 import type { Client } from "@gatehouse/client";
-import { principalKinds, sameName, type UserApi } from "@gatehouse/protocol";
+import { principalKinds, type ResultOf, sameName, type UserApi } from "@gatehouse/protocol";
 import type { Command } from "commander";
 import { findAgent } from "./agent.ts";
 import { addCommand } from "./command.ts";
@@ -8,10 +8,16 @@ import { moment, table } from "./output.ts";
 import { everyPage } from "./pages.ts";
 import { idOf } from "./principal.ts";
 
-/** The id of an agent that is offered, by its id or its name. @throws CliError when none is, or more than one of that name */
-async function findOffered(client: Client<UserApi>, given: string): Promise<string> {
+type Offer = ResultOf<UserApi, "agent.offers">["offers"][number];
+
+/**
+ * The id of an agent that is offered, by its id or its name.
+ * @param which whether an offer counts
+ * @throws CliError when none is, or more than one of that name
+ */
+async function findOffered(client: Client<UserApi>, given: string, which: (offer: Offer) => boolean = () => true): Promise<string> {
   const offers = await everyPage(client.agent.offers, ({ offers }) => offers);
-  const found = offers.filter(({ agent }) => agent.id === given || sameName(agent.name, given));
+  const found = offers.filter((offer) => which(offer) && (offer.agent.id === given || sameName(offer.agent.name, given)));
   if (found.length > 1) throw new CliError("usage", `More than one agent named ${given} is offered. Say which by id: me agent offers`);
   if (!found[0]) throw new CliError("not found", `No agent ${given} is offered. me agent offers shows those that are.`);
   return found[0].agent.id;
@@ -48,14 +54,14 @@ export function addTransfer(program: Command): void {
 
   addCommand(agent, {
     usage: "offers",
-    summary: "List the agents that are offered to you, or to a group that you administer.",
+    summary: "List the agents that are offered to you, or to a group that you administer, and those that you offered.",
     examples: ["agent offers"],
     run: async (me) => ({ offers: await everyPage((await me.client()).agent.offers, ({ offers }) => offers) }),
     show: ({ offers }) =>
       table(
         ["Agent", "To", "By", "Offered", "Id"],
         offers.map(({ agent, to, offeredBy, createdAt }) => [agent.name, to.name, offeredBy, moment(createdAt), agent.id]),
-        "No agent is offered to you.",
+        "No agent is offered to you, and you offer none.",
       ),
   });
 
@@ -65,7 +71,7 @@ export function addTransfer(program: Command): void {
     examples: ["agent accept support-bot"],
     async run(me, _options, given) {
       const client = await me.client();
-      return client.agent.accept({ id: await findOffered(client, given as string) });
+      return client.agent.accept({ id: await findOffered(client, given as string, ({ toYou }) => toYou) });
     },
     show: () => "It is yours. Its old keys are dead: me apikey create --agent NAME --name KEY-NAME",
   });

@@ -13,11 +13,19 @@ export const transferMethods = {
     errors: ["NOT_FOUND", "CONFLICT", "LIMIT_REACHED"],
   }),
   "agent.offers": method({
-    summary: "Lists the agents that are offered to you, or to a group that you administer.",
+    summary: "Lists the agents that are offered to you, or to a group that you administer, and those that you offered.",
     effect: "read",
     params: z.strictObject(page),
     result: z.strictObject({
-      offers: z.array(z.strictObject({ agent: PrincipalRef, to: PrincipalRef, offeredBy: z.string(), createdAt: Timestamp })),
+      offers: z.array(
+        z.strictObject({
+          agent: PrincipalRef,
+          to: PrincipalRef,
+          toYou: z.boolean().describe("true where you may accept it; else you made the offer, and may take it back"),
+          offeredBy: z.string(),
+          createdAt: Timestamp,
+        }),
+      ),
       next: Next,
     }),
     errors: [],

@@ -135,7 +135,15 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     );
     const shared = { authenticate, sql: database.sql, feed, budgets, denials, log };
     const user = { ...shared, api: userApi, policy: userPolicy, handlers: userRpcHandlers(minting) } as Door;
-    const serving = { jwt, bell, work: openWork(bell), denials, emit: createEmit(database.sql), leaseSeconds: config.leaseSeconds };
+    const serving = {
+      jwt,
+      rules: issuers.rules,
+      bell,
+      work: openWork(bell),
+      denials,
+      emit: createEmit(database.sql),
+      leaseSeconds: config.leaseSeconds,
+    };
     const space = { ...shared, enter, api: spaceApi, policy: spacePolicy, handlers: spaceRpcHandlers(serving) } as Door;
     const house = {
       config,

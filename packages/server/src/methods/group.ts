@@ -1,6 +1,7 @@
 import type { Group, groupMethods } from "@gatehouse/protocol";
 import { uuidv7 } from "uuidv7";
 import { keyOf, standingOf } from "../actor.ts";
+import type { Sql } from "../db.ts";
 import { known } from "../known.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
@@ -13,6 +14,11 @@ async function groupOf({ sql, actor }: At, id: string): Promise<{ id: string; na
     select id, name from principals where id = ${id} and kind = 'g' and space_id = ${standingOf(actor).space.id}`;
   return one(found, "There is no such group. `me group list` shows those there are.");
 }
+
+/** Holds a member of a group before their place in it: an offer of its agents that they are making is there then, and ends with it. */
+const holdMember = (sql: Sql, group: string, member: string) => sql`
+  select from principals where id = (select principal_id from group_members where group_id = ${group} and principal_id = ${member})
+  for no key update`;
 
 const NOT_IN_GROUP = "They are not in this group. `me group members` shows who is.";
 
@@ -59,6 +65,7 @@ export const groupHandlers: Handlers<typeof groupMethods> = {
 
   async "group.removeMember"({ group, member }, at) {
     const { id } = await groupOf(at, group);
+    await holdMember(at.sql, id, member);
     const { count } = await at.sql`delete from group_members where group_id = ${id} and principal_id = ${member}`;
     if (count === 0) throw new Refusal("NOT_FOUND", NOT_IN_GROUP);
     at.audit.target = `${id} ${member}`;
@@ -67,6 +74,7 @@ export const groupHandlers: Handlers<typeof groupMethods> = {
 
   async "group.setMemberAdmin"({ group, member, admin }, at) {
     const { id } = await groupOf(at, group);
+    await holdMember(at.sql, id, member);
     const { count } = await at.sql`
       update group_members gm set admin = ${admin}, key_id = case when not ${admin} then gm.key_id end from principals p
       where gm.group_id = ${id} and gm.principal_id = ${member} and p.id = gm.principal_id and p.kind = 'u' and key_lives(gm.key_id)`;

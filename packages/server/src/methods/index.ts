@@ -14,7 +14,7 @@ import { runHandlers, type Serving } from "./run.ts";
 import { secretKeyHandlers } from "./secret-key.ts";
 import { sessionHandlers } from "./session.ts";
 import { spaceHandlers } from "./space.ts";
-import { taskHandlers } from "./task.ts";
+import { type Ruled, taskHandlers } from "./task.ts";
 import { type Minting, tokenHandlers } from "./token.ts";
 import { transferHandlers } from "./transfer.ts";
 
@@ -31,7 +31,7 @@ export const userRpcHandlers = (minting: Minting): Handlers<UserApi> => ({
 });
 
 /** What the space RPC does. */
-export const spaceRpcHandlers = (serving: Serving & Pick<Minting, "jwt"> & { denials: Denials }): Handlers<SpaceApi> => ({
+export const spaceRpcHandlers = (serving: Serving & Ruled & Pick<Minting, "jwt"> & { denials: Denials }): Handlers<SpaceApi> => ({
   ...insideSpaceHandlers,
   ...principalHandlers,
   ...groupHandlers,
@@ -39,8 +39,8 @@ export const spaceRpcHandlers = (serving: Serving & Pick<Minting, "jwt"> & { den
   ...inviteHandlers,
   ...secretKeyHandlers,
   ...auditHandlers(serving.denials),
-  ...taskHandlers,
-  ...sessionHandlers(serving.jwt),
+  ...taskHandlers(serving),
+  ...sessionHandlers(serving),
   ...runHandlers(serving),
   ...spaceDiscoverHandlers,
 });

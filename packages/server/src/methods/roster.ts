@@ -37,6 +37,12 @@ async function memberOf(at: At, id: string): Promise<Member> {
   return one(await roster(at.sql, standingOf(at.actor).space.id, { id }), NOT_A_MEMBER);
 }
 
+/** Takes a member off the roster. Who before what they are in: the order in which changes of their own, and gifts to them, take both. */
+async function takeOff({ sql, actor }: At, principal: string): Promise<void> {
+  await sql`select from principals where id = ${principal} for update`;
+  await sql`delete from members where space_id = ${standingOf(actor).space.id} and principal_id = ${principal}`;
+}
+
 export const insideSpaceHandlers: Handlers<typeof insideSpaceMethods> = {
   async "space.get"(_input, { actor }) {
     const { space, admin } = standingOf(actor);
@@ -51,7 +57,7 @@ export const insideSpaceHandlers: Handlers<typeof insideSpaceMethods> = {
 
   async "space.leave"(_input, at) {
     const { space } = standingOf(at.actor);
-    await at.sql`delete from members where space_id = ${space.id} and principal_id = ${at.actor.principal.id}`;
+    await takeOff(at, at.actor.principal.id);
     at.audit.target = at.actor.principal.id;
     return { slug: space.slug };
   },
@@ -85,9 +91,7 @@ export const principalHandlers: Handlers<typeof principalMethods> = {
   async "principal.remove"({ principal }, at) {
     const { kind } = await memberOf(at, principal);
     if (kind === "s") throw new Refusal("CONFLICT", "The service belongs to the space. Revoke its keys: me secretkey revoke");
-    // Who before what they are in: the order in which changes of their own take both.
-    await at.sql`select from principals where id = ${principal} for update`;
-    await at.sql`delete from members where space_id = ${standingOf(at.actor).space.id} and principal_id = ${principal}`;
+    await takeOff(at, principal);
     at.audit.target = principal;
     return { id: principal };
   },

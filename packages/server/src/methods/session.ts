@@ -19,6 +19,7 @@ import { dataOf, mustWrite, NO_SESSION, readable, runRows, sessionNamed, session
 import type { Jwt } from "../tokens/jwt.ts";
 import { mintToken } from "../tokens/mint.ts";
 import { future, one, pageOf } from "./rows.ts";
+import type { Ruled } from "./task.ts";
 
 /** Seconds that the token which comes with a session lives. */
 const SESSION_TOKEN_SECONDS = 3600;
@@ -115,7 +116,7 @@ const tellable = (session: Session, actor: Actor): Session => (mayNameMembers(ac
 /** What its maker knows a session by, which is not for whoever talks in it. */
 const NOT_FOR_BROWSERS = { externalId: null, metadata: {}, tags: [], createdBy: null } as const satisfies Partial<Session>;
 
-export const sessionHandlers = (jwt: Jwt): Handlers<typeof sessionMethods> => ({
+export const sessionHandlers = ({ jwt, rules }: Ruled & { jwt: Jwt }): Handlers<typeof sessionMethods> => ({
   async "session.create"({ task, externalId, message, inputId, metadata, tags, idleTimeoutSeconds, expiresAt }, at) {
     const { actor, sql } = at;
     const { space } = standingOf(actor);
@@ -124,7 +125,7 @@ export const sessionHandlers = (jwt: Jwt): Handlers<typeof sessionMethods> => ({
     const { count } = await sql`
       insert into sessions (id, space_id, task, external_id, metadata, tags, idle_timeout_seconds, expires_at, created_by)
       values (${id}, ${space.id}, ${task}, ${externalId ?? null}, ${sql.json(metadata ?? {})}, ${tags ?? []},
-              coalesce(${idleTimeoutSeconds ?? null}, (select idle_timeout_seconds from live_tasks where space_id = ${space.id} and path = ${task}), ${DEFAULT_IDLE_SECONDS}),
+              coalesce(${idleTimeoutSeconds ?? null}, (select idle_timeout_seconds from live_tasks(${[...rules]}::text[]) where space_id = ${space.id} and path = ${task}), ${DEFAULT_IDLE_SECONDS}),
               ${ends}, ${actor.principal.id})
       on conflict on constraint session_external_id do nothing`;
     const existing = count === 0;

@@ -9,9 +9,15 @@ import { readable } from "../sessions/rows.ts";
 import { readTies, type Tie } from "../standing.ts";
 import { one, pageOf } from "./rows.ts";
 
-const taskRows = (sql: Sql, which: Fragment): Promise<Task[]> => sql<Task[]>`
+/** What tasks are read by besides the database. */
+export interface Ruled {
+  /** The rules of the configuration that stand: what came in by another is over. */
+  rules: readonly string[];
+}
+
+const taskRows = (sql: Sql, { rules }: Ruled, which: Fragment): Promise<Task[]> => sql<Task[]>`
   select s.path, s.description, s.idle_timeout_seconds, s.seen_at > now() - interval '1 minute' as online, s.seen_at, s.created_at
-  from live_tasks s where ${which} order by s.path`;
+  from live_tasks(${[...rules]}::text[]) s where ${which} order by s.path`;
 
 const NO_TASK = "No worker has offered that task. `me task list` shows those there are.";
 
@@ -23,13 +29,13 @@ const TOO_MANY: Readonly<Record<string, string>> = {
 
 /** What a task hangs on that a caller registers: nothing, for a person who is signed in and may do so by what lasts. */
 async function tiesOf(task: string, at: Judging) {
-  const { via, source, expiresAt } = at.actor.credential;
+  const { via, source, expiresAt, rule } = at.actor.credential;
   const lenders = await lendersOf(task, at);
   const own =
     via === "session"
       ? { key: null, token: null, ends: null }
       : { key: keyOf(at.actor) ?? source?.actorKey?.id ?? source?.key?.id ?? null, token: source?.token ?? null, ends: expiresAt };
-  return { ...own, keys: lenders.map(({ id }) => id), ends: [own.ends, ...lenders.map((lender) => lender.expiresAt)] };
+  return { ...own, rule: rule ?? null, keys: lenders.map(({ id }) => id), ends: [own.ends, ...lenders.map((lender) => lender.expiresAt)] };
 }
 
 /** The keys that have given the caller what registering a task takes: none, where what lasts is enough. */
@@ -43,31 +49,31 @@ async function lendersOf(task: string, at: Judging): Promise<Tie[]> {
   return lenders;
 }
 
-export const taskHandlers: Handlers<typeof taskMethods> = {
+export const taskHandlers = (ruled: Ruled): Handlers<typeof taskMethods> => ({
   async "task.list"({ after, limit }, { actor, sql }) {
     const { space, layers } = standingOf(actor);
     const { keys, next } = await pageOf(
       sql,
-      sql`select s.path as key, octet_length(to_json(s.description)::text) + 500 as bytes from live_tasks s
+      sql`select s.path as key, octet_length(to_json(s.description)::text) + 500 as bytes from live_tasks(${[...ruled.rules]}::text[]) s
         where s.space_id = ${space.id} and ${readable(sql, layers, { tasksAlone: true })} ${after === undefined ? sql`` : sql`and s.path > ${after}`}
         order by s.path limit ${limit + 1}`,
       limit,
     );
-    return { tasks: await taskRows(sql, sql`s.space_id = ${space.id} and s.path = any(${keys}::text[])`), next };
+    return { tasks: await taskRows(sql, ruled, sql`s.space_id = ${space.id} and s.path = any(${keys}::text[])`), next };
   },
 
   async "task.get"({ task }, { actor, sql }) {
     const { space } = standingOf(actor);
-    return one(await taskRows(sql, sql`s.space_id = ${space.id} and s.path = ${task}`), NO_TASK);
+    return one(await taskRows(sql, ruled, sql`s.space_id = ${space.id} and s.path = ${task}`), NO_TASK);
   },
 
   async "task.register"({ task, description, idleTimeoutSeconds }, at) {
     const { actor, sql } = at;
-    const { key, token, keys, ends } = await tiesOf(task, at);
+    const { key, token, keys, rule, ends } = await tiesOf(task, at);
     const made = one(
       await sql<{ id: string | null; problem: string | null }[]>`
         select task as id, problem from register_task(${standingOf(actor).space.id}, ${task}, ${description}, ${idleTimeoutSeconds},
-          ${actor.principal.id}, ${key}, ${token}, ${keys}::uuid[],
+          ${actor.principal.id}, ${key}, ${token}, ${keys}::uuid[], ${rule},
           (select min(e) from unnest(${ends}::timestamptz[]) e), ${MAX_TASKS}, ${MAX_TASKS_PER_KEY})`,
     );
     if (made.problem !== null) throw new Refusal("CONFLICT", TOO_MANY[made.problem]);
@@ -79,4 +85,4 @@ export const taskHandlers: Handlers<typeof taskMethods> = {
     audit.target = task;
     return { task };
   },
-};
+});

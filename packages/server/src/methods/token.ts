@@ -2,6 +2,7 @@ import { type CredentialKind, formatPermission, type Inspection, type tokenMetho
 import { type Actor, isLimited, isToken } from "../actor.ts";
 import type { Sql } from "../db.ts";
 import { loginPrefixes, prefixOf } from "../key.ts";
+import { heldWhile } from "../known.ts";
 import { managedOwners } from "../needs.ts";
 import { endLogin, loginOf } from "../people/login.ts";
 import { nobody, Refusal } from "../refusal.ts";
@@ -65,11 +66,13 @@ async function endRenewal(token: string, { actor, sql, audit }: At): Promise<Rec
 async function mustBeAbleToAct(sql: Sql, { principal, act }: Actor, agent: string, spaceId: string): Promise<void> {
   if (principal.kind !== "u" || act)
     throw new Refusal("FORBIDDEN", "Only a user lets an agent act for them (mayAct), and only themselves.", { reason: "user-only" });
-  one(
-    await sql`
-      select from live_members m join principals p on p.id = m.principal_id
-      where m.space_id = ${spaceId} and p.id = ${agent} and p.kind = 'a'`,
-    "There is no such agent in that space. `me space members` shows those there are.",
+  await heldWhile(sql, agent, async () =>
+    one(
+      await sql`
+        select from live_members m join principals p on p.id = m.principal_id
+        where m.space_id = ${spaceId} and p.id = ${agent} and p.kind = 'a'`,
+      "There is no such agent in that space. `me space members` shows those there are.",
+    ),
   );
 }
 

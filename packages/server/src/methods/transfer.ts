@@ -30,6 +30,8 @@ const NO_OFFER = "No such agent is offered. `me agent offers` shows those that a
 export const transferHandlers: Handlers<typeof transferMethods> = {
   async "agent.transfer"({ id, to }, at) {
     const { actor, sql, audit } = at;
+    // Whoever deletes a space by which they know each other waits, and ends the offer too; or it is gone by now.
+    await sql`select from spaces where id in (select space_id from members where principal_id = ${actor.principal.id}) order by id for key share`;
     const owner = await known(at, to, "u", "g");
     // Until it is done the agent is nobody else's to delete or give away; and it may have been given away by now.
     one(await sql`select from principals where id = ${id} and owner_id in (${managedOwners(sql, actor)}) for update`);
@@ -44,13 +46,15 @@ export const transferHandlers: Handlers<typeof transferMethods> = {
   },
 
   async "agent.offers"({ after, limit }, { actor, sql }) {
-    const found = await sql<{ id: string; agent: PrincipalRef; to: PrincipalRef; offeredBy: string; createdAt: string }[]>`
+    const found = await sql<{ id: string; agent: PrincipalRef; to: PrincipalRef; toYou: boolean; offeredBy: string; createdAt: string }[]>`
       with pairs as materialized (
-        select distinct offered_by, to_id from agent_offers where to_id in (${managedOwners(sql, actor)})),
+        select distinct offered_by, to_id, true as to_you from agent_offers where to_id in (${managedOwners(sql, actor)})
+        union all select distinct offered_by, to_id, false from agent_offers
+          where offered_by = ${actor.principal.id} and to_id not in (${managedOwners(sql, actor)})),
       acquainted as materialized (select * from pairs where knows(offered_by, to_id, null))
       select f.agent_id as id, json_build_object('id', a.id, 'kind', a.kind, 'name', a.name) as agent,
              json_build_object('id', t.id, 'kind', t.kind, 'name', t.name) as to,
-             b.name as offered_by, f.created_at
+             to_you, b.name as offered_by, f.created_at
       from agent_offers f
       join acquainted using (offered_by, to_id)
       join principals a on a.id = f.agent_id
