@@ -97,6 +97,21 @@ test("who has an account already, of the same address, does not get into it by t
   expect(await other.whoami()).toBeUndefined();
 });
 
+test("whoever signed up with the address and never confirmed it keeps nobody from the account", async () => {
+  const thief = await server.user("Thief");
+  await server.sql`update auth."user" set email = 'heidi@corp.example', "emailVerified" = false where id = ${thief.id}`;
+  // One who is refused takes nobody's place.
+  person("50", "heidi@corp.example", { email_verified: false });
+  await byCorp(openJar(server.url));
+  expect(await server.sql`select from auth."user" where id = ${thief.id}`).toHaveLength(1);
+  person("50", "heidi@corp.example", { name: "Heidi" });
+  const jar = openJar(server.url);
+  expect((await byCorp(jar)).pathname).toBe("/account");
+  expect((await jar.get("/api/auth/get-session")).body.user).toMatchObject({ email: "heidi@corp.example", name: "Heidi" });
+  expect((await openJar(server.url).signIn("heidi@corp.example", thief.password)).status).toBe(401);
+  expect((await server.call(thief.session, "whoami")).status).toBe(401);
+});
+
 test("nobody connects an account of another address, or one that is somebody's already", async () => {
   const [judy, karl] = [await server.user("Judy"), await server.user("Karl")];
   await server.sql`update auth."user" set email = 'judy@corp.example' where id = ${judy.id}`;

@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { kyselyAdapter } from "@better-auth/kysely-adapter";
 import { oauthDeviceAuthorization, oauthProvider } from "@better-auth/oauth-provider";
 import { passkey } from "@better-auth/passkey";
-import { APIError } from "better-auth/api";
+import { APIError, createAuthMiddleware } from "better-auth/api";
 import { hashPassword, verifyPassword } from "better-auth/crypto";
 import { betterAuth } from "better-auth/minimal";
 import { bearer } from "better-auth/plugins/bearer";
@@ -30,6 +30,8 @@ export interface Asked {
   space: string | undefined;
   /** Whether a password may be hashed: that is bounded, and waited for before it is asked. */
   hashes: boolean;
+  /** The password of whoever confirms an address: better-auth confirms by the mailed token alone. */
+  password?: string | undefined;
   /** What its database failed with, first: it answers all the same, and may take it for "nobody is signed in". */
   failure?: unknown;
 }
@@ -60,6 +62,14 @@ const RESET = `
   select (select count(*)::integer from auth.passkey where "userId" = $1) as passkeys,
          (select count(*)::integer from api_keys k join principals p on p.id = k.principal_id
           where (p.id = $1 or p.owner_id = $1) and coalesce(k.expires_at > now(), true)) as keys`;
+
+/** Removes the account of an address that nobody has confirmed, and the links that were mailed for it. */
+const GIVE_WAY = `
+  with gone as (
+    delete from auth."user" u where u.email = lower($1) and not u."emailVerified"
+      and exists (select from auth.account a where a."userId" = u.id and a.password is not null)
+    returning u.id)
+  delete from auth.verification v using gone where v.value = gone.id::text`;
 
 const changed = (
   publicUrl: string,
@@ -104,6 +114,22 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
   const mail = async (to: string, subject: string, text: string, path: string, token: string) =>
     sendMail?.({ to, subject, text: `${text}\n\n${publicUrl}${path}#token=${token}\n\nIf you did not ask for this, do nothing.` });
 
+  const ask = async (text: string, ...values: string[]) => (await db.executeQuery(CompiledQuery.raw(text, values))).rows as unknown[];
+  // Whoever signed up with an address and did not confirm it need not be who reads its mail: they keep nobody from it.
+  const giveWay = async (email: string) => void (await ask(GIVE_WAY, email));
+  // Whoever reads the mail need not be who signed up: confirmed is who does both, else somebody else's password would be good.
+  const mustHaveSignedUp = async ({ id }: { id: string }) => {
+    const [account] = (await ask(`select password from auth.account where "userId" = $1 and password is not null`, id)) as {
+      password: string;
+    }[];
+    const password = asked.getStore()?.password;
+    if (!account || password === undefined || !(inTurn() && (await verifyPassword({ hash: account.password, password }))))
+      throw new APIError("UNAUTHORIZED", { code: "NOT_SIGNED_UP", message: "This is not the password of the sign-up." });
+    // Here, of this very account: meanwhile it may have given way to another of the same address, which better-auth would confirm.
+    if ((await ask(`update auth."user" set "emailVerified" = true where id = $1 returning id`, id)).length === 0)
+      throw new APIError("UNAUTHORIZED", { code: "INVALID_TOKEN", message: "The account has given way to another." });
+  };
+
   const secure = new URL(publicUrl).protocol === "https:";
   const auth = betterAuth({
     appName: "Gatehouse",
@@ -144,14 +170,26 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
         ),
       // Whoever has read the mail owns the address. Of what does not end with the password, they are told.
       onPasswordReset: async ({ user }) => {
-        const { rows } = await db.executeQuery(CompiledQuery.raw(RESET, [user.id]));
-        sendMail?.({ to: user.email, subject: "Your password at Gatehouse is changed", text: changed(publicUrl, rows[0] as StillGood) });
+        const [good] = (await ask(RESET, user.id)) as [StillGood];
+        sendMail?.({ to: user.email, subject: "Your password at Gatehouse is changed", text: changed(publicUrl, good) });
       },
+    },
+    hooks: {
+      before: createAuthMiddleware(async ({ path, body }) => {
+        if (path === "/sign-up/email") await giveWay(body.email);
+      }),
     },
     emailVerification: {
       expiresIn: LINK_SECONDS,
+      beforeEmailVerification: mustHaveSignedUp,
       sendVerificationEmail: ({ user, token }) =>
-        mail(user.email, "Your address at Gatehouse", "Open this link within an hour to confirm your address:", "/verify-email", token),
+        mail(
+          user.email,
+          "Your address at Gatehouse",
+          "Open this link within an hour to confirm your address with the password that you signed up with:",
+          "/verify-email",
+          token,
+        ),
     },
     verification: { storeIdentifier: "hashed" },
     session: { expiresIn: SESSION_SECONDS, updateAge: DAY },
@@ -172,7 +210,7 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
         authenticatorSelection: { residentKey: "required", userVerification: "required" },
         authentication: { afterVerification: async ({ verification }) => mustBeVerified(verification.authenticationInfo?.userVerified) },
       }),
-      openIdProviders(oidcProviders),
+      openIdProviders(oidcProviders, giveWay),
       // The OAuth provider takes the issuer's name from the plugin of this id, else it would be the address of this API.
       // The plugin itself is for tokens that it signs, and keeps keys for them: there are none here.
       { id: "jwt", options: { jwt: { issuer: publicUrl } } },

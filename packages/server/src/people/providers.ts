@@ -11,9 +11,10 @@ const SCOPES = ["openid", "email", "profile"];
 /**
  * The OpenID providers by which people sign in. Each is discovered when somebody first wants to, within ten seconds, as
  * better-auth does with those it did not reach at its start: a provider that hangs must not keep a server from starting.
+ * @param vouched is told of an address that a provider vouches for, before it is looked for among the accounts
  */
-export function openIdProviders(providers: readonly OidcProvider[]) {
-  const config = providers.map(toGenericProvider);
+export function openIdProviders(providers: readonly OidcProvider[], vouched: (email: string) => Promise<void>) {
+  const config = providers.map((provider) => toGenericProvider(provider, vouched));
   const genericOAuthPendingDiscovery = new Map(config.map((provider) => [provider.providerId, provider]));
   return { ...genericOAuth({ config }), init: async () => ({ context: { genericOAuthPendingDiscovery } }) };
 }
@@ -38,7 +39,10 @@ const Profile = z.object({ email: Email, name: Name.catch("") });
  * A person is who the provider says by an e-mail address that it has verified, in one of its domains where they are given.
  * Their account is bound to the issuer and the subject, and to nothing that may pass to somebody else.
  */
-function toGenericProvider({ id, name, issuer, clientId, clientSecret, scopes = [], domains }: OidcProvider): GenericOAuthConfig {
+function toGenericProvider(
+  { id, name, issuer, clientId, clientSecret, scopes = [], domains }: OidcProvider,
+  vouched: (email: string) => Promise<void>,
+): GenericOAuthConfig {
   return {
     providerId: id,
     name,
@@ -49,9 +53,10 @@ function toGenericProvider({ id, name, issuer, clientId, clientSecret, scopes = 
     pkce: true,
     requireIdTokenVerification: true,
     // Of the ID token, which is verified by now: without one there is no telling who signed in (Core §3.1.3.3).
-    accountSubject: ({ tokens }) => {
+    accountSubject: async ({ tokens, profile }) => {
       const { iss, sub } = Claims.parse(decodeJwt(tokens.idToken ?? ""));
       if (bare(iss) !== bare(issuer)) throw new Error("an ID token of another issuer (Discovery 1.0 §4.3)");
+      await vouched(Profile.parse(profile).email);
       return accountId(issuer, sub);
     },
     mapProfileToUser: (said) => {

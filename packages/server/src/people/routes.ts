@@ -125,10 +125,12 @@ export const routes: readonly Route[] = [
   {
     method: "POST",
     path: "/verify-email",
-    takes: z.strictObject({ token: Token }),
+    takes: z.strictObject({ token: Token, password: z.string() }),
     limit: "link",
+    hashes: true,
+    proves: true,
     // A POST, so that what looks at links in mails confirms nothing, and the token stays out of addresses.
-    asks: ({ token }) => ({ method: "GET", query: new URLSearchParams({ token: String(token) }) }),
+    asks: ({ token, password }) => ({ method: "GET", query: new URLSearchParams({ token: String(token) }), password: String(password) }),
   },
 
   { method: "GET", path: "/passkey/generate-register-options", takes: Nothing },

@@ -18,6 +18,10 @@ const origin = new Refusal("FORBIDDEN", FOREIGN_ORIGIN);
 const refusals: Record<string, Refusal> = {
   INVALID_EMAIL_OR_PASSWORD: new Refusal("UNAUTHENTICATED", "The e-mail address or the password is wrong."),
   EMAIL_NOT_VERIFIED: new Refusal("FORBIDDEN", "Confirm your e-mail address first: open the link in the mail, or ask for another."),
+  NOT_SIGNED_UP: new Refusal(
+    "UNAUTHENTICATED",
+    "This is not the password of the last sign-up with this address. If you do not know that one, choose a new password by mail.",
+  ),
   EMAIL_ALREADY_VERIFIED: new Refusal("CONFLICT", "This address is confirmed already."),
   INVALID_TOKEN: link,
   TOKEN_EXPIRED: link,
