@@ -53,6 +53,8 @@ const CODE_SECONDS = 600;
 /** By what a person, and their agents, can still come in after a new password. */
 interface StillGood {
   passkeys: number;
+  /** At providers, by which they sign in. */
+  accounts: number;
   keys: number;
 }
 
@@ -60,6 +62,7 @@ interface StillGood {
 const RESET = `
   with confirmed as (update auth."user" set "emailVerified" = true where id = $1)
   select (select count(*)::integer from auth.passkey where "userId" = $1) as passkeys,
+         (select count(*)::integer from auth.account where "userId" = $1 and password is null) as accounts,
          (select count(*)::integer from api_keys k join principals p on p.id = k.principal_id
           where (p.id = $1 or p.owner_id = $1) and coalesce(k.expires_at > now(), true)) as keys`;
 
@@ -73,15 +76,32 @@ const GIVE_WAY = `
 
 const changed = (
   publicUrl: string,
-  { passkeys, keys }: StillGood,
+  { passkeys, accounts, keys }: StillGood,
 ): string => `Your password is changed, and all that was signed in as you is signed out.
 
-Passkeys and API keys do not end with a password. Still good: ${passkeys} of your passkeys, ${keys} API keys of yours and your agents'. If somebody else may have been in your account, sign in and revoke those that you do not know:
+Passkeys, connected accounts and keys do not end with a password. Still good: ${passkeys} of your passkeys, ${accounts} connected accounts at other providers, ${keys} API keys of yours and your agents'. If somebody else may have been in your account, sign in and revoke those that you do not know:
 
 ${publicUrl}/account
 
+Secret keys of your spaces are still good too, whoever made them: me secretkey list shows them, me audit list who made each.
+
 If you did not change your password, somebody else reads your mail. Secure your mailbox, then choose another password:
 
+${publicUrl}/reset-password`;
+
+/** Whom to tell that an account elsewhere is connected with theirs: nobody, where theirs was made with it. */
+const CONNECTED = `
+  select u.email from auth."user" u
+  where u.id = $1 and exists (select from auth.account a where a."userId" = u.id and a.id <> $2)`;
+
+const connected = (
+  publicUrl: string,
+  provider: string,
+): string => `Whoever signs in with your account at ${provider} comes in as you from now on.
+
+If you did not connect it, somebody else may be in your account. Disconnect it, and choose another password:
+
+${publicUrl}/account
 ${publicUrl}/reset-password`;
 
 /** What signing in needs to know. */
@@ -128,6 +148,13 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
     // Here, of this very account: meanwhile it may have given way to another of the same address, which better-auth would confirm.
     if ((await ask(`update auth."user" set "emailVerified" = true where id = $1 returning id`, id)).length === 0)
       throw new APIError("UNAUTHORIZED", { code: "INVALID_TOKEN", message: "The account has given way to another." });
+  };
+
+  const tellOfAccount = async ({ id, userId, providerId }: { id: string; userId: string; providerId: string }) => {
+    const provider = oidcProviders.find((known) => known.id === providerId);
+    const [person] = provider ? ((await ask(CONNECTED, userId, id)) as { email: string }[]) : [];
+    if (provider && person)
+      sendMail?.({ to: person.email, subject: "An account is connected with yours", text: connected(publicUrl, provider.name) });
   };
 
   const secure = new URL(publicUrl).protocol === "https:";
@@ -196,7 +223,7 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
     // Having the address of an account, at a provider, is not having the account: its person connects the two, signed in.
     account: { accountLinking: { disableImplicitLinking: true } },
     // What a provider hands out of its own is never used here, so it is not kept.
-    databaseHooks: { account: { create: { before: withoutTokens }, update: { before: withoutTokens } } },
+    databaseHooks: { account: { create: { before: withoutTokens, after: tellOfAccount }, update: { before: withoutTokens } } },
     // What it has no answer to is thrown: it would print it, and answer with an empty 500.
     onAPIError: { errorURL: `${publicUrl}/sign-in`, throw: true },
     rateLimit: { enabled: false }, // limits.ts counts, for each account too

@@ -9,6 +9,7 @@ import { type Question, signedIn } from "./hand-over.ts";
 import type { LimitName } from "./limits.ts";
 import { COMMAND_LINE } from "./login.ts";
 import { Email, endSession, NewUser, Password } from "./users.ts";
+import { fresh } from "./words.ts";
 
 /** A route of better-auth that is open: what it takes, and what is counted. */
 interface Route {
@@ -55,6 +56,9 @@ const Ceremony = z.looseObject({ id: z.string().max(2048) });
 const PasskeyId = z.uuidv7("must be the id of a passkey");
 const Nothing = z.object({});
 
+/** How long after signing in a session may do what outlives it: as better-auth has it, for passkeys. */
+const FRESH_MS = 24 * 3600 * 1000;
+
 /** Every route that is open. The rest of better-auth is not part of this API. */
 export const routes: readonly Route[] = [
   { method: "GET", path: "/get-session", takes: Nothing },
@@ -79,6 +83,16 @@ export const routes: readonly Route[] = [
       return { signedIn: false };
     },
   },
+  {
+    method: "POST",
+    path: "/revoke-other-sessions",
+    takes: Nothing,
+    // It would leave what was signed in by them.
+    asks: async (_input, house, request) => {
+      await endOthers(house, request);
+      return {};
+    },
+  },
   { method: "POST", path: "/sign-up/email", takes: NewUser, limit: "mail", account: "email", hashes: true, later: true, check: mustBeOpen },
 
   {
@@ -100,6 +114,17 @@ export const routes: readonly Route[] = [
     takes: z.strictObject({ provider: z.string().max(32), callbackURL: Page, errorCallbackURL: Page, disableRedirect: z.literal(true) }),
     limit: "link",
     leaves: true,
+    // As a passkey does: what is connected outlives the session.
+    asks: async (_input, house, request) => {
+      await mustBeFresh(house, request);
+      return {};
+    },
+  },
+  {
+    method: "POST",
+    path: "/unlink-account",
+    takes: z.strictObject({ id: z.uuidv7("must be the id of a connected account") }),
+    asks: ({ id }) => ({ body: { accountId: id } }),
   },
   { method: "GET", path: "/callback/:id", takes: z.record(z.string(), z.string()), limit: "link", navigates: true },
 
@@ -221,6 +246,25 @@ async function end(house: House, request: FastifyRequest): Promise<void> {
     );
   const { sql, feed } = house.doors.user;
   await endSession(sql, found.session.id).finally(() => feed.doubt());
+}
+
+/** Ends all other sessions of who sends a request, if they are signed in. */
+async function endOthers(house: House, request: FastifyRequest): Promise<void> {
+  const found = await signedIn(house, request, "POST");
+  const { sql, feed } = house.doors.user;
+  const others = await sql<{ id: string }[]>`
+    select id from auth.session where "userId" = ${found?.user.id ?? null} and id <> ${found?.session.id ?? null}`;
+  try {
+    for (const { id } of others) await endSession(sql, id);
+  } finally {
+    feed.doubt();
+  }
+}
+
+/** @throws Refusal FORBIDDEN where who sends a request did not sign in within the last day */
+async function mustBeFresh(house: House, request: FastifyRequest): Promise<void> {
+  const found = await signedIn(house, request, "POST");
+  if (found && Date.now() - found.session.createdAt.getTime() >= FRESH_MS) throw fresh;
 }
 
 function mustMail({ mails }: House): void {
