@@ -233,7 +233,7 @@ test("a person is taken with a name that can be shown, without a picture, and wi
   ]);
 });
 
-test("a provider that says it is another issuer, or gives no ID token, signs nobody in", async () => {
+test("a provider that says it is another issuer, or gives no ID token that is for this server and now, signs nobody in", async () => {
   const hostile = await Issuer.start();
   const settings = (issuer: string) => ({
     OIDC_PROVIDERS: JSON.stringify([{ id: "corp", name: "Corp", issuer, clientId: "gatehouse", clientSecret: "hush" }]),
@@ -241,6 +241,7 @@ test("a provider that says it is another issuer, or gives no ID token, signs nob
   const at = await startTestServer(settings(hostile.url));
   try {
     const enter = async () => {
+      await at.sql`delete from auth.attempts`;
       const jar = openJar(at.url);
       const begun = await jar.post("/api/auth/sign-in/social", { provider: "corp", callbackURL: "/account", errorCallbackURL: "/sign-in" });
       const asked = await fetch(begun.body.url, { redirect: "manual" });
@@ -249,6 +250,22 @@ test("a provider that says it is another issuer, or gives no ID token, signs nob
     };
     hostile.person = { email: "u@corp.example", name: "U" };
     expect(await enter()).toBe("u@corp.example");
+    Object.assign(hostile, { person: { ...hostile.person, aud: ["gatehouse"], azp: "gatehouse" }, header: { typ: "JWT" } });
+    expect(await enter(), "said in other ways that are as good").toBe("u@corp.example");
+    const now = Math.floor(Date.now() / 1000);
+    for (const [claims, header] of [
+      [{ azp: "another" }, {}],
+      [{ aud: ["gatehouse", "another"], azp: "gatehouse" }, {}],
+      [{ aud: ["gatehouse", "another"], azp: "another" }, {}],
+      [{ iat: now + 3600, exp: now + 7200 }, {}],
+      [{ iat: undefined }, {}],
+      [{}, { typ: "at+jwt" }],
+      [{}, { typ: "logout+jwt" }],
+    ] as const) {
+      Object.assign(hostile, { person: { email: "v@corp.example", ...claims }, header });
+      expect(await enter(), JSON.stringify([claims, header])).toBeUndefined();
+    }
+    hostile.header = {};
     for (const [person, says] of [
       [{ email: "v@corp.example", iss: "https://accounts.elsewhere.example" }, hostile.url],
       [{ email: "v@corp.example", aud: "another" }, hostile.url],
