@@ -84,7 +84,8 @@ test("after a reset, a person is told which passkeys, connected accounts and key
   await fill(page, "#secret", NEW);
   await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
   const account = await shown(page);
-  for (const part of ["The thief's laptop", "Disconnect corp", "The thief's key", "for the bot", "of bot"]) expect(account).toContain(part);
+  for (const part of ["The thief's laptop", "Disconnect corp", "The thief's key", "for the bot", "of “bot”"])
+    expect(account).toContain(part);
   expect(account).not.toContain("“old”");
   expect(await findings(page)).toEqual([]);
   const elsewhere = openJar(server.url);

@@ -1,7 +1,7 @@
 import type { House } from "../../house.ts";
 import { loginsOf } from "../programs.ts";
 import { abilities, signedInAs } from "./asking.ts";
-import { type Html, html } from "./html.ts";
+import { type Html, html, named } from "./html.ts";
 import type { Page } from "./page.ts";
 import { ask } from "./visitor.ts";
 
@@ -104,7 +104,7 @@ ${passkeys?.map(
 <input id="name-${id}" name="name" value="${name}" maxlength="64" autocomplete="off" required>
 <button class="quiet">Rename</button>
 </form>
-<form method="post" data-remove="${id}"><button class="quiet">Remove ${name ? `“${name}”` : "this passkey"}</button></form>
+<form method="post" data-remove="${id}"><button class="quiet">Remove ${name ? named(name) : "this passkey"}</button></form>
 </details>`,
 )}
 <form id="add" method="post">
@@ -117,17 +117,17 @@ ${accountsElsewhere(house, connected)}
 ${logins.length === 0 && html`<p class="fine">No program is signed in for you.</p>`}
 ${logins.map(
   ({ id, program, space, scopes, since }) => html`<details>
-<summary><strong>${program}</strong> <span class="fine">${space !== null && `in ${space}, `}since <time datetime="${since}">${since.slice(0, 10)}</time></span></summary>
+<summary><strong>${program}</strong> <span class="fine">${space !== null && html`in ${named(space)}, `}since <time datetime="${since}">${since.slice(0, 10)}</time></span></summary>
 ${abilities(scopes.join(" "))}
-<form method="post" data-end="${id}"><button class="quiet">Sign ${program} out</button></form>
+<form method="post" data-end="${id}"><button class="quiet">Sign ${named(program)} out</button></form>
 </details>`,
 )}
 <h2>API keys</h2>
 ${keys.length === 0 && html`<p class="fine">No API key works for you or your agents.</p>`}
 ${keys.map(
   ({ id, name, hint, agent, since }) => html`<details>
-<summary><strong>${name}</strong> <span class="fine">${agent !== null && `of ${agent}, `}ends in ${hint}, since <time datetime="${since}">${since.slice(0, 10)}</time></span></summary>
-<form method="post" data-revoke="${id}"><button class="quiet">Revoke “${name}”</button></form>
+<summary><strong>${name}</strong> <span class="fine">${agent !== null && html`of ${named(agent)}, `}ends in ${hint}, since <time datetime="${since}">${since.slice(0, 10)}</time></span></summary>
+<form method="post" data-revoke="${id}"><button class="quiet">Revoke ${named(name)}</button></form>
 </details>`,
 )}
 <h2>Was somebody else in your account?</h2>
