@@ -26,8 +26,8 @@ export const PASSWORD_LENGTH = { min: 12, max: 128 };
 
 /** What better-auth is not told, and does not tell, while it is asked something. */
 export interface Asked {
-  /** The id of the space in which a person lets a program act for them: it knows no spaces. */
-  space: string | undefined;
+  /** The id of the membership by which a program may act for a person: it knows no spaces. */
+  membership: string | undefined;
   /** Whether a password may be hashed: that is bounded, and waited for before it is asked. */
   hashes: boolean;
   /** The password of whoever confirms an address: better-auth confirms by the mailed token alone. */
@@ -246,7 +246,7 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
         consentPage: `${publicUrl}/consent`,
         scopes: [...new Set([...LOGIN_SCOPES, ...PROGRAM_SCOPES])],
         // The space that the person chose: no step of its own, it is asked with the consent.
-        postLogin: { page: `${publicUrl}/consent`, shouldRedirect: () => false, consentReferenceId: () => asked.getStore()?.space },
+        postLogin: { page: `${publicUrl}/consent`, shouldRedirect: () => false, consentReferenceId: () => asked.getStore()?.membership },
         grantTypes: ["authorization_code", "refresh_token"],
         codeExpiresIn: CODE_SECONDS,
         accessTokenExpiresIn: ACCESS_SECONDS,

@@ -207,7 +207,7 @@ export const routes: readonly Route[] = [
     }),
     asks: async ({ space, ...body }, house, request) => {
       const own = new URLSearchParams(String(body.oauth_query)).get("client_id") === COMMAND_LINE;
-      return { body, ...(body.accept === true && !own && { space: await chosen(house, request, space) }) };
+      return { body, ...(body.accept === true && !own && { membership: await chosen(house, request, space) }) };
     },
     leaves: true,
   },
@@ -226,14 +226,15 @@ export const routes: readonly Route[] = [
 /** The scope of a login that names none (RFC 6749 §3.3). */
 export const DEFAULT_SCOPE = LOGIN_SCOPES.join(" ");
 
-/** The space that a person chose for a program, which must be one of theirs. @throws Refusal INVALID_PARAMS */
+/** The person's membership of the space that they chose for a program. @throws Refusal INVALID_PARAMS */
 async function chosen(house: House, request: FastifyRequest, slug: unknown): Promise<string> {
   const found = await signedIn(house, request, "POST");
-  const [space] = await house.doors.user.sql<{ id: string }[]>`
-    select s.id from live_members m join spaces s on s.id = m.space_id
+  const [membership] = await house.doors.user.sql<{ id: string }[]>`
+    select m.id from live_members l join members m on m.space_id = l.space_id and m.principal_id = l.principal_id
+    join spaces s on s.id = m.space_id
     where m.principal_id = ${found?.user.id ?? null} and s.slug = ${String(slug ?? "")}`;
-  if (!space) throw new Refusal("INVALID_PARAMS", "A program acts in one space of yours. Choose which.");
-  return space.id;
+  if (!membership) throw new Refusal("INVALID_PARAMS", "A program acts in one space of yours. Choose which.");
+  return membership.id;
 }
 
 /** Ends the session of who sends a request. @throws Refusal UNAUTHENTICATED where there is none */
