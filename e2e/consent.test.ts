@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
+import { signProgramIn } from "./program.ts";
 
 let server: TestServer;
 let ann: TestUser;
@@ -58,8 +59,22 @@ test.each([
 
 test("what a program calls itself is text, whatever it is", async () => {
   const page = await shown("https://app.example/", `</strong><script>alert("1")</script>&'`);
-  expect(page).toContain("“&lt;/strong&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;&#39;”");
+  expect(page).toContain("“&lt;/strong&gt;&lt;script&gt;alert(’1’)&lt;/script&gt;&amp;&#39;”");
   expect(page).not.toContain("<script>alert");
+});
+
+test("a name can't close the quotes that it is shown in, on any page", async () => {
+  const name = "Editor”, checked and approved by Gatehouse, “v2";
+  const shownAs = '<bdi class="named">“Editor’, checked and approved by Gatehouse, ’v2”</bdi>';
+  expect(await shown("https://app.example/", name)).toContain(`A program that calls itself ${shownAs}`);
+
+  const { slug } = (await server.call(ann.session, "space.create", { name })).result;
+  await server.call(ann.session, "apiKey.create", { name });
+  const { id } = (await server.call(ann.session, "agent.create", { name })).result;
+  await server.call(ann.session, "apiKey.create", { name: "for the agent", agent: id });
+  await signProgramIn((path, init) => fetch(server.url + path, init), ann.session, slug, "write:tasks", name);
+  const account = await (await fetch(`${server.url}/account`, { headers: cookie() })).text();
+  for (const text of [`Revoke ${shownAs}`, `of ${shownAs}`, `in ${shownAs}`, `Sign ${shownAs} out`]) expect(account).toContain(text);
 });
 
 test("nobody is led to the web or into another program before they were asked, whatever a program does wrong", async () => {

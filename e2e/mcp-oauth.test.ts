@@ -72,7 +72,7 @@ test("from nothing to a tool: challenge, registration, consent, a token for this
 
   // The person sees it, and ends it.
   await page.goto(`${server.url}/account`);
-  expect(await shown(page)).toMatch(/An editor in Ours/);
+  expect(await shown(page)).toMatch(/An editor in “Ours”/);
   expect(await findings(page)).toEqual([]);
   while (await page.$("form[data-end]")) {
     await tabTo(page, "summary");

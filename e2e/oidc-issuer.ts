@@ -15,6 +15,8 @@ export class Issuer {
   up = true;
   /** What its ID tokens say of the person who signs in; with none, it gives out no ID token. */
   person: JWTPayload | undefined = {};
+  /** What the header of its ID tokens says besides. */
+  header: object = {};
   #nonce = "";
 
   private constructor(server: Server) {
@@ -53,7 +55,7 @@ export class Issuer {
       };
       const idToken =
         pathname === "/token" && issuer.person
-          ? await issuer.token({ iss: issuer.says, sub: "1", nonce: issuer.#nonce, email_verified: true, ...issuer.person })
+          ? await issuer.token({ iss: issuer.says, sub: "1", nonce: issuer.#nonce, email_verified: true, ...issuer.person }, issuer.header)
           : undefined;
       const found = answers[pathname]?.() ?? { keys: [jwk] };
       return response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(found));

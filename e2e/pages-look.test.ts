@@ -83,6 +83,7 @@ const states: Record<keyof typeof pages, { well(page: Page): Promise<unknown>; w
     well: (page) => open(page, "/verify-email#token=any"),
     async wrong(page) {
       await open(page, "/verify-email#token=wrong");
+      await fill(page, "#secret", "a long enough password");
       await ask(page, "form#confirm button");
     },
   },

@@ -195,6 +195,9 @@ test("signing up: nothing works before the address is confirmed, by a click in t
   await tabTo(page, '#unverified a[href="/verify-email"]');
 
   await page.goto(await linkTo(email));
+  await fill(page, "#secret", "not the password");
+  expect(await ask(page, "form#confirm button")).toMatch(/not the password of the last sign-up/);
+  await fill(page, "#secret", password);
   await follow(page, "form#confirm button");
   expect(await said(page)).toMatch(/is confirmed/);
   await fill(page, "#email", email);
@@ -221,6 +224,7 @@ test("who has no account yet, or forgot the password, when a program asks, goes 
   const mailed = await page.browserContext().newPage();
   await mailed.emulateFocusedPage(true);
   await mailed.goto(await linkTo(email));
+  await fill(mailed, "#secret", password);
   await follow(mailed, "form#confirm button");
   expect(await said(mailed)).toMatch(/is confirmed/);
 

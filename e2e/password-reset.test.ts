@@ -47,7 +47,7 @@ test("what was asked for is done before the server stops", async () => {
   expect(box.mails.filter(({ to }) => to === eve.email)).toHaveLength(1);
 });
 
-test("after a reset, a person is told which passkeys and keys still work, and revokes them all on their page", async () => {
+test("after a reset, a person is told which passkeys, connected accounts and keys still work, and revokes them all on their page", async () => {
   const ada = await server.user("Ada");
   const { page, complaints } = await openWindow();
   await giveAuthenticator(page);
@@ -60,6 +60,8 @@ test("after a reset, a person is told which passkeys and keys still work, and re
   const { key: agents } = (await server.call(ada.session, "apiKey.create", { name: "for the bot", agent })).result;
   const expired = (await server.call(ada.session, "apiKey.create", { name: "old" })).result;
   await server.sql`update api_keys set expires_at = now() where id = ${expired.id}`;
+  await server.sql`
+    insert into auth.account (id, "userId", "accountId", "providerId") values (${ada.id}, ${ada.id}, 'https://corp.example 666', 'corp')`;
 
   const jar = openJar(server.url);
   const post = (path: string, body: object) => jar.post(`/api/auth${path}`, body, { origin: server.origin });
@@ -67,25 +69,34 @@ test("after a reset, a person is told which passkeys and keys still work, and re
   const token = await box.token(ada.email);
   expect((await post("/reset-password", { newPassword: NEW, token })).body).toEqual({ status: true });
   const notice = await until("they are told by mail", () => box.mails.find(({ to }) => to === ada.email));
-  expect(notice.text.replace(/\s+/g, " ")).toContain("Still good: 1 of your passkeys, 2 API keys of yours and your agents'.");
+  expect(notice.text.replace(/\s+/g, " ")).toContain(
+    "Still good: 1 of your passkeys, 1 connected accounts at other providers, 2 API keys of yours and your agents'.",
+  );
+  expect(notice.text).toContain("Secret keys of your spaces");
   expect(notice.text).toContain(`${server.origin}/account`);
   expect(notice.text).not.toContain("thief"); // names are whatever somebody has written
   expect((await server.call(ada.session, "whoami")).status).toBe(401);
   expect((await server.call(key, "whoami")).result.id).toBe(ada.id);
 
   await page.goto(`${server.origin}/sign-in?done=password-changed`);
-  expect(await shown(page)).toContain("Passkeys and API keys still work");
+  expect(await shown(page)).toContain("Passkeys, connected accounts and API keys still work");
   await fill(page, "#email", ada.email);
   await fill(page, "#secret", NEW);
   await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
   const account = await shown(page);
-  for (const part of ["The thief's laptop", "The thief's key", "for the bot", "of bot"]) expect(account).toContain(part);
+  for (const part of ["The thief's laptop", "Disconnect corp", "The thief's key", "for the bot", "of “bot”"])
+    expect(account).toContain(part);
   expect(account).not.toContain("“old”");
   expect(await findings(page)).toEqual([]);
+  const elsewhere = openJar(server.url);
+  await elsewhere.post("/api/auth/sign-in/email", { email: ada.email, password: NEW }, { origin: server.origin });
+  expect(await elsewhere.whoami()).toBe(ada.email);
   await follow(page, "form#revoke-all button");
-  expect(await shown(page)).toContain("All passkeys and API keys are revoked.");
+  expect(await shown(page)).toContain("All passkeys, connected accounts and API keys are revoked.");
+  expect(await elsewhere.whoami(), "who came in by one of them is out").toBeUndefined();
   for (const credential of [key, agents]) expect((await server.call(credential, "whoami")).status).toBe(401);
   expect(await server.sql`select from auth.passkey where "userId" = ${ada.id}`).toHaveLength(0);
+  expect(await server.sql`select "providerId" from auth.account where "userId" = ${ada.id}`).toEqual([{ providerId: "credential" }]);
   expect(await shown(page)).toContain("No API key works for you or your agents.");
   expect(complaints).toEqual([]);
 });

@@ -57,6 +57,16 @@ describe("a login of a program", () => {
     await expectOver(login);
   });
 
+  test("ends with the membership while it is a code yet, however soon the person is back", async () => {
+    const code = await allowProgram(ask, bob.session, slug, SCOPE);
+    await remove();
+    await letIn();
+    const { body } = await token(code);
+    expect(await callTool(ask, body.access_token, "principal.list")).toEqual({ code: "UNAUTHENTICATED" });
+    const login = await signIn();
+    expect(await callTool(ask, login.access_token, "principal.list")).toMatchObject({ result: { members: expect.any(Array) } });
+  });
+
   test("ends as a whole by `token.revoke`, whichever credential of the person asks", async () => {
     const { result } = await server.call(bob.session, "apiKey.create", { name: "a key" });
     for (const credential of [bob.session, result.key]) {

@@ -26,11 +26,17 @@ async function must(answered: Promise<Response>): Promise<Response> {
 }
 
 /** Signs a new program in as the person of a session, up to its code. @returns what redeems it */
-export async function allowProgram(ask: Ask, session: string, space: string, scope: string): Promise<Record<string, string>> {
+export async function allowProgram(
+  ask: Ask,
+  session: string,
+  space: string,
+  scope: string,
+  name = "A test's program",
+): Promise<Record<string, string>> {
   const authorization = `Bearer ${session}`;
   const post = async (path: string, body: object, headers = {}) =>
     (await must(ask(path, { method: "POST", headers: { ...JSON_TYPE, ...headers }, body: JSON.stringify(body) }))).json();
-  const { client_id } = await post("/api/v1/register", { redirect_uris: [REDIRECT], client_name: "A test's program" });
+  const { client_id } = await post("/api/v1/register", { redirect_uris: [REDIRECT], client_name: name });
   const code_verifier = randomBytes(32).toString("base64url");
   const query = new URLSearchParams({
     client_id,
@@ -52,8 +58,8 @@ export async function allowProgram(ask: Ask, session: string, space: string, sco
 }
 
 /** Signs a new program in as the person of a session, for a scope in a space. */
-export async function signProgramIn(ask: Ask, session: string, space: string, scope: string): Promise<ProgramLogin> {
-  const redeem = await allowProgram(ask, session, space, scope);
+export async function signProgramIn(ask: Ask, session: string, space: string, scope: string, name?: string): Promise<ProgramLogin> {
+  const redeem = await allowProgram(ask, session, space, scope, name);
   const tokens = await must(ask("/api/v1/token", { method: "POST", body: new URLSearchParams(redeem) }));
   return { client_id: redeem.client_id, ...(await tokens.json()) };
 }

@@ -9,12 +9,18 @@ import { until } from "./run.ts";
 
 let box: Awaited<ReturnType<typeof openMailbox>>;
 let server: TestServer;
+/** Of a mail by which an address is confirmed: with a wrong one no password is looked at. */
+let token: string;
 let ada: TestUser;
 const HOME = "198.51.100.7";
 beforeAll(async () => {
   box = await openMailbox();
   server = await startTestServer({ TRUST_PROXY: "1", SIGN_UP: "open", ...box.settings });
   ada = await server.user("Ada");
+  const eve = await server.user("Eve");
+  await server.sql`update auth."user" set "emailVerified" = false where id = ${eve.id}`;
+  await openJar(server.url).post("/api/auth/send-verification-email", { email: eve.email });
+  token = await box.token(eve.email);
 });
 beforeEach(async () => {
   await server.sql`delete from auth.attempts`;
@@ -27,8 +33,8 @@ afterAll(async () => {
 const GUESSES = 150 * Math.max(2, availableParallelism());
 /** Somebody who comes from a network of their own each time. */
 const elsewhere = (i: number) => `203.${Math.floor(i / 250) % 250}.${i % 250}.1`;
-/** What a route is sent by who goes on to no program: a query that better-auth did not sign it refuses before it hashes. */
-const guessAt = (route: Route, email: string) => ({ ...inputOf(route, valuesFor(email), {}), oauth_query: undefined });
+/** What a route is sent by who reads the mail of somebody, and goes on to no program: a query that better-auth did not sign it refuses before it hashes. */
+const guessAt = (route: Route, email: string) => ({ ...inputOf(route, valuesFor(email, { token }), {}), oauth_query: undefined });
 const hashing = routes.filter(({ hashes }) => hashes);
 
 test("every route that takes a password hashes it in turn", () => {

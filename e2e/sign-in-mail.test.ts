@@ -98,15 +98,58 @@ test("an account that somebody makes is good once its address is confirmed; so a
   const [user] = await server.sql`select id, "emailVerified" from auth."user" where email = ${dave.email}`;
   expect(user?.emailVerified).toBe(false);
 
-  expect((await jar.post("/api/auth/verify-email", { token: `${first}x` })).body).toMatchObject({ status: 400, code: "INVALID_PARAMS" });
+  expect((await jar.post("/api/auth/verify-email", { token: `${first}x`, password: dave.password })).body).toMatchObject({
+    status: 400,
+    code: "INVALID_PARAMS",
+  });
   await jar.post("/api/auth/send-verification-email", { email: dave.email });
   const second = await box.token(dave.email);
-  expect((await jar.post("/api/auth/verify-email", { token: second })).body.status).toBe(true);
+  const wrong = await jar.post("/api/auth/verify-email", { token: second, password: "a wrong password" });
+  expect([wrong.status, wrong.body.code]).toEqual([401, "UNAUTHENTICATED"]);
+  expect((await jar.post("/api/auth/verify-email", { token: second, password: dave.password })).body.status).toBe(true);
 
   const { headers } = await jar.signIn(dave.email, dave.password);
   const session = decodeURIComponent(headers.get("set-auth-token") as string);
   const { result } = await server.call(session, "invite.pending");
   expect(result.invites).toHaveLength(1);
+});
+
+test("who signs up with somebody's address first never has their account: a later sign-up takes its place, and whoever confirms knows its password", async () => {
+  const [email, hers, thiefs] = ["olga@example.com", "her own long password", "the thief's long password"];
+  const [jar, thief] = [openJar(server.url), openJar(server.url)];
+  const signUp = (by: typeof jar, password: string, name: string) => by.post("/api/auth/sign-up/email", { email, name, password });
+  const confirm = (token: string, password: string) => jar.post("/api/auth/verify-email", { token, password });
+  await signUp(thief, thiefs, "The thief's name");
+  const first = await box.token(email);
+  expect((await confirm(first, hers)).status, "who did not sign up confirms nothing").toBe(401);
+
+  await signUp(jar, hers, "Olga");
+  const second = await box.token(email);
+  expect((await confirm(first, thiefs)).body, "a link of the sign-up before").toMatchObject({ status: 400, code: "INVALID_PARAMS" });
+  expect((await confirm(second, thiefs)).status).toBe(401);
+  expect((await confirm(second, hers)).status).toBe(200);
+  expect((await thief.signIn(email, thiefs)).status).toBe(401);
+  expect((await jar.signIn(email, hers)).status).toBe(200);
+  expect((await jar.get("/api/auth/get-session")).body.user.name).toBe("Olga");
+
+  // Once it is confirmed, no sign-up changes anything.
+  await server.sql`delete from auth.attempts`;
+  await signUp(thief, thiefs, "The thief's name");
+  await jar.post("/api/auth/request-password-reset", { email });
+  await box.token(email); // that mail comes after what the sign-up has done
+  expect(await jar.whoami()).toBe(email);
+  expect((await thief.signIn(email, thiefs)).status).toBe(401);
+});
+
+test("who reads the mail of an address that somebody else signed up with has the account by choosing a new password", async () => {
+  const email = "pia@example.com";
+  const [jar, thief] = [openJar(server.url), openJar(server.url)];
+  await thief.post("/api/auth/sign-up/email", { email, name: "Pia", password: "the thief's long password" });
+  await box.token(email);
+  await jar.post("/api/auth/request-password-reset", { email });
+  expect((await jar.post("/api/auth/reset-password", { newPassword: NEW, token: await box.token(email) })).status).toBe(200);
+  expect((await jar.signIn(email, NEW)).status).toBe(200);
+  expect((await thief.signIn(email, "the thief's long password")).status).toBe(401);
 });
 
 test("an invitation does not count for an address that nobody has confirmed", async () => {

@@ -4,20 +4,24 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { startTestServer, type TestServer } from "./harness.ts";
 import { openProvider } from "./identity-provider.ts";
 import { type Jar, openJar } from "./jar.ts";
+import { openMailbox } from "./mailbox.ts";
 import { SCOPE, standardClient } from "./oauth-client.ts";
 import { Issuer } from "./oidc-issuer.ts";
-import { makeHome, me } from "./run.ts";
+import { makeHome, me, until } from "./run.ts";
 
 let corp: Awaited<ReturnType<typeof openProvider>>;
+let box: Awaited<ReturnType<typeof openMailbox>>;
 let server: TestServer;
 beforeAll(async () => {
   corp = await openProvider();
-  server = await startTestServer(corp.settings({ domains: ["corp.example"] }));
+  box = await openMailbox();
+  server = await startTestServer({ ...box.settings, ...corp.settings({ domains: ["corp.example"] }) });
 });
 beforeEach(() => server.sql`delete from auth.attempts`);
 afterAll(async () => {
   await server.close();
   await corp.close();
+  await box.close();
 });
 
 const person = (sub: string, email: string, more: object = {}) =>
@@ -97,6 +101,70 @@ test("who has an account already, of the same address, does not get into it by t
   expect(await other.whoami()).toBeUndefined();
 });
 
+test("whoever signed up with the address and never confirmed it keeps nobody from the account", async () => {
+  const thief = await server.user("Thief");
+  await server.sql`update auth."user" set email = 'heidi@corp.example', "emailVerified" = false where id = ${thief.id}`;
+  // One who is refused takes nobody's place.
+  person("50", "heidi@corp.example", { email_verified: false });
+  await byCorp(openJar(server.url));
+  expect(await server.sql`select from auth."user" where id = ${thief.id}`).toHaveLength(1);
+  person("50", "heidi@corp.example", { name: "Heidi" });
+  const jar = openJar(server.url);
+  expect((await byCorp(jar)).pathname).toBe("/account");
+  expect((await jar.get("/api/auth/get-session")).body.user).toMatchObject({ email: "heidi@corp.example", name: "Heidi" });
+  expect((await openJar(server.url).signIn("heidi@corp.example", thief.password)).status).toBe(401);
+  expect((await server.call(thief.session, "whoami")).status).toBe(401);
+});
+
+test("a person is told of an account that is connected, again after a new password, and disconnects it", async () => {
+  const liz = await server.user("Liz");
+  const email = "liz@corp.example";
+  await server.sql`update auth."user" set email = ${email} where id = ${liz.id}`;
+  const [jar, thief] = [openJar(server.url), openJar(server.url)];
+  await thief.signIn(email, liz.password);
+  person("60", email);
+  const since = (ago: string) => server.sql`update auth.session set "createdAt" = now() - ${ago}::interval where "userId" = ${liz.id}`;
+  await since("1 day");
+  const stale = await thief.post("/api/auth/link-social", { provider: "corp", ...connecting });
+  expect([stale.status, stale.body.detail]).toEqual([403, expect.stringContaining("fresh sign-in")]);
+  await since("23 hours");
+  await byCorp(thief, connecting, "/link-social");
+  const mail = (about: string) =>
+    until(`there is mail: ${about}`, () => box.mails.find(({ to, text }) => to === email && text.replace(/\s+/g, " ").includes(about)));
+  await mail("Whoever signs in with your account at Corp comes in as you");
+
+  box.mails.length = 0;
+  await jar.post("/api/auth/request-password-reset", { email });
+  await jar.post("/api/auth/reset-password", { newPassword: "a new password, quite long", token: await box.token(email) });
+  await mail("1 connected accounts at other providers");
+  await jar.signIn(email, "a new password, quite long");
+  const page = (await jar.get("/account")).body as string;
+  const [, id = ""] = /data-disconnect="([^"]+)"/.exec(page) ?? [];
+  const karl = await server.user("Karl");
+  const others = openJar(server.url);
+  await others.signIn(karl.email, karl.password);
+  const away = (by: Jar) => by.post("/api/auth/unlink-account", { id });
+  expect((await openJar(server.url).post("/api/auth/unlink-account", { id })).status).toBe(401);
+  expect((await away(others)).status).not.toBe(200);
+  expect((await away(jar)).status).toBe(200);
+  const again = openJar(server.url);
+  expect((await byCorp(again)).searchParams.get("error")).toBe("account_not_linked");
+  expect(await again.whoami()).toBeUndefined();
+});
+
+test("the only account by which somebody comes in is not disconnected, and making it is no news to them", async () => {
+  person("61", "mia@corp.example");
+  const jar = openJar(server.url);
+  await byCorp(jar);
+  const [, id] = /data-disconnect="([^"]+)"/.exec((await jar.get("/account")).body) ?? [];
+  const refused = await jar.post("/api/auth/unlink-account", { id });
+  expect([refused.status, refused.body.detail]).toEqual([409, expect.stringContaining("choose a password by mail first")]);
+  await jar.post("/api/auth/request-password-reset", { email: "mia@corp.example" });
+  const first = await until("there is mail", () => box.mails.find(({ to }) => to === "mia@corp.example"));
+  expect(first.text).toContain("/reset-password");
+  expect(first.text).not.toContain("Corp");
+});
+
 test("nobody connects an account of another address, or one that is somebody's already", async () => {
   const [judy, karl] = [await server.user("Judy"), await server.user("Karl")];
   await server.sql`update auth."user" set email = 'judy@corp.example' where id = ${judy.id}`;
@@ -165,7 +233,7 @@ test("a person is taken with a name that can be shown, without a picture, and wi
   ]);
 });
 
-test("a provider that says it is another issuer, or gives no ID token, signs nobody in", async () => {
+test("a provider that says it is another issuer, or gives no ID token that is for this server and now, signs nobody in", async () => {
   const hostile = await Issuer.start();
   const settings = (issuer: string) => ({
     OIDC_PROVIDERS: JSON.stringify([{ id: "corp", name: "Corp", issuer, clientId: "gatehouse", clientSecret: "hush" }]),
@@ -173,6 +241,7 @@ test("a provider that says it is another issuer, or gives no ID token, signs nob
   const at = await startTestServer(settings(hostile.url));
   try {
     const enter = async () => {
+      await at.sql`delete from auth.attempts`;
       const jar = openJar(at.url);
       const begun = await jar.post("/api/auth/sign-in/social", { provider: "corp", callbackURL: "/account", errorCallbackURL: "/sign-in" });
       const asked = await fetch(begun.body.url, { redirect: "manual" });
@@ -181,6 +250,22 @@ test("a provider that says it is another issuer, or gives no ID token, signs nob
     };
     hostile.person = { email: "u@corp.example", name: "U" };
     expect(await enter()).toBe("u@corp.example");
+    Object.assign(hostile, { person: { ...hostile.person, aud: ["gatehouse"], azp: "gatehouse" }, header: { typ: "JWT" } });
+    expect(await enter(), "said in other ways that are as good").toBe("u@corp.example");
+    const now = Math.floor(Date.now() / 1000);
+    for (const [claims, header] of [
+      [{ azp: "another" }, {}],
+      [{ aud: ["gatehouse", "another"], azp: "gatehouse" }, {}],
+      [{ aud: ["gatehouse", "another"], azp: "another" }, {}],
+      [{ iat: now + 3600, exp: now + 7200 }, {}],
+      [{ iat: undefined }, {}],
+      [{}, { typ: "at+jwt" }],
+      [{}, { typ: "logout+jwt" }],
+    ] as const) {
+      Object.assign(hostile, { person: { email: "v@corp.example", ...claims }, header });
+      expect(await enter(), JSON.stringify([claims, header])).toBeUndefined();
+    }
+    hostile.header = {};
     for (const [person, says] of [
       [{ email: "v@corp.example", iss: "https://accounts.elsewhere.example" }, hostile.url],
       [{ email: "v@corp.example", aud: "another" }, hostile.url],

@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { kyselyAdapter } from "@better-auth/kysely-adapter";
 import { oauthDeviceAuthorization, oauthProvider } from "@better-auth/oauth-provider";
 import { passkey } from "@better-auth/passkey";
-import { APIError } from "better-auth/api";
+import { APIError, createAuthMiddleware } from "better-auth/api";
 import { hashPassword, verifyPassword } from "better-auth/crypto";
 import { betterAuth } from "better-auth/minimal";
 import { bearer } from "better-auth/plugins/bearer";
@@ -26,10 +26,12 @@ export const PASSWORD_LENGTH = { min: 12, max: 128 };
 
 /** What better-auth is not told, and does not tell, while it is asked something. */
 export interface Asked {
-  /** The id of the space in which a person lets a program act for them: it knows no spaces. */
-  space: string | undefined;
+  /** The id of the membership by which a program may act for a person: it knows no spaces. */
+  membership: string | undefined;
   /** Whether a password may be hashed: that is bounded, and waited for before it is asked. */
   hashes: boolean;
+  /** The password of whoever confirms an address: better-auth confirms by the mailed token alone. */
+  password?: string | undefined;
   /** What its database failed with, first: it answers all the same, and may take it for "nobody is signed in". */
   failure?: unknown;
 }
@@ -51,6 +53,8 @@ const CODE_SECONDS = 600;
 /** By what a person, and their agents, can still come in after a new password. */
 interface StillGood {
   passkeys: number;
+  /** At providers, by which they sign in. */
+  accounts: number;
   keys: number;
 }
 
@@ -58,20 +62,46 @@ interface StillGood {
 const RESET = `
   with confirmed as (update auth."user" set "emailVerified" = true where id = $1)
   select (select count(*)::integer from auth.passkey where "userId" = $1) as passkeys,
+         (select count(*)::integer from auth.account where "userId" = $1 and password is null) as accounts,
          (select count(*)::integer from api_keys k join principals p on p.id = k.principal_id
           where (p.id = $1 or p.owner_id = $1) and coalesce(k.expires_at > now(), true)) as keys`;
 
+/** Removes the account of an address that nobody has confirmed, and the links that were mailed for it. */
+const GIVE_WAY = `
+  with gone as (
+    delete from auth."user" u where u.email = lower($1) and not u."emailVerified"
+      and exists (select from auth.account a where a."userId" = u.id and a.password is not null)
+    returning u.id)
+  delete from auth.verification v using gone where v.value = gone.id::text`;
+
 const changed = (
   publicUrl: string,
-  { passkeys, keys }: StillGood,
+  { passkeys, accounts, keys }: StillGood,
 ): string => `Your password is changed, and all that was signed in as you is signed out.
 
-Passkeys and API keys do not end with a password. Still good: ${passkeys} of your passkeys, ${keys} API keys of yours and your agents'. If somebody else may have been in your account, sign in and revoke those that you do not know:
+Passkeys, connected accounts and keys do not end with a password. Still good: ${passkeys} of your passkeys, ${accounts} connected accounts at other providers, ${keys} API keys of yours and your agents'. If somebody else may have been in your account, sign in and revoke those that you do not know:
 
 ${publicUrl}/account
 
+Secret keys of your spaces are still good too, whoever made them: me secretkey list shows them, me audit list who made each.
+
 If you did not change your password, somebody else reads your mail. Secure your mailbox, then choose another password:
 
+${publicUrl}/reset-password`;
+
+/** Whom to tell that an account elsewhere is connected with theirs: nobody, where theirs was made with it. */
+const CONNECTED = `
+  select u.email from auth."user" u
+  where u.id = $1 and exists (select from auth.account a where a."userId" = u.id and a.id <> $2)`;
+
+const connected = (
+  publicUrl: string,
+  provider: string,
+): string => `Whoever signs in with your account at ${provider} comes in as you from now on.
+
+If you did not connect it, somebody else may be in your account. Disconnect it, and choose another password:
+
+${publicUrl}/account
 ${publicUrl}/reset-password`;
 
 /** What signing in needs to know. */
@@ -103,6 +133,29 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
   // Tokens stand behind the # of a link: there they reach no log and no Referer.
   const mail = async (to: string, subject: string, text: string, path: string, token: string) =>
     sendMail?.({ to, subject, text: `${text}\n\n${publicUrl}${path}#token=${token}\n\nIf you did not ask for this, do nothing.` });
+
+  const ask = async (text: string, ...values: string[]) => (await db.executeQuery(CompiledQuery.raw(text, values))).rows as unknown[];
+  // Whoever signed up with an address and did not confirm it need not be who reads its mail: they keep nobody from it.
+  const giveWay = async (email: string) => void (await ask(GIVE_WAY, email));
+  // Whoever reads the mail need not be who signed up: confirmed is who does both, else somebody else's password would be good.
+  const mustHaveSignedUp = async ({ id }: { id: string }) => {
+    const [account] = (await ask(`select password from auth.account where "userId" = $1 and password is not null`, id)) as {
+      password: string;
+    }[];
+    const password = asked.getStore()?.password;
+    if (!account || password === undefined || !(inTurn() && (await verifyPassword({ hash: account.password, password }))))
+      throw new APIError("UNAUTHORIZED", { code: "NOT_SIGNED_UP", message: "This is not the password of the sign-up." });
+    // Here, of this very account: meanwhile it may have given way to another of the same address, which better-auth would confirm.
+    if ((await ask(`update auth."user" set "emailVerified" = true where id = $1 returning id`, id)).length === 0)
+      throw new APIError("UNAUTHORIZED", { code: "INVALID_TOKEN", message: "The account has given way to another." });
+  };
+
+  const tellOfAccount = async ({ id, userId, providerId }: { id: string; userId: string; providerId: string }) => {
+    const provider = oidcProviders.find((known) => known.id === providerId);
+    const [person] = provider ? ((await ask(CONNECTED, userId, id)) as { email: string }[]) : [];
+    if (provider && person)
+      sendMail?.({ to: person.email, subject: "An account is connected with yours", text: connected(publicUrl, provider.name) });
+  };
 
   const secure = new URL(publicUrl).protocol === "https:";
   const auth = betterAuth({
@@ -144,21 +197,33 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
         ),
       // Whoever has read the mail owns the address. Of what does not end with the password, they are told.
       onPasswordReset: async ({ user }) => {
-        const { rows } = await db.executeQuery(CompiledQuery.raw(RESET, [user.id]));
-        sendMail?.({ to: user.email, subject: "Your password at Gatehouse is changed", text: changed(publicUrl, rows[0] as StillGood) });
+        const [good] = (await ask(RESET, user.id)) as [StillGood];
+        sendMail?.({ to: user.email, subject: "Your password at Gatehouse is changed", text: changed(publicUrl, good) });
       },
+    },
+    hooks: {
+      before: createAuthMiddleware(async ({ path, body }) => {
+        if (path === "/sign-up/email") await giveWay(body.email);
+      }),
     },
     emailVerification: {
       expiresIn: LINK_SECONDS,
+      beforeEmailVerification: mustHaveSignedUp,
       sendVerificationEmail: ({ user, token }) =>
-        mail(user.email, "Your address at Gatehouse", "Open this link within an hour to confirm your address:", "/verify-email", token),
+        mail(
+          user.email,
+          "Your address at Gatehouse",
+          "Open this link within an hour to confirm your address with the password that you signed up with:",
+          "/verify-email",
+          token,
+        ),
     },
     verification: { storeIdentifier: "hashed" },
     session: { expiresIn: SESSION_SECONDS, updateAge: DAY },
     // Having the address of an account, at a provider, is not having the account: its person connects the two, signed in.
     account: { accountLinking: { disableImplicitLinking: true } },
     // What a provider hands out of its own is never used here, so it is not kept.
-    databaseHooks: { account: { create: { before: withoutTokens }, update: { before: withoutTokens } } },
+    databaseHooks: { account: { create: { before: withoutTokens, after: tellOfAccount }, update: { before: withoutTokens } } },
     // What it has no answer to is thrown: it would print it, and answer with an empty 500.
     onAPIError: { errorURL: `${publicUrl}/sign-in`, throw: true },
     rateLimit: { enabled: false }, // limits.ts counts, for each account too
@@ -172,7 +237,7 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
         authenticatorSelection: { residentKey: "required", userVerification: "required" },
         authentication: { afterVerification: async ({ verification }) => mustBeVerified(verification.authenticationInfo?.userVerified) },
       }),
-      openIdProviders(oidcProviders),
+      openIdProviders(oidcProviders, giveWay),
       // The OAuth provider takes the issuer's name from the plugin of this id, else it would be the address of this API.
       // The plugin itself is for tokens that it signs, and keeps keys for them: there are none here.
       { id: "jwt", options: { jwt: { issuer: publicUrl } } },
@@ -181,7 +246,7 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
         consentPage: `${publicUrl}/consent`,
         scopes: [...new Set([...LOGIN_SCOPES, ...PROGRAM_SCOPES])],
         // The space that the person chose: no step of its own, it is asked with the consent.
-        postLogin: { page: `${publicUrl}/consent`, shouldRedirect: () => false, consentReferenceId: () => asked.getStore()?.space },
+        postLogin: { page: `${publicUrl}/consent`, shouldRedirect: () => false, consentReferenceId: () => asked.getStore()?.membership },
         grantTypes: ["authorization_code", "refresh_token"],
         codeExpiresIn: CODE_SECONDS,
         accessTokenExpiresIn: ACCESS_SECONDS,

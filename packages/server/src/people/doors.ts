@@ -136,9 +136,9 @@ async function answer(
 const forSignIn = (sql: Database) => sql.as("sign-in", { urgent: true });
 
 /** As whom somebody waits for their turn. Whether they are known is looked up only where that makes a difference. */
-async function hasherOf({ doors }: House, { ip }: FastifyRequest, hashing: Hashing, { email, newPassword }: Input) {
+async function hasherOf({ doors }: House, { ip }: FastifyRequest, hashing: Hashing, { email }: Input) {
   const network = networkOf(ip);
-  const known = newPassword === undefined && hashing.busy() && (await isKnown(forSignIn(doors.user.sql), String(email), network));
+  const known = email !== undefined && hashing.busy() && (await isKnown(forSignIn(doors.user.sql), String(email), network));
   return { key: known ? String(email) : network, known };
 }
 

@@ -16,10 +16,12 @@ export interface Question {
   body?: object | URLSearchParams;
   /** Whether it may see who is signed in. */
   signedIn?: boolean;
-  /** The id of the space in which a program is allowed to act. */
-  space?: string;
+  /** The id of the membership by which a program is allowed to act. */
+  membership?: string;
   /** Whether it may hash a password: whoever asks has waited their turn. */
   hashes?: boolean;
+  /** The password of whoever confirms an address. */
+  password?: string;
 }
 
 /**
@@ -30,7 +32,7 @@ export interface Question {
 export async function handOver(
   house: House,
   request: FastifyRequest,
-  { method, path, query, body, signedIn = false, space, hashes = false }: Question,
+  { method, path, query, body, signedIn = false, membership, hashes = false, password }: Question,
 ): Promise<Response> {
   const headers = signedIn ? signedInHeaders(house, request, method) : new Headers();
   headers.set(ADDRESS_HEADER, request.ip);
@@ -40,7 +42,7 @@ export async function handOver(
   const search = query && query.size > 0 ? `?${query}` : "";
   const url = `${house.publicUrl}${AUTH}${path}${search}`;
   const sent = new Request(url, { method, headers, ...(body && { body: form ? body.toString() : JSON.stringify(body) }) });
-  const asking: Asked = { space, hashes };
+  const asking: Asked = { membership, hashes, password };
   const { feed } = house.doors.user;
   const answered = await asked
     .run(asking, () => house.auth.handler(sent))

@@ -1,7 +1,7 @@
 import { Name } from "@gatehouse/protocol";
 import { APIError } from "better-auth/api";
 import { type GenericOAuthConfig, genericOAuth } from "better-auth/plugins/generic-oauth";
-import { decodeJwt } from "jose";
+import { decodeJwt, decodeProtectedHeader } from "jose";
 import { z } from "zod";
 import { asciiDomain, type OidcProvider } from "../config.ts";
 import type { Sql } from "../db.ts";
@@ -11,9 +11,10 @@ const SCOPES = ["openid", "email", "profile"];
 /**
  * The OpenID providers by which people sign in. Each is discovered when somebody first wants to, within ten seconds, as
  * better-auth does with those it did not reach at its start: a provider that hangs must not keep a server from starting.
+ * @param vouched is told of an address that a provider vouches for, before it is looked for among the accounts
  */
-export function openIdProviders(providers: readonly OidcProvider[]) {
-  const config = providers.map(toGenericProvider);
+export function openIdProviders(providers: readonly OidcProvider[], vouched: (email: string) => Promise<void>) {
+  const config = providers.map((provider) => toGenericProvider(provider, vouched));
   const genericOAuthPendingDiscovery = new Map(config.map((provider) => [provider.providerId, provider]));
   return { ...genericOAuth({ config }), init: async () => ({ context: { genericOAuthPendingDiscovery } }) };
 }
@@ -28,8 +29,26 @@ const Email = z
   })
   .pipe(z.email().max(254));
 
-/** What is taken of what a provider says of a person (OpenID Connect Core 1.0 §2, §5.1). All else is left out, pictures too. */
-const Claims = z.object({ iss: z.string(), sub: z.string().regex(/^[!-~]{1,255}$/) });
+/** How far a provider's clock may be ahead, in seconds. */
+const MAX_SKEW = 60;
+
+/** What the header of an ID token may say that it is (RFC 8725 §3.11): no access token, no logout token. */
+const Header = z.object({ typ: z.stringFormat("jwt", /^(application\/)?jwt$/i).optional() });
+
+/**
+ * What an ID token must say besides what better-auth checks: signature, issuer, audience, expiry and nonce. It is made for
+ * this server alone, and now (OpenID Connect Core 1.0 §3.1.3.7).
+ */
+const claimsFor = (clientId: string) =>
+  z.object({
+    iss: z.string(),
+    sub: z.string().regex(/^[!-~]{1,255}$/),
+    aud: z.union([z.literal(clientId), z.tuple([z.literal(clientId)])]),
+    azp: z.literal(clientId).optional(),
+    iat: z.number().refine((seconds) => seconds <= Date.now() / 1000 + MAX_SKEW),
+  });
+
+/** What is taken of what a provider says of a person (Core §2, §5.1). All else is left out, pictures too. */
 const Verified = z.object({ email_verified: z.literal([true, "true"]) });
 const Profile = z.object({ email: Email, name: Name.catch("") });
 
@@ -38,7 +57,11 @@ const Profile = z.object({ email: Email, name: Name.catch("") });
  * A person is who the provider says by an e-mail address that it has verified, in one of its domains where they are given.
  * Their account is bound to the issuer and the subject, and to nothing that may pass to somebody else.
  */
-function toGenericProvider({ id, name, issuer, clientId, clientSecret, scopes = [], domains }: OidcProvider): GenericOAuthConfig {
+function toGenericProvider(
+  { id, name, issuer, clientId, clientSecret, scopes = [], domains }: OidcProvider,
+  vouched: (email: string) => Promise<void>,
+): GenericOAuthConfig {
+  const claims = claimsFor(clientId);
   return {
     providerId: id,
     name,
@@ -49,9 +72,11 @@ function toGenericProvider({ id, name, issuer, clientId, clientSecret, scopes = 
     pkce: true,
     requireIdTokenVerification: true,
     // Of the ID token, which is verified by now: without one there is no telling who signed in (Core §3.1.3.3).
-    accountSubject: ({ tokens }) => {
-      const { iss, sub } = Claims.parse(decodeJwt(tokens.idToken ?? ""));
+    accountSubject: async ({ tokens, profile }) => {
+      Header.parse(decodeProtectedHeader(tokens.idToken ?? ""));
+      const { iss, sub } = claims.parse(decodeJwt(tokens.idToken ?? ""));
       if (bare(iss) !== bare(issuer)) throw new Error("an ID token of another issuer (Discovery 1.0 §4.3)");
+      await vouched(Profile.parse(profile).email);
       return accountId(issuer, sub);
     },
     mapProfileToUser: (said) => {

@@ -9,6 +9,7 @@ import { type Question, signedIn } from "./hand-over.ts";
 import type { LimitName } from "./limits.ts";
 import { COMMAND_LINE } from "./login.ts";
 import { Email, endSession, NewUser, Password } from "./users.ts";
+import { fresh } from "./words.ts";
 
 /** A route of better-auth that is open: what it takes, and what is counted. */
 interface Route {
@@ -55,6 +56,9 @@ const Ceremony = z.looseObject({ id: z.string().max(2048) });
 const PasskeyId = z.uuidv7("must be the id of a passkey");
 const Nothing = z.object({});
 
+/** How long after signing in a session may do what outlives it: as better-auth has it, for passkeys. */
+const FRESH_MS = 24 * 3600 * 1000;
+
 /** Every route that is open. The rest of better-auth is not part of this API. */
 export const routes: readonly Route[] = [
   { method: "GET", path: "/get-session", takes: Nothing },
@@ -79,6 +83,16 @@ export const routes: readonly Route[] = [
       return { signedIn: false };
     },
   },
+  {
+    method: "POST",
+    path: "/revoke-other-sessions",
+    takes: Nothing,
+    // It would leave what was signed in by them.
+    asks: async (_input, house, request) => {
+      await endOthers(house, request);
+      return {};
+    },
+  },
   { method: "POST", path: "/sign-up/email", takes: NewUser, limit: "mail", account: "email", hashes: true, later: true, check: mustBeOpen },
 
   {
@@ -100,6 +114,17 @@ export const routes: readonly Route[] = [
     takes: z.strictObject({ provider: z.string().max(32), callbackURL: Page, errorCallbackURL: Page, disableRedirect: z.literal(true) }),
     limit: "link",
     leaves: true,
+    // As a passkey does: what is connected outlives the session.
+    asks: async (_input, house, request) => {
+      await mustBeFresh(house, request);
+      return {};
+    },
+  },
+  {
+    method: "POST",
+    path: "/unlink-account",
+    takes: z.strictObject({ id: z.uuidv7("must be the id of a connected account") }),
+    asks: ({ id }) => ({ body: { accountId: id } }),
   },
   { method: "GET", path: "/callback/:id", takes: z.record(z.string(), z.string()), limit: "link", navigates: true },
 
@@ -125,10 +150,12 @@ export const routes: readonly Route[] = [
   {
     method: "POST",
     path: "/verify-email",
-    takes: z.strictObject({ token: Token }),
+    takes: z.strictObject({ token: Token, password: z.string() }),
     limit: "link",
+    hashes: true,
+    proves: true,
     // A POST, so that what looks at links in mails confirms nothing, and the token stays out of addresses.
-    asks: ({ token }) => ({ method: "GET", query: new URLSearchParams({ token: String(token) }) }),
+    asks: ({ token, password }) => ({ method: "GET", query: new URLSearchParams({ token: String(token) }), password: String(password) }),
   },
 
   { method: "GET", path: "/passkey/generate-register-options", takes: Nothing },
@@ -180,7 +207,7 @@ export const routes: readonly Route[] = [
     }),
     asks: async ({ space, ...body }, house, request) => {
       const own = new URLSearchParams(String(body.oauth_query)).get("client_id") === COMMAND_LINE;
-      return { body, ...(body.accept === true && !own && { space: await chosen(house, request, space) }) };
+      return { body, ...(body.accept === true && !own && { membership: await chosen(house, request, space) }) };
     },
     leaves: true,
   },
@@ -203,14 +230,15 @@ export const routes: readonly Route[] = [
 /** The scope of a login that names none (RFC 6749 §3.3). */
 export const DEFAULT_SCOPE = LOGIN_SCOPES.join(" ");
 
-/** The space that a person chose for a program, which must be one of theirs. @throws Refusal INVALID_PARAMS */
+/** The person's membership of the space that they chose for a program. @throws Refusal INVALID_PARAMS */
 async function chosen(house: House, request: FastifyRequest, slug: unknown): Promise<string> {
   const found = await signedIn(house, request, "POST");
-  const [space] = await house.doors.user.sql<{ id: string }[]>`
-    select s.id from live_members m join spaces s on s.id = m.space_id
+  const [membership] = await house.doors.user.sql<{ id: string }[]>`
+    select m.id from live_members l join members m on m.space_id = l.space_id and m.principal_id = l.principal_id
+    join spaces s on s.id = m.space_id
     where m.principal_id = ${found?.user.id ?? null} and s.slug = ${String(slug ?? "")}`;
-  if (!space) throw new Refusal("INVALID_PARAMS", "A program acts in one space of yours. Choose which.");
-  return space.id;
+  if (!membership) throw new Refusal("INVALID_PARAMS", "A program acts in one space of yours. Choose which.");
+  return membership.id;
 }
 
 /** Ends the session of who sends a request. @throws Refusal UNAUTHENTICATED where there is none */
@@ -232,6 +260,25 @@ async function tieToSession(house: House, request: FastifyRequest, userCode: str
   await house.doors.user.sql`
     update auth."deviceCode" set session_id = ${found?.session.id ?? null}
     where "userCode" in (${userCode}, ${plain}) and status = 'pending' and "userId" = ${found?.user.id ?? null}`;
+}
+
+/** Ends all other sessions of who sends a request, if they are signed in. */
+async function endOthers(house: House, request: FastifyRequest): Promise<void> {
+  const found = await signedIn(house, request, "POST");
+  const { sql, feed } = house.doors.user;
+  const others = await sql<{ id: string }[]>`
+    select id from auth.session where "userId" = ${found?.user.id ?? null} and id <> ${found?.session.id ?? null}`;
+  try {
+    for (const { id } of others) await endSession(sql, id);
+  } finally {
+    feed.doubt();
+  }
+}
+
+/** @throws Refusal FORBIDDEN where who sends a request did not sign in within the last day */
+async function mustBeFresh(house: House, request: FastifyRequest): Promise<void> {
+  const found = await signedIn(house, request, "POST");
+  if (found && Date.now() - found.session.createdAt.getTime() >= FRESH_MS) throw fresh;
 }
 
 function mustMail({ mails }: House): void {

@@ -6,7 +6,8 @@ const stale = new Refusal(
   "INVALID_PARAMS",
   "This sign-in took too long, or its address was changed. Begin again in the program that you came from.",
 );
-const fresh = new Refusal("FORBIDDEN", "Sign in again first: this takes a fresh sign-in.");
+/** For what outlives a session, such as a new passkey. */
+export const fresh = new Refusal("FORBIDDEN", "Sign in again first: this takes a fresh sign-in.");
 const passkey = new Refusal(
   "UNAUTHENTICATED",
   "This passkey is not known here, or was not confirmed in time. Try again, or sign in another way.",
@@ -18,6 +19,10 @@ const origin = new Refusal("FORBIDDEN", FOREIGN_ORIGIN);
 const refusals: Record<string, Refusal> = {
   INVALID_EMAIL_OR_PASSWORD: new Refusal("UNAUTHENTICATED", "The e-mail address or the password is wrong."),
   EMAIL_NOT_VERIFIED: new Refusal("FORBIDDEN", "Confirm your e-mail address first: open the link in the mail, or ask for another."),
+  NOT_SIGNED_UP: new Refusal(
+    "UNAUTHENTICATED",
+    "This is not the password of the last sign-up with this address. If you do not know that one, choose a new password by mail.",
+  ),
   EMAIL_ALREADY_VERIFIED: new Refusal("CONFLICT", "This address is confirmed already."),
   INVALID_TOKEN: link,
   TOKEN_EXPIRED: link,
@@ -28,6 +33,11 @@ const refusals: Record<string, Refusal> = {
   PASSKEY_NOT_FOUND: passkey,
   AUTHENTICATION_FAILED: passkey,
   FAILED_TO_VERIFY_REGISTRATION: passkey,
+  ACCOUNT_NOT_FOUND: new Refusal("NOT_FOUND", "No such account is connected with yours. Load the page again."),
+  FAILED_TO_UNLINK_LAST_ACCOUNT: new Refusal(
+    "CONFLICT",
+    "You have no password, and no other account is connected: choose a password by mail first, then disconnect this one.",
+  ),
   PROVIDER_NOT_FOUND: new Refusal("NOT_FOUND", "This server knows no such provider."),
   INVALID_ORIGIN: origin,
   MISSING_OR_NULL_ORIGIN: origin,

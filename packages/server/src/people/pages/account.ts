@@ -1,7 +1,7 @@
 import type { House } from "../../house.ts";
 import { loginsOf } from "../programs.ts";
 import { abilities, signedInAs } from "./asking.ts";
-import { html } from "./html.ts";
+import { type Html, html, named } from "./html.ts";
 import type { Page } from "./page.ts";
 import { ask } from "./visitor.ts";
 
@@ -17,7 +17,11 @@ const notices = new Map([
   ["program-ended", "The program is signed out. It can do nothing for you any more."],
   ["passkey-removed", "The passkey is removed. Nobody signs in with it any more."],
   ["key-revoked", "The API key is revoked. Nobody comes in by it any more."],
-  ["all-revoked", "All passkeys and API keys are revoked. Nobody comes in by one of them any more."],
+  [
+    "all-revoked",
+    "All passkeys, connected accounts and API keys are revoked. You are signed out everywhere else, and so are your programs.",
+  ],
+  ["disconnected", "The account is disconnected. Nobody signs in with it any more."],
   ["connected", "The account is connected. You can sign in with it from now on."],
 ]);
 
@@ -43,20 +47,40 @@ const keysOf = ({ doors }: House, person: string) => doors.user.sql<Key[]>`
   where (p.id = ${person} or p.owner_id = ${person}) and coalesce(k.expires_at > now(), true)
   order by p.kind desc, k.created_at desc`;
 
-/** The providers of this server, and whether the person signs in by them. */
-async function providersOf({ config, doors }: House, person: string) {
-  const known = await doors.user.sql<{ providerId: string }[]>`select "providerId" from auth.account where "userId" = ${person}`;
-  return config.oidcProviders.map(({ id, name }) => ({ id, name, connected: known.some(({ providerId }) => providerId === id) }));
+/** An account at a provider with which the person signs in. */
+interface Connected {
+  id: string;
+  provider: string;
+  since: string;
 }
+
+const connectedOf = ({ doors }: House, person: string) => doors.user.sql<Connected[]>`
+  select id, "providerId" as provider, "createdAt" as since from auth.account
+  where "userId" = ${person} and password is null order by "createdAt"`;
+
+/** The person's accounts elsewhere, and the providers at which they may connect one. */
+const accountsElsewhere = ({ config: { oidcProviders } }: House, connected: Connected[]): Html => {
+  const nameOf = (provider: string) => oidcProviders.find(({ id }) => id === provider)?.name ?? provider;
+  const free = oidcProviders.filter(({ id }) => !connected.some(({ provider }) => provider === id));
+  return html`${connected.length + free.length > 0 && html`<h2>Other accounts</h2>`}
+${connected.map(
+  ({ id, provider, since }) => html`<details>
+<summary><strong>${nameOf(provider)}</strong> <span class="fine">since <time datetime="${since}">${since.slice(0, 10)}</time></span></summary>
+<p class="fine">Whoever signs in with it over there comes in as you.</p>
+<form method="post" data-disconnect="${id}"><button class="quiet">Disconnect ${nameOf(provider)}</button></form>
+</details>`,
+)}
+${free.map(({ id, name }) => html`<button type="button" class="quiet" data-connect="${id}">Connect with ${name}</button>`)}`;
+};
 
 /** Who is signed in, their passkeys, and the programs that act for them. */
 export const account: Page = async ({ house, request, query, person }) => {
   if (!person) return "/sign-in?callback=/account";
   const passkeys = await ask<Passkey[]>(house, request, "/passkey/list-user-passkeys");
-  const [logins, keys, providers] = await Promise.all([
+  const [logins, keys, connected] = await Promise.all([
     loginsOf(house, person.id),
     keysOf(house, person.id),
-    providersOf(house, person.id),
+    connectedOf(house, person.id),
   ]);
   const error = query.get("error");
   return {
@@ -80,7 +104,7 @@ ${passkeys?.map(
 <input id="name-${id}" name="name" value="${name}" maxlength="64" autocomplete="off" required>
 <button class="quiet">Rename</button>
 </form>
-<form method="post" data-remove="${id}"><button class="quiet">Remove ${name ? `“${name}”` : "this passkey"}</button></form>
+<form method="post" data-remove="${id}"><button class="quiet">Remove ${name ? named(name) : "this passkey"}</button></form>
 </details>`,
 )}
 <form id="add" method="post">
@@ -88,35 +112,27 @@ ${passkeys?.map(
 <input id="passkey-name" name="name" maxlength="64" autocomplete="off" placeholder="This laptop" aria-describedby="why" required>
 <button class="quiet">Add a passkey</button>
 </form>
-${
-  providers.length > 0 &&
-  html`<h2>Other accounts</h2>
-${providers.map(({ id, name, connected }) =>
-  connected
-    ? html`<p class="fine">You can sign in with ${name}.</p>`
-    : html`<button type="button" class="quiet" data-connect="${id}">Connect with ${name}</button>`,
-)}`
-}
+${accountsElsewhere(house, connected)}
 <h2>Programs</h2>
 ${logins.length === 0 && html`<p class="fine">No program is signed in for you.</p>`}
 ${logins.map(
   ({ id, program, space, scopes, since }) => html`<details>
-<summary><strong>${program}</strong> <span class="fine">${space !== null && `in ${space}, `}since <time datetime="${since}">${since.slice(0, 10)}</time></span></summary>
+<summary><strong>${program}</strong> <span class="fine">${space !== null && html`in ${named(space)}, `}since <time datetime="${since}">${since.slice(0, 10)}</time></span></summary>
 ${abilities(scopes.join(" "))}
-<form method="post" data-end="${id}"><button class="quiet">Sign ${program} out</button></form>
+<form method="post" data-end="${id}"><button class="quiet">Sign ${named(program)} out</button></form>
 </details>`,
 )}
 <h2>API keys</h2>
 ${keys.length === 0 && html`<p class="fine">No API key works for you or your agents.</p>`}
 ${keys.map(
   ({ id, name, hint, agent, since }) => html`<details>
-<summary><strong>${name}</strong> <span class="fine">${agent !== null && `of ${agent}, `}ends in ${hint}, since <time datetime="${since}">${since.slice(0, 10)}</time></span></summary>
-<form method="post" data-revoke="${id}"><button class="quiet">Revoke “${name}”</button></form>
+<summary><strong>${name}</strong> <span class="fine">${agent !== null && html`of ${named(agent)}, `}ends in ${hint}, since <time datetime="${since}">${since.slice(0, 10)}</time></span></summary>
+<form method="post" data-revoke="${id}"><button class="quiet">Revoke ${named(name)}</button></form>
 </details>`,
 )}
 <h2>Was somebody else in your account?</h2>
-<p class="fine">A new password does not end passkeys and API keys. If you are not sure about one, revoke all, and make new ones.</p>
-<form id="revoke-all" method="post"><button class="quiet">Revoke all passkeys and API keys</button></form>
+<p class="fine">A new password does not end passkeys, connected accounts and API keys. If you are not sure about one, revoke all, and make new ones: that signs you out everywhere else, too, and your programs. Secret keys of your spaces end by <code>me secretkey revoke</code>.</p>
+<form id="revoke-all" method="post"><button class="quiet">Revoke all passkeys, connected accounts and API keys</button></form>
 <form id="sign-out" method="post"><button class="quiet">Sign out</button></form>`,
   };
 };

@@ -1,22 +1,22 @@
 import type { House } from "../../house.ts";
 import { programScopes } from "../../oauth/scopes.ts";
 import { COMMAND_LINE } from "../login.ts";
-import { type Html, html } from "./html.ts";
+import { type Html, html, named } from "./html.ts";
 import type { Person } from "./visitor.ts";
 
 /** A program that asks to act as somebody. */
 export interface Program {
   /** How a sentence begins with it. */
-  name: string;
+  name: Html;
   /** Whether it is ours, and not merely says so. */
   ours: boolean;
 }
 
 /** The program of an OAuth client id. */
 export async function programOf(house: House, clientId: string | null | undefined): Promise<Program> {
-  if (clientId === COMMAND_LINE) return { name: "The Gatehouse command line", ours: true };
+  if (clientId === COMMAND_LINE) return { name: html`The Gatehouse command line`, ours: true };
   const [client] = await house.doors.user.sql<{ name: string }[]>`select name from auth."oauthClient" where "clientId" = ${clientId ?? ""}`;
-  return { name: client ? `A program that calls itself “${client.name}”` : "A program that is not known here", ours: false };
+  return { name: client ? html`A program that calls itself ${named(client.name)}` : html`A program that is not known here`, ours: false };
 }
 
 const meanings = new Map<string, string>([

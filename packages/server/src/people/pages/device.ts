@@ -1,6 +1,6 @@
 import { countAttempt } from "../limits.ts";
 import { abilities, programOf, signedInAs } from "./asking.ts";
-import { html } from "./html.ts";
+import { type Html, html } from "./html.ts";
 import type { Page, View } from "./page.ts";
 import { ask, type Person } from "./visitor.ts";
 
@@ -59,7 +59,7 @@ const enter = (problem?: string, code?: string): View => ({
 </form>`,
 });
 
-const review = (code: string, { scope }: Asking, person: Person, program: string): View => ({
+const review = (code: string, { scope }: Asking, person: Person, program: Html): View => ({
   title: "Is this your code?",
   script: "device.js",
   body: html`

@@ -20,3 +20,8 @@ function textOf(part: Part): string {
   if (part === false || part === undefined || part === null) return "";
   return String(part).replace(/[&<>"']/g, (sign) => entities[sign] ?? sign);
 }
+
+const DOUBLE_QUOTES = /["“”„‟″〝〞＂❝❞]/g;
+
+/** A name that somebody has chosen, in quotes that it can't close: whatever it says, it does not read like words of the page. */
+export const named = (name: string): Html => html`<bdi class="named">“${name.replace(DOUBLE_QUOTES, "’")}”</bdi>`;

@@ -6,7 +6,7 @@ const notices = new Map([
   ["signed-out", "You are signed out."],
   [
     "password-changed",
-    "Your password is changed, and all that was signed in as you is signed out. Passkeys and API keys still work: sign in with the new password, and look through them on your account page.",
+    "Your password is changed, and all that was signed in as you is signed out. Passkeys, connected accounts and API keys still work: sign in with the new password, and look through them on your account page.",
   ],
   ["verified", "Your e-mail address is confirmed. You can sign in now."],
 ]);

@@ -1,14 +1,17 @@
 import { html } from "./html.ts";
 import type { Page } from "./page.ts";
 
-/** Confirms an e-mail address, with the token of the mail in its fragment; without one, asks for another mail. */
+/** Confirms an e-mail address, with the token of the mail in its fragment and the password of the sign-up; without a token, asks for another mail. */
 export const verifyEmail: Page = ({ house, onward }) => ({
   title: "Confirm your e-mail address",
   script: "verify-email.js",
   body: html`
 <form id="confirm" method="post" hidden>
-<p class="lead">One more click, so that nobody but you confirms it.</p>
+<p class="lead">Enter the password that you signed up with, so that nobody but you confirms it.</p>
+<label for="secret">Password</label>
+<input id="secret" name="password" type="password" autocomplete="current-password" required>
 <button>Confirm my address</button>
+<p class="aside">You did not sign up, or do not know the password? <a href="/reset-password${onward}">Choose a new password</a></p>
 </form>
 <form id="request" method="post">
 ${

@@ -22,11 +22,16 @@ onSubmit(add, async ({ name }) => {
 });
 
 for (const form of document.querySelectorAll("form")) {
-  const { rename, remove, end, revoke } = form.dataset;
+  const { rename, remove, disconnect, end, revoke } = form.dataset;
   if (revoke)
     onSubmit(form, async () => {
       await revokeKey(revoke);
       await done("key-revoked");
+    });
+  if (disconnect)
+    onSubmit(form, async () => {
+      await call("/unlink-account", { id: disconnect });
+      await done("disconnected");
     });
   if (end)
     onSubmit(form, async () => {
@@ -46,9 +51,17 @@ for (const form of document.querySelectorAll("form")) {
 }
 
 onSubmit(element("revoke-all"), async () => {
-  for (const { dataset } of document.querySelectorAll("form")) {
+  const forms = [...document.querySelectorAll("form")];
+  for (const { dataset } of forms) {
     if (dataset.remove) await call("/passkey/delete-passkey", { id: dataset.remove });
     if (dataset.revoke) await revokeKey(dataset.revoke);
+    if (dataset.end) await call("/programs/end", { id: dataset.end });
+  }
+  try {
+    // It is refused where it would be their only way in.
+    for (const { dataset } of forms) if (dataset.disconnect) await call("/unlink-account", { id: dataset.disconnect });
+  } finally {
+    await call("/revoke-other-sessions", {}); // last: nobody comes in by one of them meanwhile
   }
   await done("all-revoked");
 });

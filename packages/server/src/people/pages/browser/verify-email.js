@@ -1,5 +1,5 @@
 import { takeToken } from "./fragment.js";
-import { call, element, leave, onSubmit, praise } from "./page.js";
+import { call, element, leave, onSubmit, praise, Refused } from "./page.js";
 
 const token = takeToken();
 const request = element("request");
@@ -13,13 +13,15 @@ onSubmit(request, async ({ email }) => {
   praise(`If ${email} waits to be confirmed, a mail is on its way.`);
 });
 
-onSubmit(confirm, async () => {
+onSubmit(confirm, async ({ password }) => {
   try {
-    await call("/verify-email", { token });
+    await call("/verify-email", { token, password });
     await leave("/sign-in?done=verified");
   } catch (error) {
-    confirm.hidden = true;
-    request.hidden = false;
+    // Where only the password is wrong, the link is good.
+    const linkIsGood = error instanceof Refused && error.code === "UNAUTHENTICATED";
+    confirm.hidden = !linkIsGood;
+    request.hidden = linkIsGood;
     throw error;
   }
 });
