@@ -12,7 +12,7 @@ import {
 import { type Actor, isLimited, limitsOf } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { Refusal, STRANGER } from "./refusal.ts";
-import { type Decision, denied, type Judging, type Need } from "./rules.ts";
+import { type Decision, denied, type Judging, type Need, type PermissionNeed } from "./rules.ts";
 import { readStanding } from "./standing.ts";
 
 /** One of the things that are enough to meet a need: a permission, or what the caller is to whom the params name. */
@@ -72,7 +72,7 @@ export const agentOfMine = <Input>(pick: Pick<Input, string | undefined>): Alter
 });
 
 /** A need that any one of its alternatives meets. Each layer of the caller must cover one of the permissions among them. */
-export function anyOf<Input>(...alternatives: Alternative<Input>[]): Need<Input> {
+export function anyOf<Input>(...alternatives: Alternative<Input>[]): PermissionNeed<Input> {
   const relations = alternatives.filter(({ holds }) => holds);
   const verdict = (input: Input, actor: Actor): Decision => {
     const needed = alternatives.flatMap(({ permission }) => (permission ? [permission(input)] : []));

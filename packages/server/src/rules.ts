@@ -30,6 +30,9 @@ export interface Need<Input> {
   check(input: Input, at: Judging): Promise<void>;
 }
 
+/** A need that is a permission. */
+export type PermissionNeed<Input> = Need<Input> & Required<Pick<Need<Input>, "decide">>;
+
 /** What a need is judged with: the actor, and the database as the handler sees it. */
 export interface Judging {
   actor: Actor;
