@@ -12,7 +12,7 @@ import {
 import { type Actor, isLimited, limitsOf } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { Refusal, STRANGER } from "./refusal.ts";
-import { type Decision, denied, type Judging, type Need, type PermissionNeed } from "./rules.ts";
+import { type Decision, denied, type Judging, type Need, type PermissionNeed, withinLimits, withinSight } from "./rules.ts";
 import { readStanding } from "./standing.ts";
 
 /** One of the things that are enough to meet a need: a permission, or what the caller is to whom the params name. */
@@ -60,6 +60,13 @@ export const self = <Input>(pick: Pick<Input, string | undefined>): Alternative<
 export const unlimited = <Input>({ holds, ...alternative }: Alternative<Input>): Alternative<Input> => ({
   ...alternative,
   ...(holds && { holds: async (input, at) => !isLimited(at.actor) && holds(input, at) }),
+});
+
+/** An alternative that is not a permission, to read of groups: a limited credential must be good for reading them. */
+export const seeingGroups = <Input>({ label, holds, ...alternative }: Alternative<Input>): Alternative<Input> => ({
+  ...alternative,
+  label: `${label} (${formatPermission(READ_GROUPS)} if limited)`,
+  ...(holds && { holds: async (input, at) => seesGroups(at.actor) && holds(input, at) }),
 });
 
 /** The params name an agent that the caller manages. A limited credential manages none. */
@@ -212,7 +219,7 @@ export const withinLayers = <Input>(pick: Pick<Input, { space: string; scope: re
     const judged = scope.map((text) => ({ text, ...judge(layers, [parsePermission(text)]) }));
     const missing = judged.filter(({ allowed }) => !allowed);
     if (missing.length === 0) return;
-    const layer = missing[0]?.layers.find(({ allows }) => !allows)?.layer ?? "owner";
+    const layer = withinSight(missing[0]?.layers ?? [], { standing }).find(({ allows }) => !allows)?.layer ?? "owner";
     throw new Refusal(
       "FORBIDDEN",
       `Your credential lacks ${missing.map(({ text }) => text).join(", ")} there. Ask for less, or be granted it first.`,
@@ -226,8 +233,7 @@ async function mustOwnAgent(id: string, at: Judging): Promise<void> {
   if (!(await owns(id, at))) throw new Refusal("NOT_FOUND", "You have no such agent. `me agent list` shows those you have.");
 }
 
+const READ_GROUPS: Permission = { action: "read", type: "groups" };
+
 /** Whether a caller may know of the groups of their space: a member may, and by a limited credential where it reads groups. */
-export function seesGroups({ standing }: Actor): boolean {
-  const limits = limitsOf(standing?.layers ?? []);
-  return limits.length === 0 || judge(limits, [{ action: "read", type: "groups" }]).allowed;
-}
+export const seesGroups = (actor: Actor): boolean => withinLimits(actor, READ_GROUPS);
