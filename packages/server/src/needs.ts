@@ -69,12 +69,12 @@ export const seeingGroups = <Input>({ label, holds, ...alternative }: Alternativ
   ...(holds && { holds: async (input, at) => seesGroups(at.actor) && holds(input, at) }),
 });
 
-/** The params name an agent that the caller manages. A limited credential manages none. */
+/** The params name an agent that the caller manages, and that whoever asks about it knows. A limited credential manages none. */
 export const agentOfMine = <Input>(pick: Pick<Input, string | undefined>): Alternative<Input> => ({
   label: "own agent",
   async holds(input, at) {
     const id = pick(input);
-    return id !== undefined && at.actor.principal.kind === "u" && !isLimited(at.actor) && owns(id, at);
+    return id !== undefined && at.actor.principal.kind === "u" && !isLimited(at.actor) && owns(id, at, at.caller);
   },
 });
 
@@ -153,8 +153,12 @@ function outlookOf<Input>(layers: readonly Layer[], alternatives: readonly Alter
 export const managedOwners = (sql: Sql, { principal, credential }: Actor) =>
   credential.via === "session" ? sql`select managed_owners(${principal.id})` : sql`select ${principal.id}::uuid`;
 
-async function owns(id: string, { actor, sql }: Judging): Promise<boolean> {
-  const [row] = await sql`select from principals where id = ${id} and kind = 'a' and owner_id in (${managedOwners(sql, actor)})`;
+/** @param knower who must know of it, too */
+async function owns(id: string, { actor, sql }: Judging, knower = actor): Promise<boolean> {
+  const space = actor.standing?.space.id ?? null;
+  const [row] = await sql`
+    select from principals where id = ${id} and kind = 'a' and owner_id in (${managedOwners(sql, actor)})
+      ${knower === actor ? sql`` : sql`and knows(${knower.principal.id}, ${id}, ${space})`}`;
   return row !== undefined;
 }
 
