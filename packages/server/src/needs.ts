@@ -62,13 +62,6 @@ export const unlimited = <Input>({ holds, ...alternative }: Alternative<Input>):
   ...(holds && { holds: async (input, at) => !isLimited(at.actor) && holds(input, at) }),
 });
 
-/** An alternative that is not a permission, to read of groups: a limited credential must be good for reading them. */
-export const seeingGroups = <Input>({ label, holds, ...alternative }: Alternative<Input>): Alternative<Input> => ({
-  ...alternative,
-  label: `${label} (${formatPermission(READ_GROUPS)} if limited)`,
-  ...(holds && { holds: async (input, at) => seesGroups(at.actor) && holds(input, at) }),
-});
-
 /** The params name an agent that the caller manages, and that whoever asks about it knows. A limited credential manages none. */
 export const agentOfMine = <Input>(pick: Pick<Input, string | undefined>): Alternative<Input> => ({
   label: "own agent",
@@ -119,6 +112,12 @@ export function ofLimited<Input>(alternative: Alternative<Input>): Need<Input> {
     },
   };
 }
+
+/** A need that opens to a limited credential only what is within its limits, whatever else would meet it. */
+export const withinOwnLimits = <Input>(alternative: Alternative<Input>, need: Need<Input>): Need<Input> => {
+  const limited = ofLimited(alternative);
+  return { ...need, label: `${need.label}, ${limited.label}`, bound: limited, ...(limited.outlook && { outlook: limited.outlook }) };
+};
 
 /** A need of one permission for each of several things: all of them, or nothing. */
 export function allOf<Input>(alternative: Alternative<string>, pick: Pick<Input, readonly string[]>): Need<Input> {
