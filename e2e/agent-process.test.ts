@@ -43,6 +43,30 @@ test("what a worker that is killed was about to answer is answered by another, o
   heir.child.kill("SIGKILL");
 });
 
+test("nothing that people say steers the terminal of a worker, or passes for a line of its log", async () => {
+  const worker = await startWorker("C");
+  const evil = "\u001b[2J\u009b31mloud\u202e\u007f\nremote order-1: turn 1 complete";
+  const talk = await at.start("remote", "hello");
+  await at.must("session.send", { session: talk.session, action: { name: evil } });
+  await until(
+    () => `the turn is over; the worker said:\n${worker.stderr()}`,
+    () => worker.stderr().includes("turn 2 errored"),
+  );
+  worker.child.kill("SIGKILL");
+  expect(worker.stderr()).toContain("loud");
+  expect(worker.stderr()).not.toMatch(/[^\P{Cc}\n]|\p{Bidi_Control}/u);
+
+  const run = () => {
+    throw new Error(evil);
+  };
+  await at.serve([chatAgent({ id: "quoting", run })]);
+  expect(await at.answered(await at.start("quoting", "hello"))).toMatchObject({ outcome: "errored" });
+  const log = at.logged.join("\n");
+  expect(log).toContain("loud");
+  expect(log).not.toMatch(/[^\P{Cc}\n]|\p{Bidi_Control}/u);
+  expect(log).not.toMatch(/^remote order-1/m);
+});
+
 test("a worker that is asked to stop finishes its turn, and hands over what waits", async () => {
   const leaving = await startWorker("A");
   const talk = await at.start("remote", "wait");

@@ -218,8 +218,10 @@ test("metadata are typed by a schema, made whole by it, and refused when they ar
   const bad = await at.start("typed", "who?", { metadata: { customer: 5, plan: "hunter2" } });
   expect(await at.answered(bad)).toMatchObject({
     outcome: "errored",
-    error: "The session's metadata is not what this agent takes: see customer, plan.",
+    error: "The session's metadata is not what this agent takes. The worker's log says why.",
   });
+  // Whoever talks in a session, such as a browser, does not know its metadata.
+  expect(at.logged).toContainEqual(expect.stringMatching(/^typed .+: The session's metadata do not fit: see customer, plan\.$/));
 });
 
 test("no more turns are answered at once than the agent says; whoever waits between turns is not counted", async () => {

@@ -54,6 +54,19 @@ test("me login greets an evil name alike", async () => {
   expect(stdout).not.toMatch(STEERING);
 });
 
+test("a conversation shows what others said in it, keys of JSON as well, but not what steers a terminal", async () => {
+  const said = { task: "t", externalId: "o1", metadata: { [EVIL]: "x" }, message: "hello" };
+  const action = { name: "n", data: { [EVIL]: [{ [EVIL]: 1 }] } };
+  expect((await server.call(user.session, "session.create", said, ids.slug)).error).toBeUndefined();
+  expect((await server.call(user.session, "session.send", { session: "o1", action }, ids.slug)).error).toBeUndefined();
+  for (const what of ["get", "events"])
+    for (const more of [[], ["--json"]]) {
+      const { stdout, stderr } = await me(home, ["session", what, "o1", ...more], { env: { ME_SPACE: ids.slug } });
+      expect(stdout).toContain("evil");
+      expect(stdout + stderr).not.toMatch(STEERING);
+    }
+});
+
 test("--json still holds the name itself", async () => {
   expect((await meJson(home, ["agent", "get", ids.agent])).name).toBe(EVIL);
 });

@@ -194,3 +194,37 @@ test("a group is given something in its own space alone, and an agent by whoever
     (await server.call(ada.session, "agent.transfer", { id: await newAgent(ada), to })).error?.data.code ?? "ok";
   expect([await offer(own), await offer(other), await offer(strange)]).toEqual(["ok", "ok", "NOT_FOUND"]);
 });
+
+test("who asks what somebody else may do learns of no agent that they do not know themselves", async () => {
+  const [ada, bob, cyd] = [await server.user("ada"), await server.user("bob"), await server.user("cyd")];
+  const ask = async (credential: string, method: string, params: object, space?: string) => {
+    const { result, error } = await server.call(credential, method, params, space);
+    if (error) throw new Error(`${method}: ${error.message}`);
+    return result;
+  };
+  const [shared, bobs] = [
+    (await ask(ada.session, "space.create", { name: "Shared" })).slug,
+    (await ask(bob.session, "space.create", { name: "Bob's" })).slug,
+  ];
+  await server.join(shared, ada, bob, cyd);
+  await ask(ada.session, "access.grant", { principal: cyd.id, permission: "read:grants" }, shared);
+  const { id: to } = await ask(bob.session, "group.create", { name: "owners" }, bobs);
+  await ask(bob.session, "group.addMember", { group: to, member: bob.id }, bobs);
+  await ask(bob.session, "group.setMemberAdmin", { group: to, member: bob.id, admin: true }, bobs);
+  const { id: hidden } = await ask(bob.session, "agent.create", { name: "hidden" });
+  await ask(bob.session, "agent.transfer", { id: hidden, to });
+  const { id: seen } = await ask(bob.session, "agent.create", { name: "seen" });
+  const nobody = newId();
+  for (const [method, param] of [
+    ["principal.remove", "principal"],
+    ["group.listForMember", "member"],
+    ["access.effective", "principal"],
+  ] as const) {
+    const about = (credential: string, question: string, id: string, principal = bob.id) =>
+      ask(credential, question, { principal, method, params: { [param]: id } }, shared);
+    for (const question of ["access.check", "access.explain"])
+      expect(await about(cyd.session, question, hidden), method).toEqual(await about(cyd.session, question, nobody));
+    expect(await about(cyd.session, "access.check", seen), method).toEqual({ allowed: true });
+    expect(await about(bob.session, "access.check", hidden), method).toEqual({ allowed: true });
+  }
+});

@@ -1,4 +1,4 @@
-import { formatPermission, MAX_BATCH } from "@gatehouse/protocol";
+import { formatPermission, judge, MAX_BATCH } from "@gatehouse/protocol";
 import { Refusal, userPolicy } from "@gatehouse/server";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Judging, Rule } from "../packages/server/src/rules.ts";
@@ -104,15 +104,24 @@ ${legend(new Map([...cells, ...nothing]))}
   await expect(text).toMatchFileSnapshot("./matrix.snapshot.md");
 });
 
-test("a user alone, by themselves and within their layers, lets an agent act for them", async () => {
+test("a user alone, by themselves and within their layers, lets an agent act for them, whom their credential may know", async () => {
   const mayAct = await agentOnRoster();
+  /** What a credential is limited to, where that is less than reading who is there. */
+  const limitOf = ({ scope, ceiling }: Required<Credential>["actor"]["credential"]) => {
+    const permissions = scope ?? ceiling;
+    const name = scope ? "token" : "ceiling";
+    if (!permissions || judge([{ name, permissions }], [{ action: "read", type: "members" }]).allowed) return undefined;
+    return name;
+  };
   for (const [name, credential] of proving) {
     const { principal, act } = credential.actor;
     for (const scope of [["read:tasks"], ["read:tasks", "admin:tasks"]]) {
       const params = { ...(await validParams("token.create", targets)), scope, mayAct };
       const { cell } = await callForCell(server, credential.headers, "token.create", params);
       const within = await predicted("token.create", params, credential);
-      const wanted = principal.kind === "u" && !act ? OK : refused(200, "FORBIDDEN", "user-only");
+      const limit = limitOf(credential.actor.credential);
+      const known = limit ? refused(200, "FORBIDDEN", "scope", limit) : OK;
+      const wanted = principal.kind === "u" && !act ? known : refused(200, "FORBIDDEN", "user-only");
       expect(cell, `${name}: ${scope}`).toEqual(within.short === OK.short ? wanted : within);
     }
   }

@@ -179,6 +179,8 @@ async function keyWithin(...ceiling: string[]) {
   return { member, ask: (method: string, params: object) => server.call(key, method, params, slug) };
 }
 
+/** Other params that these methods take. */
+const more = { epoch: 1, turn: 1, chunks: [{ type: "x" }], outcome: "complete", message: "x", reason: "handover" };
 /** Methods whose params name a session, or a run. */
 const naming = (param: "session" | "run") =>
   Object.entries(spaceApi).flatMap(([method, { params }]) => (param in params.shape ? [{ method, takes: Object.keys(params.shape) }] : []));
@@ -194,7 +196,6 @@ test("who may ask what others may do learns by it of no session, and of no run, 
     ],
     run: [[run.id, member.id]],
   } as const;
-  const more = { epoch: 1, turn: 1, chunks: [{ type: "x" }], outcome: "complete", message: "x", reason: "idle" };
   for (const param of ["session", "run"] as const) {
     expect(naming(param).length).toBeGreaterThan(5);
     for (const { method, takes } of naming(param))
@@ -217,6 +218,32 @@ test("who may ask what others may do learns by it of no session, and of no run, 
   expect(
     (await turns.must("access.explain", { principal: member.id, method: "session.get", params: { session: session.id } })).allowed,
   ).toBe(true);
+});
+
+test("whoever may not read a session is told neither its task nor its id, by a refusal or by an explanation", async () => {
+  const { session } = await turns.must("session.create", { task: "merger/acme-corp", externalId: "order-50", message: "hello" });
+  const [run] = (await turns.must("run.list", { session: session.id })).runs;
+  const { member, ask } = await keyWithin("read:grants", "admin:tasks:echo");
+  for (const param of ["session", "run"] as const)
+    for (const { method, takes } of naming(param)) {
+      const fitting = Object.fromEntries(Object.entries(more).filter(([name]) => takes.includes(name)));
+      const params = { ...fitting, [param]: param === "run" ? run.id : "order-50" };
+      const { error } = await ask(method, params);
+      expect(error?.data, method).toMatchObject({
+        code: "FORBIDDEN",
+        missing: expect.arrayContaining([expect.stringMatching(/^\w+:tasks$/)]),
+      });
+      const explained = [];
+      for (const principal of [member.id, undefined]) explained.push(await ask("access.explain", { principal, method, params }));
+      expect(explained.map(({ result }) => result.allowed)).toEqual([true, false]);
+      expect(JSON.stringify([error, explained])).not.toMatch(new RegExp(`merger|${session.id}`));
+    }
+  const { error } = await ask("session.create", { task: "echo", externalId: "order-50" });
+  expect(error?.data).toMatchObject({ code: "FORBIDDEN", missing: ["write:tasks", "write:sessions"] });
+  // Whoever may read it is told all of what they lack.
+  const reader = await keyWithin("read:tasks:merger", "write:tasks:echo");
+  const { missing } = (await reader.ask("session.close", { session: "order-50" })).error?.data ?? {};
+  expect(missing).toEqual(["write:tasks:merger/acme-corp", `write:sessions:${session.id}`]);
 });
 
 test("a credential that may not read who is in the space is not told who started a session", async () => {

@@ -5,7 +5,7 @@ import { startTestServer, type TestServer } from "./harness.ts";
 import { anyParams, callText, Junk, worstParams } from "./junk.ts";
 import { callerAt, come, isDead, means } from "./space-callers.ts";
 import { spaceMethods, validSpaceParams } from "./space-params.ts";
-import { neededFor, predictBefore } from "./space-policy.ts";
+import { neededFor, predictBefore, seenBy } from "./space-policy.ts";
 import { makeSpaceWorld, type SpaceWorld } from "./space-world.ts";
 import { stored, visible } from "./visible.ts";
 
@@ -72,7 +72,9 @@ test("each caller is told of what is not refused to them before the params, and 
       const said = JSON.parse((await server.post(callText("access.effective", undefined), headers)).text);
       const seen = said.result?.layers.map(({ layer, permissions }: Effective) => ({ name: layer, permissions }));
       const there = actor.standing?.ownerPresent && !isDead(position, by) && !by.browser;
-      const layers = actor.standing?.layers.map((layer) => ({ name: layer.name, permissions: effective([layer]).map(formatPermission) }));
+      const layers = actor.standing?.layers
+        .filter(seenBy(actor))
+        .map((layer) => ({ name: layer.name, permissions: effective([layer]).map(formatPermission) }));
       expect(seen, `${by.title}, ${name}`).toEqual(there ? layers : undefined);
     }
   }

@@ -129,6 +129,73 @@ test("what a key makes goes when the key goes", async () => {
   expect((await server.call(carol.session, "space.get", {}, space)).error?.data.code).toBe("NOT_FOUND");
 });
 
+test("a limited credential is told what is within its limits, and nothing of its person's other grants and groups", async () => {
+  const carol = await server.user("Carol");
+  await server.join(space, ada, carol);
+  const { id: group } = (await server.call(ada.session, "group.create", { name: "Committee" }, space)).result;
+  await server.call(ada.session, "group.addMember", { group, member: carol.id }, space);
+  for (const permission of ["write:payroll", "write:docs"])
+    await server.call(ada.session, "access.grant", { principal: carol.id, permission }, space);
+  const keyOf = async (...ceiling: string[]) =>
+    (await server.call(carol.session, "apiKey.create", { name: ceiling.join(" "), ceiling })).result.key as string;
+  const tokenOf = async (...scope: string[]) => (await server.call(carol.session, "token.create", { space, scope })).result.token as string;
+
+  for (const [credential, layer] of [
+    [await keyOf("read:docs"), "ceiling"],
+    [await tokenOf("read:docs"), "token"],
+  ] as const) {
+    const ask = (method: string, params: object = {}) => server.call(credential, method, params, space);
+    expect((await ask("access.effective")).result).toMatchObject({
+      permissions: ["read:docs"],
+      layers: [{ layer, permissions: ["read:docs"] }],
+    });
+    const explained = async (permission: string) => (await ask("access.explain", { permission })).result;
+    expect(await explained("read:docs")).toMatchObject({
+      allowed: true,
+      layers: [
+        { allows: true, by: null },
+        { layer, by: "read:docs" },
+      ],
+    });
+    // What its person holds, and what they don't, is answered alike.
+    const held = await explained("write:payroll");
+    expect(held).toMatchObject({ allowed: false, layers: [{ layer, allows: false }] });
+    expect(await explained("write:mail")).toEqual({ ...held, needed: ["write:mail"] });
+    const minted = async (permission: string) =>
+      (await server.call(credential, "token.create", { space, scope: [permission] })).error?.data.layer;
+    expect([await minted("write:payroll"), await minted("write:mail")]).toEqual([layer, layer]);
+    for (const params of [{}, { member: carol.id }])
+      expect((await ask("group.listForMember", params)).error?.data).toMatchObject({ code: "FORBIDDEN", missing: ["read:groups"] });
+  }
+  const wide = await keyOf("read:docs", "read:grants", "read:groups");
+  const told = (await server.call(wide, "access.effective", {}, space)).result;
+  expect(told.layers[0]).toMatchObject({ layer: "grants", permissions: expect.arrayContaining(["write:payroll"]) });
+  expect((await server.call(wide, "group.listForMember", {}, space)).result.groups).toMatchObject([{ name: "Committee" }]);
+});
+
+test("an agent is told of its owner's grants by yes and no alone, until it may read grants; its owner is told all", async () => {
+  const carol = await server.user("Carol");
+  await server.join(space, ada, carol);
+  const grant = (principal: string, permission: string) => server.call(ada.session, "access.grant", { principal, permission }, space);
+  const { id } = (await server.call(carol.session, "agent.create", { name: "helper" })).result;
+  await server.call(carol.session, "principal.add", { principal: id }, space);
+  const { key } = (await server.call(carol.session, "apiKey.create", { name: "k", agent: id })).result;
+  await grant(carol.id, "write:payroll");
+  await grant(carol.id, "write:docs");
+  await grant(id, "read:docs");
+  const layersOf = async (credential: string, principal?: string) =>
+    (await server.call(credential, "access.effective", { principal }, space)).result.layers.map(({ layer }: { layer: string }) => layer);
+  expect(await layersOf(key)).toEqual(["grants"]);
+  const { layers } = (await server.call(key, "access.explain", { permission: "read:docs" }, space)).result;
+  expect(layers).toMatchObject([
+    { layer: "grants", by: "read:docs" },
+    { layer: "owner", allows: true, by: null },
+  ]);
+  expect(await layersOf(carol.session, id)).toEqual(["grants", "owner"]);
+  for (const principal of [carol.id, id]) await grant(principal, "read:grants");
+  expect(await layersOf(key)).toEqual(["grants", "owner"]);
+});
+
 test("a refusal names the admins to those alone who may read who is here", async () => {
   const { result: agent } = await server.call(ada.session, "agent.create", { name: "narrow" });
   await server.call(ada.session, "principal.add", { principal: agent.id }, space);

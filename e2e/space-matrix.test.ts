@@ -1,11 +1,11 @@
-import { type RpcResponse, spaceApi } from "@gatehouse/protocol";
+import { type Layer, type LayerName, type RpcResponse, spaceApi } from "@gatehouse/protocol";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Cell, callForCell, grid, legend, refused } from "./grid.ts";
 import { startTestServer, type TestServer } from "./harness.ts";
 import { idOf, type Position, userPositions } from "./positions.ts";
 import { come, inSpace, isDead, type Means, means } from "./space-callers.ts";
 import { type SpaceRow, spaceRows, validSpaceParams } from "./space-params.ts";
-import { neededFor, predict } from "./space-policy.ts";
+import { neededFor, predict, seenBy } from "./space-policy.ts";
 import { makeSpaceWorld, type SpaceWorld } from "./space-world.ts";
 
 let server: TestServer;
@@ -74,12 +74,16 @@ async function cellOf(world: SpaceWorld, row: SpaceRow, title: string, position:
     for (const said of toAdmin) expect(said, title).toMatchObject({ code: "NOT_FOUND" });
     return cell;
   }
-  const layers = wanted.explained.layers.map((said) => expect.objectContaining(said));
-  const answers = [expect.objectContaining({ ...wanted.explained, layers }), { allowed: wanted.explained.allowed }];
+  const answersWith = (known: (layer: Pick<Layer, "name">) => boolean) => {
+    const layers = wanted.explained.layers.map(({ by, ...said }) =>
+      expect.objectContaining({ ...said, by: known({ name: said.layer as LayerName }) ? by : null }),
+    );
+    return [expect.objectContaining({ ...wanted.explained, layers }), { allowed: wanted.explained.allowed }];
+  };
   if (by.browser) for (const said of toCaller) expect(said, title).toMatchObject({ code: "FORBIDDEN", reason: "browser" });
-  else if (actor.standing.ownerPresent) expect(toCaller, title).toEqual(answers);
+  else if (actor.standing.ownerPresent) expect(toCaller, title).toEqual(answersWith(seenBy(actor)));
   else for (const said of toCaller) expect(said, title).toMatchObject({ code: "FORBIDDEN", reason: "owner-left" });
-  if (unlimited) expect(toAdmin, title).toEqual(answers);
+  if (unlimited) expect(toAdmin, title).toEqual(answersWith(() => true));
   return cell;
 }
 

@@ -1,4 +1,4 @@
-import { formatPermission, type Permission, parsePermission } from "@gatehouse/protocol";
+import { formatPermission, judge, type Layer, type Permission, parsePermission } from "@gatehouse/protocol";
 import { spacePolicy } from "@gatehouse/server";
 import type { Actor } from "../packages/server/src/actor.ts";
 import type { Decision, Rule } from "../packages/server/src/rules.ts";
@@ -44,6 +44,16 @@ function fromDecision({ allowed, layers, needed: any, why }: Decision, { credent
   return why
     ? { cell: refused(200, "FORBIDDEN", why.reason), explained: { allowed, layers, needed, reason: `${why.reason}: ${why.text}` } }
     : { cell: refused(200, "FORBIDDEN", "permission", layer), explained: { allowed, layers, needed, reason: `${layer} lacks it` } };
+}
+
+/** Which of their layers a caller is told the permissions of. */
+export function seenBy({ standing }: Actor): (layer: Pick<Layer, "name">) => boolean {
+  const held = standing?.layers ?? [];
+  const isLimit = ({ name }: Pick<Layer, "name">) => ["ceiling", "actor-ceiling", "token"].includes(name);
+  const limits = held.filter(isLimit);
+  const reads = (layers: readonly Layer[]) => judge(layers, [{ action: "read", type: "grants" }]).allowed;
+  return (layer) =>
+    reads(held) || isLimit(layer) || (!["owner", "actor-owner"].includes(layer.name) && (limits.length === 0 || reads(limits)));
 }
 
 /** Somebody in the space who holds nothing. */

@@ -90,6 +90,23 @@ test("nobody acts but the agent that the token was made for, and only for who ma
   );
 });
 
+test("a credential that may not read who is in the space learns by mayAct of no agent there", async () => {
+  const { id: absent } = await must(server, world.ada.session, "agent.create", { name: "absent" });
+  const keyOf = async (...ceiling: string[]) =>
+    (await must(server, world.ada.session, "apiKey.create", { name: ceiling.join(" "), ceiling })).key as string;
+  const ask = async (credential: string, mayAct: string) => {
+    const { error } = await server.call(credential, "token.create", { space: world.space.slug, scope: ["read:docs"], mayAct });
+    return error && { ...error, data: { ...error.data, requestId: "" } };
+  };
+  for (const credential of [await keyOf("read:docs"), (await mint(world, world.pat.key, "read:docs")).token]) {
+    const refused = await ask(credential, absent);
+    expect(refused?.data).toMatchObject({ code: "FORBIDDEN", missing: ["read:members"] });
+    expect(await ask(credential, world.helper.id)).toEqual(refused);
+  }
+  const reader = await keyOf("read:docs", "read:members");
+  expect([await ask(reader, world.helper.id), (await ask(reader, absent))?.data.code]).toEqual([undefined, "NOT_FOUND"]);
+});
+
 test("a subject's token serves again and again, until it is revoked or has expired", async () => {
   const { subject } = await delegated();
   const again = () => post({ subject_token: subject.token, scope: "read:tasks:support" }, { authorization: `Bearer ${world.helper.key}` });

@@ -135,13 +135,17 @@ export async function mintAll(ground: Ground, trial: Trial, { id, slug }: Placed
   return last;
 }
 
+/** Whether a credential may name an agent to act: it is limited to nothing less than reading who is in the space. */
+const mayName = ({ model: { by, scopes } }: Held): boolean =>
+  [...by.map(({ ceiling }) => ceiling ?? ["admin"]), ...scopes].every((limit) => covered(limit, "read:members"));
+
 /** An agent gets a token to act for the user whose credential it is. */
 export async function acting(ground: Ground, trial: Trial, { id, slug }: Placed, user: Held, state: State): Promise<Held | undefined> {
   const who = `a${trial.agent}`;
   const scope = scopesOf(trial, state, user).at(-1) as string[];
   const asked = { space: slug, scope: scope.map((text) => named(text, id)), mayAct: id[who] as string };
   const { result, error } = await ground.server.call(user.secret, "token.create", asked);
-  const may = missing(state, user.model, scope)?.length === 0 && isMember(state.world, who, false);
+  const may = missing(state, user.model, scope)?.length === 0 && isMember(state.world, who, false) && mayName(user);
   expect(error === undefined, `${scope.join(" ")} for ${who}`).toBe(may);
   if (!result) return undefined;
   const soon = new Date(Date.now() + 900_000).toISOString();

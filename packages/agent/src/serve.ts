@@ -1,4 +1,5 @@
 import { createUserClient, serverAddress, type Target } from "@gatehouse/client";
+import { safeLines } from "@gatehouse/protocol";
 import type { ChatAgent } from "./agent.ts";
 import { type Leave, Worker } from "./worker.ts";
 
@@ -15,7 +16,7 @@ export interface ServeOptions {
   signals?: boolean;
   /** How to leave when a signal comes. */
   leave?: Leave;
-  /** Takes a line about each turn; default stderr. */
+  /** Takes a line about each turn, which steers no terminal; those of a stack are indented. Default: stderr. */
   log?: (line: string) => void;
 }
 
@@ -35,7 +36,8 @@ export interface Serving {
 export async function serve(agents: readonly ChatAgent[], options: ServeOptions = {}): Promise<Serving> {
   const ids = agents.map(({ id }) => id);
   if (ids.length === 0 || new Set(ids).size < ids.length) throw new TypeError("Serve at least one agent, each with an id of its own.");
-  const { log = (line) => process.stderr.write(`${line}\n`), signals = true } = options;
+  const { log: write = toStderr, signals = true } = options;
+  const log = (line: string) => write(shown(line));
   const target = await targetOf(options);
   const worker = await Worker.start(agents, target, log);
   log(`Serving ${ids.join(", ")} in ${target.space} on ${target.server}`);
@@ -47,6 +49,13 @@ export async function serve(agents: readonly ChatAgent[], options: ServeOptions 
   });
   return { stop: (leave) => worker.stop(leave), finished: worker.finished };
 }
+
+const toStderr = (line: string): void => {
+  process.stderr.write(`${line}\n`);
+};
+
+/** A line of the log. It may repeat what others said: nothing of that steers a terminal, or passes for a line of its own. */
+const shown = (line: string): string => safeLines(line).replaceAll("\n", "\n  ");
 
 async function targetOf({ server, space, credential }: ServeOptions): Promise<Target & { space: string }> {
   const { ME_SERVER, ME_SPACE, ME_API_KEY } = process.env;

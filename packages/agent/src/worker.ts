@@ -107,7 +107,7 @@ export class Worker {
     // Taken now, not when the input is here: the next run is leased for a slot that is free beside this one.
     let slot: Promise<void> | undefined = slots.take();
     try {
-      const conversation = await conversationOf(agent, lease);
+      const conversation = await conversationOf(agent, lease, log);
       while (!this.#stopping.signal.aborted) {
         const [{ input, ended }] = await Promise.all([hold.next(this.#stopping.signal), hold.read(history)]);
         if (ended) return;
@@ -142,15 +142,18 @@ async function register(agents: readonly ChatAgent[], space: Client<SpaceApi>): 
     await space.task.register({ task: id, description, idleTimeoutSeconds });
 }
 
-/** What a run's turns have in common. What does not fit the agent is told by each turn, when it asks. */
-async function conversationOf(agent: ChatAgent, lease: Lease): Promise<() => Conversation<unknown>> {
+/**
+ * What a run's turns have in common. That the metadata do not fit the agent is told by each turn, when it asks; what in them
+ * does not, by the log alone: whoever talks in a session, such as a browser, does not know its metadata.
+ */
+async function conversationOf(agent: ChatAgent, lease: Lease, log: (text: string) => void): Promise<() => Conversation<unknown>> {
   const checked = await asSchema(agent.metadata).validate?.(lease.metadata);
   if (checked?.success === false) {
     const { issues = [] } = checked.error as { issues?: { path?: PropertyKey[] }[] };
     const fields = issues.map(({ path = [] }) => path.join(".")).filter(Boolean);
-    const which = fields.length > 0 ? `: see ${fields.join(", ")}` : "";
+    log(`The session's metadata do not fit${fields.length > 0 ? `: see ${fields.join(", ")}` : ""}.`);
     return () => {
-      throw new Told(`The session's metadata is not what this agent takes${which}.`);
+      throw new Told("The session's metadata is not what this agent takes. The worker's log says why.");
     };
   }
   const { session, externalId, run, number, reason } = lease;

@@ -23,7 +23,7 @@ try {
   const me = createMe({});
   stopTracing = await startTracing(me.settings);
   const { server, credential } = await me.target();
-  const serving = await serve(agents, { signals: false, log: note, server, ...(credential !== undefined && { credential }) });
+  const serving = await serve(agents, { signals: false, server, ...(credential !== undefined && { credential }) });
   leave = (how) =>
     serving
       .stop(how)

@@ -1,5 +1,8 @@
 import { styleText } from "node:util";
+import { safeLines } from "@gatehouse/protocol";
 import Table from "cli-table3";
+
+export { allSafe, safe, safeJson as json, safeLines } from "@gatehouse/protocol";
 
 /** Rows of text in columns, with a heading; or a sentence, when there are no rows. */
 export function table(heading: readonly string[], rows: readonly (readonly string[])[], none: string): string {
@@ -45,24 +48,6 @@ export const moment = (at: string | null, never = "never"): string => (at === nu
 export const note = (text: string): void => {
   process.stderr.write(`${safeLines(text)}\n`);
 };
-
-const STEERING = /[\p{Cc}\p{Bidi_Control}]/gu;
-
-/** What other people named, and other servers answer, may hold anything: nothing of it may steer the terminal. */
-export const safe = (text: string): string => text.replace(STEERING, "\ufffd");
-
-/** The same of text of several lines, such as an answer: its line ends and tabs stay. */
-export const safeLines = (text: string): string => text.replace(STEERING, (char) => (char === "\n" || char === "\t" ? char : "\ufffd"));
-
-/** A whole result, with every text in it made safe. */
-export const allSafe = <T>(result: T): T =>
-  JSON.parse(JSON.stringify(result ?? null), (_key, value: unknown) => (typeof value === "string" ? safe(value) : value)) as T;
-
-/** A result as JSON; what JSON itself leaves as it is, but a terminal obeys, is escaped. */
-export const json = (result: unknown, indent = 2): string =>
-  (JSON.stringify(result, null, indent) ?? "").replace(STEERING, (char) =>
-    char === "\n" ? char : `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
 
 const lines = (text: string): string =>
   text

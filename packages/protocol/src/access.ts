@@ -24,7 +24,7 @@ export const Explanation = z.strictObject({
       layer: LayerName,
       of: z.string().describe("whose: the principal, its owner, or the key"),
       allows: z.boolean(),
-      by: PermissionText.nullable().describe("the permission of this layer that covers it"),
+      by: PermissionText.nullable().describe("the permission of this layer that covers it; null where you may not know it"),
     }),
   ),
   reason: z.string().nullable().describe("why not; null when allowed"),
@@ -87,7 +87,11 @@ export const accessMethods = {
     result: z.strictObject({
       principal: PrincipalRef,
       permissions: z.array(PermissionText).describe("what all layers together allow"),
-      layers: z.array(z.strictObject({ layer: LayerName, of: z.string(), permissions: z.array(PermissionText) })),
+      layers: z
+        .array(z.strictObject({ layer: LayerName, of: z.string(), permissions: z.array(PermissionText) }))
+        .describe(
+          "those whose permissions you may know: without read:grants, a limited credential its own limits, and an agent nothing of its owner",
+        ),
       truncated: z.boolean().describe("whether a list was cut, as a page is bounded in bytes: access.list lists all grants"),
     }),
     errors: ["NOT_FOUND"],

@@ -18,6 +18,7 @@ export * from "./secret-key.ts";
 export * from "./session.ts";
 export * from "./space.ts";
 export * from "./task.ts";
+export * from "./terminal.ts";
 export * from "./token.ts";
 export * from "./transfer.ts";
 export * from "./unseen.ts";

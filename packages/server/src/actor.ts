@@ -88,8 +88,11 @@ export const isLimited = ({ credential }: Pick<Actor, "credential">): boolean =>
 
 const LIMITS: ReadonlySet<LayerName> = new Set(["ceiling", "actor-ceiling", "token"]);
 
-/** Those layers that limit a credential, and not whom it speaks for. */
-export const limitsOf = (layers: readonly Layer[]): Layer[] => layers.filter(({ name }) => LIMITS.has(name));
+/** Whether a layer limits a credential, and not whom it speaks for. */
+export const isLimit = (name: LayerName): boolean => LIMITS.has(name);
+
+/** Those layers that limit a credential. */
+export const limitsOf = (layers: readonly Layer[]): Layer[] => layers.filter(({ name }) => isLimit(name));
 
 /** The standing of a caller who passed the door of a space. */
 export function standingOf(actor: Actor): Standing {

@@ -110,10 +110,11 @@ const IN_PERSON: Decision["why"] = {
 /** What awaits a principal for when they are on the roster. A person lets in whoever was prepared; a key, whom it does not exceed. */
 export const awaiting =
   <Input>(pick: (input: Input) => string): Gives<Input> =>
-  async (input, { actor, sql }, lasting) => {
+  async (input, at, lasting) => {
+    const { actor, sql } = at;
     if (actor.credential.via === "session") return { granted: [] };
     const [row] = await sql<{ held: string[] }[]>`select held(${spaceId(actor)}, ${pick(input)}, false, ${lasting}) as held`;
-    const own = pick(input) === actor.principal.id || (await agentOfMine(pick).holds?.(input, { actor, sql }));
+    const own = pick(input) === actor.principal.id || (await agentOfMine(pick).holds?.(input, at));
     return { granted: (row?.held ?? []).map(parsePermission), ...(own && { own }) };
   };
 

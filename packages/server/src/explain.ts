@@ -3,7 +3,7 @@ import { type Actor, standingOf } from "./actor.ts";
 import { parseParams } from "./params.ts";
 import { spacePolicy } from "./policy.ts";
 import { Refusal } from "./refusal.ts";
-import { type Decision, grantorsOf, type Judging, type Rule } from "./rules.ts";
+import { type Decision, grantorsOf, type Judging, type Rule, withinSight } from "./rules.ts";
 import { readStanding } from "./standing.ts";
 
 /** A question of access: for a permission, or for a method of the space RPC with params. */
@@ -48,7 +48,8 @@ const unlimitedBy = { u: "session", a: "agent_key", s: "secret_key" } as const;
 export async function answerQuestion({ permission, method, params }: Question, at: Judging): Promise<Answer> {
   if (method !== undefined) return aboutMethod(method, params, at);
   const needed: Permission[] = [parsePermission(permission as string)];
-  return withReason({ ...judge(standingOf(at.actor).layers, needed), needed });
+  const { allowed, layers } = judge(standingOf(at.actor).layers, needed);
+  return withReason({ allowed, layers: withinSight(layers, at.caller ?? at.actor), needed });
 }
 
 async function aboutMethod(name: string, params: unknown, at: Judging): Promise<Answer> {

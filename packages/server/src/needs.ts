@@ -12,7 +12,7 @@ import {
 import { type Actor, isLimited, limitsOf } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { Refusal, STRANGER } from "./refusal.ts";
-import { type Decision, denied, type Judging, type Need } from "./rules.ts";
+import { type Decision, denied, type Judging, type Need, type PermissionNeed, withinLimits, withinSight } from "./rules.ts";
 import { readStanding } from "./standing.ts";
 
 /** One of the things that are enough to meet a need: a permission, or what the caller is to whom the params name. */
@@ -63,17 +63,17 @@ export const inPerson = <Input>({ holds, ...alternative }: Alternative<Input>): 
   ...(holds && { holds: async (input, at) => at.actor.credential.via === "session" && holds(input, at) }),
 });
 
-/** The params name an agent that the caller manages. A limited credential manages none. */
+/** The params name an agent that the caller manages, and that whoever asks about it knows. A limited credential manages none. */
 export const agentOfMine = <Input>(pick: Pick<Input, string | undefined>): Alternative<Input> => ({
   label: "own agent",
   async holds(input, at) {
     const id = pick(input);
-    return id !== undefined && at.actor.principal.kind === "u" && !isLimited(at.actor) && owns(id, at);
+    return id !== undefined && at.actor.principal.kind === "u" && !isLimited(at.actor) && owns(id, at, at.caller);
   },
 });
 
 /** A need that any one of its alternatives meets. Each layer of the caller must cover one of the permissions among them. */
-export function anyOf<Input>(...alternatives: Alternative<Input>[]): Need<Input> {
+export function anyOf<Input>(...alternatives: Alternative<Input>[]): PermissionNeed<Input> {
   const relations = alternatives.filter(({ holds }) => holds);
   const verdict = (input: Input, actor: Actor): Decision => {
     const needed = alternatives.flatMap(({ permission }) => (permission ? [permission(input)] : []));
@@ -114,6 +114,12 @@ export function ofLimited<Input>(alternative: Alternative<Input>): Need<Input> {
   };
 }
 
+/** A need that opens to a limited credential only what is within its limits, whatever else would meet it. */
+export const withinOwnLimits = <Input>(alternative: Alternative<Input>, need: Need<Input>): Need<Input> => {
+  const limited = ofLimited(alternative);
+  return { ...need, label: `${need.label}, ${limited.label}`, bound: limited, ...(limited.outlook && { outlook: limited.outlook }) };
+};
+
 /** A need of one permission for each of several things: all of them, or nothing. */
 export function allOf<Input>(alternative: Alternative<string>, pick: Pick<Input, readonly string[]>): Need<Input> {
   const { verdict: ofOne, ...one } = anyOf(alternative);
@@ -147,8 +153,12 @@ function outlookOf<Input>(layers: readonly Layer[], alternatives: readonly Alter
 export const managedOwners = (sql: Sql, { principal, credential }: Actor) =>
   credential.via === "session" ? sql`select managed_owners(${principal.id})` : sql`select ${principal.id}::uuid`;
 
-async function owns(id: string, { actor, sql }: Judging): Promise<boolean> {
-  const [row] = await sql`select from principals where id = ${id} and kind = 'a' and owner_id in (${managedOwners(sql, actor)})`;
+/** @param knower who must know of it, too */
+async function owns(id: string, { actor, sql }: Judging, knower = actor): Promise<boolean> {
+  const space = actor.standing?.space.id ?? null;
+  const [row] = await sql`
+    select from principals where id = ${id} and kind = 'a' and owner_id in (${managedOwners(sql, actor)})
+      ${knower === actor ? sql`` : sql`and knows(${knower.principal.id}, ${id}, ${space})`}`;
   return row !== undefined;
 }
 
@@ -213,7 +223,7 @@ export const withinLayers = <Input>(pick: Pick<Input, { space: string; scope: re
     const judged = scope.map((text) => ({ text, ...judge(layers, [parsePermission(text)]) }));
     const missing = judged.filter(({ allowed }) => !allowed);
     if (missing.length === 0) return;
-    const layer = missing[0]?.layers.find(({ allows }) => !allows)?.layer ?? "owner";
+    const layer = withinSight(missing[0]?.layers ?? [], { standing }).find(({ allows }) => !allows)?.layer ?? "owner";
     throw new Refusal(
       "FORBIDDEN",
       `Your credential lacks ${missing.map(({ text }) => text).join(", ")} there. Ask for less, or be granted it first.`,
@@ -227,8 +237,7 @@ async function mustOwnAgent(id: string, at: Judging): Promise<void> {
   if (!(await owns(id, at))) throw new Refusal("NOT_FOUND", "You have no such agent. `me agent list` shows those you have.");
 }
 
+const READ_GROUPS: Permission = { action: "read", type: "groups" };
+
 /** Whether a caller may know of the groups of their space: a member may, and by a limited credential where it reads groups. */
-export function seesGroups({ standing }: Actor): boolean {
-  const limits = limitsOf(standing?.layers ?? []);
-  return limits.length === 0 || judge(limits, [{ action: "read", type: "groups" }]).allowed;
-}
+export const seesGroups = (actor: Actor): boolean => withinLimits(actor, READ_GROUPS);

@@ -15,6 +15,7 @@ import {
   selfOrOwnAgent,
   spaceAdmin,
   withinLayers,
+  withinOwnLimits,
   write,
 } from "./needs.ts";
 import { anyone, anyoneOrBrowser, interactive, members, membersOrBrowser, type Policy, users } from "./rules.ts";
@@ -86,7 +87,7 @@ export const spacePolicy: Policy<SpaceApi> = {
   "group.removeMember":    [members,     anyOf(admin("groups", (i) => i.group), inPerson(self((i) => i.member)))],
   "group.setMemberAdmin":  [interactive, making(anyOf(admin("groups", (i) => i.group)), inGroups((i) => [i.group]))],
   "group.listMembers":     [members,     anyOf(read("groups", (i) => i.group))],
-  "group.listForMember":   [members,     anyOf(read("groups"), self((i) => i.member), agentOfMine((i) => i.member))],
+  "group.listForMember":   [members,     withinOwnLimits(read("groups"), anyOf(read("groups"), self((i) => i.member), agentOfMine((i) => i.member)))],
 
   "access.grant":          [members,     making(anyOf(adminOver((i) => i.permission)))],
   "access.revoke":         [members,     anyOf(adminOver((i) => i.permission))],

@@ -1,5 +1,14 @@
-import { type Api, type DenialReason, formatPermission, type InputOf, judge, type Permission, type Verdict } from "@gatehouse/protocol";
-import { type Actor, isBrowser, isLimited, limitsOf } from "./actor.ts";
+import {
+  type Api,
+  type DenialReason,
+  formatPermission,
+  type InputOf,
+  judge,
+  type LayerName,
+  type Permission,
+  type Verdict,
+} from "@gatehouse/protocol";
+import { type Actor, isBrowser, isLimit, isLimited, limitsOf } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -29,6 +38,9 @@ export interface Need<Input> {
   /** @throws Refusal NOT_FOUND for what the actor may not know of, FORBIDDEN for what they know but may not do */
   check(input: Input, at: Judging): Promise<void>;
 }
+
+/** A need that is a permission. */
+export type PermissionNeed<Input> = Need<Input> & Required<Pick<Need<Input>, "decide">>;
 
 /** What a need is judged with: the actor, and the database as the handler sees it. */
 export interface Judging {
@@ -195,13 +207,34 @@ export async function denied(decision: Decision, at: Judging): Promise<Refusal> 
 export const mayReadGrants = ({ standing }: Pick<Actor, "standing">): boolean =>
   judge(standing?.layers ?? [], [{ action: "read", type: "grants" }]).allowed;
 
-const READ_MEMBERS: Permission = { action: "read", type: "members" };
+/** Whether a credential is not limited to less than a permission, whatever its principal may do. */
+export function withinLimits({ standing }: Pick<Actor, "standing">, permission: Permission): boolean {
+  const limits = limitsOf(standing?.layers ?? []);
+  return limits.length === 0 || judge(limits, [permission]).allowed;
+}
 
 /** Whether the caller may be told the names of members: all members may, but not by a credential that is limited to less. */
-export const mayNameMembers = ({ standing }: Pick<Actor, "standing">): boolean => {
-  const limits = limitsOf(standing?.layers ?? []);
-  return limits.length === 0 || judge(limits, [READ_MEMBERS]).allowed;
-};
+export const mayNameMembers = (actor: Pick<Actor, "standing">): boolean => withinLimits(actor, { action: "read", type: "members" });
+
+/** Whether the caller may be told what they were granted themselves: as everybody may, but by a credential that is limited to less. */
+const seesOwnGrants = (actor: Pick<Actor, "standing">): boolean => withinLimits(actor, { action: "read", type: "grants" });
+
+/**
+ * Whether a caller may be told what a layer of an actor holds, and not only whether it allows what is asked: what limits their
+ * own credential; what they were granted themselves, and an agent that they manage; all else, if they may read grants.
+ */
+export function seesLayer(layer: LayerName, actor: Actor, caller: Actor): boolean {
+  if (mayReadGrants(caller) || isLimit(layer)) return true;
+  const ofOwner = layer === "owner" || layer === "actor-owner";
+  return seesOwnGrants(caller) && !(ofOwner && caller.principal.id === actor.principal.id);
+}
+
+/** The layers of a verdict as a caller may know them: where their own limits refuse already, nothing of what is beyond those. */
+export function withinSight(layers: Verdict["layers"], caller: Pick<Actor, "standing">): Verdict["layers"] {
+  if (seesOwnGrants(caller)) return layers;
+  const limits = layers.filter(({ layer }) => isLimit(layer));
+  return limits.every(({ allows }) => allows) ? layers : limits;
+}
 
 /**
  * Who could give what a layer lacks: the space's admins; for a ceiling or a scope, whose the credential is. Members may know

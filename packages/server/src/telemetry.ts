@@ -1,4 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { allSafe, safeLines } from "@gatehouse/protocol";
 import { context, propagation, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
 import pino, { type Logger } from "pino";
 import postgres from "postgres";
@@ -41,7 +42,9 @@ export function createLog(level: string): Logger {
     ignore: "pid,hostname,method,outcome",
     messageFormat: "{msg}{if method} {method} {outcome}{end}",
   };
-  return pino({ level, transport: { target: "pino-pretty", options: forPeople } });
+  // Nothing that others said steers the terminal.
+  const formatters = { log: (line: object) => allSafe(line, safeLines) as Record<string, unknown> };
+  return pino({ level, formatters, transport: { target: "pino-pretty", options: forPeople } });
 }
 
 /** Runs a request in a server span that continues the caller's trace (W3C Trace Context). */

@@ -5,6 +5,7 @@ import { actorOf, answerQuestion, grantorsFor, ownerOfLayer } from "../explain.t
 import { known } from "../known.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
+import { seesLayer } from "../rules.ts";
 import { endExpired } from "./join.ts";
 import { one, paged } from "./rows.ts";
 
@@ -82,7 +83,8 @@ export const accessHandlers: Handlers<typeof accessMethods> = {
       return fitting;
     };
     const permissions = few(effective(layers));
-    const each = layers.map((layer) => ({
+    const seen = layers.filter(({ name }) => seesLayer(name, actor, at.actor));
+    const each = seen.map((layer) => ({
       layer: layer.name,
       of: ownerOfLayer(layer.name, actor),
       permissions: few(effective([layer])),
@@ -104,7 +106,11 @@ export const accessHandlers: Handlers<typeof accessMethods> = {
       allowed: answer.allowed,
       principal: { id, kind, name },
       needed: answer.needed.slice(0, MAX_NEEDED).map(formatPermission),
-      layers: answer.layers.map((said) => ({ ...said, of: ownerOfLayer(said.layer, actor) })),
+      layers: answer.layers.map(({ by, ...said }) => ({
+        ...said,
+        of: ownerOfLayer(said.layer, actor),
+        by: seesLayer(said.layer, actor, at.actor) ? by : null,
+      })),
       reason: answer.reason?.slice(0, MAX_REASON_LENGTH) ?? null,
       grantors: await grantorsFor(answer, { ...at, actor }, at.actor),
     };

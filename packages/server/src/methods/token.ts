@@ -7,6 +7,8 @@ import { managedOwners } from "../needs.ts";
 import { endLogin, loginOf } from "../people/login.ts";
 import { nobody, Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
+import { mayNameMembers } from "../rules.ts";
+import { readStanding } from "../standing.ts";
 import type { Jwt } from "../tokens/jwt.ts";
 import { mintToken } from "../tokens/mint.ts";
 import type { TokenRead } from "../tokens/read.ts";
@@ -62,10 +64,19 @@ async function endRenewal(token: string, { actor, sql, audit }: At): Promise<Rec
   return {};
 }
 
-/** Only a user, themselves, lets an agent act for them: one that is on the roster of the space. @throws Refusal FORBIDDEN, NOT_FOUND */
-async function mustBeAbleToAct(sql: Sql, { principal, act }: Actor, agent: string, spaceId: string): Promise<void> {
-  if (principal.kind !== "u" || act)
+/**
+ * Only a user, themselves, lets an agent act for them: one that is on the roster of the space. By a credential that is limited
+ * to less than reading who is there, they learn of nobody. @throws Refusal FORBIDDEN, NOT_FOUND
+ */
+async function mustBeAbleToAct(sql: Sql, actor: Actor, agent: string, spaceId: string): Promise<void> {
+  if (actor.principal.kind !== "u" || actor.act)
     throw new Refusal("FORBIDDEN", "Only a user lets an agent act for them (mayAct), and only themselves.", { reason: "user-only" });
+  if (isLimited(actor) && !mayNameMembers({ standing: await readStanding(sql, { id: spaceId }, actor) }))
+    throw new Refusal("FORBIDDEN", "To name an agent (mayAct), this credential must be good for read:members. Use one that is.", {
+      reason: "scope",
+      missing: ["read:members"],
+      layer: actor.credential.scope ? "token" : "ceiling",
+    });
   await heldWhile(sql, agent, async () =>
     one(
       await sql`

@@ -3,9 +3,9 @@ import { LRUCache } from "lru-cache";
 import { type Actor, standingOf } from "../actor.ts";
 import type { Fragment, Sql } from "../db.ts";
 import type { Feed } from "../feed.ts";
-import { admin, anyOf, read, write } from "../needs.ts";
+import { type Alternative, admin, anyOf, read, write } from "../needs.ts";
 import { mustFit, Refusal } from "../refusal.ts";
-import { type Judging, type Need, onRow } from "../rules.ts";
+import { type Decision, denied, type Judging, type Need, onRow } from "../rules.ts";
 
 /** The session of the caller's space that an id, or an external id, names. What looks like an id may have been taken for an external id once. */
 const named = (sql: Sql, actor: Actor, ref: string): Fragment =>
@@ -96,28 +96,52 @@ export function dataOf(held: unknown): string {
 
 type Pick<Input> = (input: Input) => string;
 
-const reading = anyOf<SessionKey>(
-  read("tasks", ({ task }) => task),
-  read("sessions", ({ id }) => id),
-);
-const writing = anyOf<SessionKey>(
-  write("tasks", ({ task }) => task),
-  write("sessions", ({ id }) => id),
-);
-const serving = anyOf<SessionKey>(admin("tasks", ({ task }) => task));
+const ofThis = (on: typeof read): Alternative<SessionKey>[] => [on("tasks", ({ task }) => task), on("sessions", ({ id }) => id)];
+const reading = anyOf(...ofThis(read));
+
+/** What came of judging a session, without its task and its id: of what is needed, the types alone. */
+const nameless = ({ needed, layers, ...decision }: Decision): Decision => ({
+  ...decision,
+  needed: needed.map(({ path: _, ...permission }) => permission),
+  layers: layers.map((layer) => ({ ...layer, by: null })),
+});
+
+/** A need of a session that was found. Whoever asks, and may not read it, is told neither its task nor its id by what is needed. */
+function ofSession(...alternatives: Alternative<SessionKey>[]): Need<SessionKey> {
+  const need = anyOf(...alternatives);
+  const decide = async (session: SessionKey, at: Judging): Promise<Decision> => {
+    const [decision, { allowed: read }] = await Promise.all([
+      need.decide(session, at),
+      reading.decide(session, { ...at, actor: at.caller ?? at.actor }),
+    ]);
+    return read ? decision : nameless(decision);
+  };
+  return {
+    ...need,
+    decide,
+    async check(session, at) {
+      const decision = await decide(session, at);
+      if (!decision.allowed) throw await denied(decision, at);
+    },
+  };
+}
+
+const toRead = ofSession(...ofThis(read));
+const toWrite = ofSession(...ofThis(write));
+const toWriteTask = ofSession(write("tasks", ({ task }) => task));
+const toServe = ofSession(admin("tasks", ({ task }) => task));
 
 /** The session named is judged as the row it is, however it was named: by its task, or by its id. */
-export const readSession = <Input>(pick: Pick<Input>): Need<Input> => onRow((input, at) => sessionNamed(pick(input), at), reading);
+export const readSession = <Input>(pick: Pick<Input>): Need<Input> => onRow((input, at) => sessionNamed(pick(input), at), toRead);
 /** Whoever may write all of the task, and not this session alone. */
-export const writeTaskOf = <Input>(pick: Pick<Input>): Need<Input> =>
-  onRow((input, at) => sessionNamed(pick(input), at), anyOf<SessionKey>(write("tasks", ({ task }) => task)));
-export const writeSession = <Input>(pick: Pick<Input>): Need<Input> => onRow((input, at) => sessionNamed(pick(input), at), writing);
-export const readRun = <Input>(pick: Pick<Input>): Need<Input> => onRow((input, at) => runNamed(pick(input), at), reading);
+export const writeTaskOf = <Input>(pick: Pick<Input>): Need<Input> => onRow((input, at) => sessionNamed(pick(input), at), toWriteTask);
+export const writeSession = <Input>(pick: Pick<Input>): Need<Input> => onRow((input, at) => sessionNamed(pick(input), at), toWrite);
+export const readRun = <Input>(pick: Pick<Input>): Need<Input> => onRow((input, at) => runNamed(pick(input), at), toRead);
 /** Whoever serves a task, and nobody else, answers in its sessions. */
-export const serveRun = <Input>(pick: Pick<Input>): Need<Input> => onRow((input, at) => runNamed(pick(input), at), serving);
+export const serveRun = <Input>(pick: Pick<Input>): Need<Input> => onRow((input, at) => runNamed(pick(input), at), toServe);
 
 /** Those who may write a session, as a row that was found. @throws Refusal FORBIDDEN */
-export const mustWrite = (session: SessionKey, at: Judging): Promise<void> => writing.check(session, at);
+export const mustWrite = (session: SessionKey, at: Judging): Promise<void> => toWrite.check(session, at);
 
 /** What is told of the sessions that a condition on `s` names. */
 export const sessionRows = (sql: Sql, which: Fragment): Promise<Session[]> => sql<Session[]>`
