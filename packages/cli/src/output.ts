@@ -51,6 +51,17 @@ const STEERING = /[\p{Cc}\p{Bidi_Control}]/gu;
 /** What other people named, and other servers answer, may hold anything: nothing of it may steer the terminal. */
 export const safe = (text: string): string => text.replace(STEERING, "\ufffd");
 
+const PLAIN_WORD = /^[\w@%+:,./][\w@%+=:,./-]*$/;
+
+/**
+ * One word of a command to be copied, quoted for a shell: it may hold what somebody else wrote. A principal is named by its
+ * id there, not by its name, which may be an option's, or somebody else's too.
+ */
+export const word = (text: string): string => {
+  const shown = safe(text);
+  return PLAIN_WORD.test(shown) ? shown : `'${shown.replaceAll("'", "'\\''")}'`;
+};
+
 /** The same of text of several lines, such as an answer: its line ends and tabs stay. */
 export const safeLines = (text: string): string => text.replace(STEERING, (char) => (char === "\n" || char === "\t" ? char : "\ufffd"));
 
