@@ -1,5 +1,5 @@
 import { takeToken } from "./fragment.js";
-import { call, element, leave, onSubmit, praise } from "./page.js";
+import { call, element, leaveDone, onSubmit, praise } from "./page.js";
 
 const token = takeToken();
 const request = element("request");
@@ -16,7 +16,7 @@ onSubmit(request, async ({ email }) => {
 onSubmit(confirm, async () => {
   try {
     await call("/verify-email", { token });
-    await leave("/sign-in?done=verified");
+    await leaveDone("/sign-in", "verified");
   } catch (error) {
     confirm.hidden = true;
     request.hidden = false;
