@@ -1,4 +1,7 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { word } from "../packages/cli/src/output.ts";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
 import { type Home, me, meJson, signedIn } from "./run.ts";
 
@@ -82,4 +85,21 @@ test("a name finds its thing, however it is composed", async () => {
   expect((await meJson(home, ["apikey", "get", decomposed])).id).toBe(key.id);
   const group = await meJson(home, ["group", "create", composed]);
   expect((await meJson(home, ["group", "rename", decomposed, "Tea"])).id).toBe(group.id);
+});
+
+test("a command that is shown to be copied does nothing else in a shell, whatever others named their things", async () => {
+  const run = async (shown: string, args: string[]) => {
+    const command = shown.slice(shown.indexOf(": me ") + 2).trim();
+    const { stdout } = await promisify(execFile)("/bin/sh", ["-c", `me() { printf '%s\\n' "$@"; }; ${command}`]);
+    expect(stdout.trim().split("\n")).toEqual(args);
+  };
+  const { slug } = await meJson(home, ["space", "create", "t"]);
+  const name = "helper $(echo pwned) 'x' `echo pwned`";
+  const created = await me(home, ["agent", "create", name]);
+  const [, id = ""] = /\(([0-9a-f-]{36})\)/.exec(created.stdout) ?? [];
+  await run(created.stdout, ["apikey", "create", "--agent", id, "--name", "KEY-NAME"]);
+  const added = await me(home, ["agent", "add", id], { env: { ME_SPACE: slug } });
+  await run(added.stdout, ["access", "grant", id, "PERMISSION"]);
+  for (const text of [name, "it's", "~root", "=ls", "a;b", "$HOME", "order-42", "http://127.0.0.1:7070/a"])
+    await run(`: me chat --session ${word(text)}`, ["chat", "--session", text]);
 });

@@ -77,6 +77,21 @@ test("a name can't close the quotes that it is shown in, on any page", async () 
   for (const text of [`Revoke ${shownAs}`, `of ${shownAs}`, `in ${shownAs}`, `Sign ${shownAs} out`]) expect(account).toContain(text);
 });
 
+test("spaces of one name are told apart, and one's own come first", async () => {
+  const mallory = await server.user("Mallory");
+  await server.acquaint(mallory, ann);
+  const { slug: own } = (await server.call(ann.session, "space.create", { name: "Team" })).result;
+  const { slug: hers } = (await server.call(mallory.session, "space.create", { name: "Team" })).result;
+  await server.call(mallory.session, "principal.add", { principal: ann.id }, hers);
+  const [, mine = "", others = ""] =
+    /<select.*?label="Made by you">(.*?)<\/optgroup><optgroup label="Made by others">(.*?)<\/optgroup><\/select>/s.exec(
+      await shown("https://app.example/"),
+    ) ?? [];
+  expect(mine).toContain(`<option value="${own}">Team (${own})</option>`);
+  expect(mine).not.toContain(hers);
+  expect(others).toContain(`<option value="${hers}">Team (${hers}, by Mallory)</option>`);
+});
+
 test("nobody is led to the web or into another program before they were asked, whatever a program does wrong", async () => {
   const wrongs: Record<string, string>[] = [
     { scope: "admin" },

@@ -134,3 +134,16 @@ test("a conversation on the page: said, streamed, gone on with after a reload, s
   await shows(page, ["user: A new one", "assistant: Here I am.", "Send"]);
   expect([...complaints, ...other.complaints]).toEqual([]);
 });
+
+test("a cookie that names somebody else's session neither opens nor closes it", async () => {
+  const { session: other } = await at.must("session.create", { task: "support", externalId: "order-42", message: "My secret" });
+  for (const cookie of ["order-42", other.id]) {
+    const request = { headers: { "content-type": "application/json", cookie: `conversation=${cookie}` } };
+    expect((await fetch(`${address}/session`, { method: "DELETE", ...request })).status).toBe(204);
+    const given = await (await fetch(`${address}/session`, { method: "POST", ...request })).json();
+    expect(given.session).not.toBe(other.id);
+    expect((await fetch(`${address}/session`, { method: "DELETE", ...request })).status).toBe(204);
+    expect((await at.must("session.get", { session: given.session })).status).toBe("closed");
+  }
+  expect((await at.must("session.get", { session: other.id })).status).toBe("open");
+});

@@ -228,3 +228,27 @@ test("who asks what somebody else may do learns of no agent that they do not kno
     expect(await about(bob.session, "access.check", hidden), method).toEqual({ allowed: true });
   }
 });
+
+test("whom another has prepared something for, but the reader does not know, is named by their id", async () => {
+  const name = uniqueName();
+  const zed = await server.user(name);
+  const shared = await server.acquaint(ada, zed);
+  const [reader, prepared] = [await memberOf(here, ada), await newGroup(ada, here)];
+  for (const member of [zed.id, reader.id]) await must(ada.session, "group.addMember", { group: prepared, member }, here);
+  for (const permission of ["read:groups", "read:grants"])
+    await must(ada.session, "access.grant", { principal: reader.id, permission }, here);
+  await must(ada.session, "access.grant", { principal: zed.id, permission: "read:docs" }, here);
+  const named = async (by: TestUser) => {
+    const { members } = await must(by.session, "group.listMembers", { group: prepared }, here);
+    const { grants } = await must(by.session, "access.list", { principal: zed.id }, here);
+    return [...members, ...grants.map(({ principal }: { principal: object }) => principal)]
+      .filter(({ id }) => id === zed.id)
+      .map(({ name }) => name);
+  };
+  expect(await named(ada)).toEqual([name, name]);
+  expect(await named(reader)).toEqual([zed.id, zed.id]);
+  await leave(zed, shared);
+  expect(await named(ada)).toEqual([zed.id, zed.id]);
+  await server.join(here, ada, zed);
+  expect(await named(reader)).toEqual([name, name]);
+});

@@ -77,6 +77,30 @@ const adding = {
     const { host, slug } = await newSpace();
     return { add: () => server.call(host.session, "secretKey.create", { name: unique() }, slug) };
   },
+  async tokens() {
+    const { host, slug } = await newSpace();
+    const made: string[] = [];
+    return {
+      add: async () => {
+        const answer = await server.call(host.session, "token.create", { space: slug, scope: [] });
+        if (answer.result) made.push(answer.result.token);
+        return answer;
+      },
+      end: () => must(host.session, "token.revoke", { token: made[0] }),
+    };
+  },
+  async "tokens, of sessions"() {
+    const { host, slug } = await newSpace();
+    const made: string[] = [];
+    return {
+      add: async () => {
+        const answer = await server.call(host.session, "session.create", { task: "echo" }, slug);
+        if (answer.result) made.push(answer.result.session.id);
+        return answer;
+      },
+      end: () => server.sql`update tokens set expires_at = now() where only_session_id = ${made[0] as string}`,
+    };
+  },
   async groups() {
     const { host, slug } = await newSpace();
     return { add: () => server.call(host.session, "group.create", { name: unique() }, slug) };

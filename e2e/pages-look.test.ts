@@ -30,7 +30,11 @@ const signIn = async (page: Page) => signInto(page, server.origin, await server.
 /** How to come to each page: as it is, and to where it says what went wrong. */
 const states: Record<keyof typeof pages, { well(page: Page): Promise<unknown>; wrong(page: Page): Promise<unknown> }> = {
   "/sign-in": {
-    well: (page) => open(page, "/sign-in?done=signed-out"),
+    async well(page) {
+      await signIn(page);
+      await open(page, "/account");
+      await follow(page, "form#sign-out button");
+    },
     async wrong(page) {
       await open(page, "/sign-in");
       await fill(page, "#email", "nobody@example.com");

@@ -292,6 +292,28 @@ test("nothing of an address becomes part of a page", async () => {
   expect(complaints).toEqual([]);
 });
 
+test.each([
+  ["/account?done=all-revoked", "are revoked"],
+  ["/device?done=allowed", "signed in as you"],
+  ["/sign-in?done=password-changed&error=x", "is changed"],
+])("an address alone has no page say what was done: %s", async (path, words) => {
+  const { page } = await openWindow();
+  await signInto(page, server.url, ada);
+  await page.goto(server.url + path);
+  expect(await page.$eval("#notice", (element) => element.getAttribute("data-done"))).toContain(words);
+  expect(await shown(page)).not.toContain(words);
+});
+
+test("a page says once what was done, and not again when it is loaded anew", async () => {
+  const { page } = await openWindow();
+  await signInto(page, server.url, await server.user("Eve"));
+  await page.goto(`${server.url}/account`);
+  await follow(page, "form#sign-out button");
+  expect(await said(page)).toBe("You are signed out.");
+  await page.reload();
+  expect(await shown(page)).not.toContain("You are signed out.");
+});
+
 test("a page that can't be shown now is a page all the same", async () => {
   const strict = await startTestServer({ RATE_LIMIT: "2" });
   const { page, complaints } = await openWindow();

@@ -7,22 +7,32 @@ const gatehouse = { server: ME_SERVER, credential: ME_API_KEY, space: ME_SPACE }
 const startSession = createStartSession(gatehouse);
 const space = createSpaceClient(gatehouse);
 
-/** A visitor's conversation, which their cookie names: a server that knows who they are would name it by that. */
-const conversationOf = (request: Bun.BunRequest): string => request.cookies.get("conversation") ?? begin(request);
+/**
+ * A visitor's conversation: whoever has the cookie is the visitor. Its hash is the external id, so that no cookie names a
+ * session which was not begun here, and nobody who reads the id can make the cookie. A server whose visitors sign in takes
+ * the id from who is signed in, and needs no such cookie.
+ */
+const conversationOf = (cookie: string): string => `web-${new Bun.CryptoHasher("sha256").update(cookie).digest("hex")}`;
 
 function begin(request: Bun.BunRequest): string {
-  const id = crypto.randomUUID().replaceAll("-", "");
-  request.cookies.set("conversation", id, { httpOnly: true, sameSite: "lax" });
-  return id;
+  const cookie = crypto.randomUUID();
+  request.cookies.set("conversation", cookie, { httpOnly: true, sameSite: "lax" });
+  return cookie;
 }
 
 async function start(request: Bun.BunRequest) {
   try {
-    return await startSession({ task: TASK, externalId: conversationOf(request) });
+    return await startSession({ task: TASK, externalId: conversationOf(request.cookies.get("conversation") ?? begin(request)) });
   } catch (error) {
     if (!(error instanceof GatehouseError) || !["SESSION_CLOSED", "SESSION_EXPIRED"].includes(error.code)) throw error;
-    return startSession({ task: TASK, externalId: begin(request) });
+    return startSession({ task: TASK, externalId: conversationOf(begin(request)) });
   }
+}
+
+async function close(session: string): Promise<void> {
+  await space.session.close({ session }).catch((error) => {
+    if (!(error instanceof GatehouseError) || error.code !== "NOT_FOUND") throw error;
+  });
 }
 
 const web = Bun.serve({
@@ -36,8 +46,8 @@ const web = Bun.serve({
         return Response.json({ server: ME_SERVER, ...(await start(request)) }, { headers: { "cache-control": "no-store" } });
       },
       DELETE: async (request) => {
-        const session = request.cookies.get("conversation");
-        if (session) await space.session.close({ session });
+        const cookie = request.cookies.get("conversation");
+        if (cookie) await close(conversationOf(cookie));
         request.cookies.delete("conversation");
         return new Response(null, { status: 204 });
       },

@@ -6,7 +6,7 @@ import { confirmed } from "./ask.ts";
 import { addCommand, addNoun } from "./command.ts";
 import { CliError } from "./exit.ts";
 import { createMe, type Me } from "./me.ts";
-import { facts, moment, table } from "./output.ts";
+import { facts, moment, table, word } from "./output.ts";
 import { byName, everyPage } from "./pages.ts";
 import { showSpaces } from "./space.ts";
 
@@ -30,8 +30,7 @@ export function addAgent(program: Command): void {
     summary: "Make an agent that belongs to you.",
     examples: ["agent create support-bot", "agent create support-bot --json"],
     run: async (me, _options, name) => (await me.client()).agent.create({ name: name as string }),
-    show: ({ name, id }) =>
-      `Created agent ${name} (${id}).\nNext, give it a key: me apikey create --agent ${JSON.stringify(name)} --name KEY-NAME`,
+    show: ({ name, id }) => `Created agent ${name} (${id}).\nNext, give it a key: me apikey create --agent ${word(id)} --name KEY-NAME`,
   });
 
   addCommand(agent, {

@@ -1,6 +1,6 @@
 import { failureOf, followSession, type Target, textOf } from "@gatehouse/client";
 import { CliError } from "./exit.ts";
-import { note } from "./output.ts";
+import { note, word } from "./output.ts";
 
 /** The whole answer to one input. */
 export interface Answer {
@@ -49,6 +49,6 @@ export async function answerTo(target: Target, { session, turn, seq }: Awaited, 
   throw new CliError(
     "still running",
     `No answer to turn ${turn} within ${ms / 1000} s; it ${begun ? "is still being answered" : "still waits for a worker to begin it"}. ` +
-      `Go on: me session events ${session} --after ${seq} --follow. Give it up: me session stop ${session} --turn ${turn}`,
+      `Go on: me session events ${word(session)} --after ${seq} --follow. Give it up: me session stop ${word(session)} --turn ${turn}`,
   );
 }

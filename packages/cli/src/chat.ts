@@ -6,7 +6,7 @@ import { converse, type Talk } from "./converse.ts";
 import { readSeconds } from "./duration.ts";
 import { CliError } from "./exit.ts";
 import type { Me } from "./me.ts";
-import { note, safeLines } from "./output.ts";
+import { note, safeLines, word } from "./output.ts";
 import { noteUnserved } from "./task.ts";
 
 interface Options {
@@ -73,7 +73,7 @@ async function ask({ client, target, session }: Talk, message: string, ms: numbe
     const answer = await answerTo(target, { session: id, ...sent }, ms, print);
     if (asJson) return { session: { id }, ...answer };
     process.stdout.write("\n");
-    note(`Go on: me chat --session ${id}`);
+    note(`Go on: me chat --session ${word(id)}`);
     return undefined;
   } finally {
     process.off("SIGINT", stop);

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { createInterface } from "node:readline";
 import { type Client, failureOf, followSession, type GatehouseError, type Target, textOf } from "@gatehouse/client";
 import type { Session, SessionEvent, SpaceApi } from "@gatehouse/protocol";
-import { note, safeLines } from "./output.ts";
+import { note, safeLines, word } from "./output.ts";
 
 const PROMPT = "> ";
 
@@ -119,7 +119,7 @@ export async function converse({ client, target, session: { id, task, externalId
     for await (const event of followSession(target, id, { signal: leaving.signal })) hear(event);
     process.off("SIGINT", interrupted); // what was typed is said still; Ctrl-C now ends that too
     await queue;
-    note(leaving.signal.aborted ? `\nGo on: me chat --session ${externalId ?? id}` : "The conversation is over.");
+    note(leaving.signal.aborted ? `\nGo on: me chat --session ${word(externalId ?? id)}` : "The conversation is over.");
   } finally {
     process.off("SIGINT", interrupted);
     lines.close();

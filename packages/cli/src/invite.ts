@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { addCommand, addNoun } from "./command.ts";
 import { CliError } from "./exit.ts";
-import { moment, note, table } from "./output.ts";
+import { moment, note, table, word } from "./output.ts";
 import { everyPage } from "./pages.ts";
 import { idOf } from "./principal.ts";
 
@@ -25,7 +25,7 @@ export function addInvite(program: Command): void {
       return client.invite.create({ ...(email !== undefined && { email }), groups, expiresInHours: Number(expires) });
     },
     show({ id, token }) {
-      if (token === null) return `Invited (${id}). They accept with: me invite accept ${id}`;
+      if (token === null) return `Invited (${id}). They accept with: me invite accept ${word(id)}`;
       note("This token is shown once. Whoever has it can join, once: me invite accept --token TOKEN");
       return token;
     },
@@ -80,7 +80,7 @@ export function addInvite(program: Command): void {
       if ((id === undefined) === (token === undefined)) throw new CliError("usage", "Say which: an id, or --token TOKEN.");
       return (await me.client()).invite.accept(token === undefined ? { id } : { token });
     },
-    show: ({ space }) => `You are in ${space.name}. Use it with: me space use ${space.slug}`,
+    show: ({ space }) => `You are in ${space.name}. Use it with: me space use ${word(space.slug)}`,
   });
 
   addCommand(invite, {

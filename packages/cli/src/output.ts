@@ -1,5 +1,5 @@
 import { styleText } from "node:util";
-import { safeLines } from "@gatehouse/protocol";
+import { safe, safeLines } from "@gatehouse/protocol";
 import Table from "cli-table3";
 
 export { allSafe, safe, safeJson as json, safeLines } from "@gatehouse/protocol";
@@ -47,6 +47,17 @@ export const moment = (at: string | null, never = "never"): string => (at === nu
 /** Says something to the person, beside the result. */
 export const note = (text: string): void => {
   process.stderr.write(`${safeLines(text)}\n`);
+};
+
+const PLAIN_WORD = /^[\w@%+:,./][\w@%+=:,./-]*$/;
+
+/**
+ * One word of a command to be copied, quoted for a shell: it may hold what somebody else wrote. A principal is named by its
+ * id there, not by its name, which may be an option's, or somebody else's too.
+ */
+export const word = (text: string): string => {
+  const shown = safe(text);
+  return PLAIN_WORD.test(shown) ? shown : `'${shown.replaceAll("'", "'\\''")}'`;
 };
 
 const lines = (text: string): string =>

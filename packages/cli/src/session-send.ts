@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { answerTo } from "./answer.ts";
 import { addCommand } from "./command.ts";
 import { readSeconds } from "./duration.ts";
-import { note, safeLines } from "./output.ts";
+import { note, safeLines, word } from "./output.ts";
 import { noteUnserved } from "./task.ts";
 
 interface Options {
@@ -27,7 +27,7 @@ export function addSend(session: Command): void {
       const client = await me.inSpace();
       const sent = await client.session.send({ session: ref as string, message: text as string, inputId });
       if (!wait) {
-        if (!json) note(`See what comes: me session events ${ref} --after ${sent.seq} --follow`);
+        if (!json) note(`See what comes: me session events ${word(ref as string)} --after ${sent.seq} --follow`);
         return sent;
       }
       if (!json) await noteUnserved(client, (await client.session.get({ session: ref as string })).task);

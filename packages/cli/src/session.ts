@@ -6,7 +6,7 @@ import { addCommand, addNoun } from "./command.ts";
 import { readSeconds } from "./duration.ts";
 import { CliError } from "./exit.ts";
 import type { Me } from "./me.ts";
-import { facts, moment, note, table } from "./output.ts";
+import { facts, moment, note, table, word } from "./output.ts";
 import { everyPage } from "./pages.ts";
 import { addEvents } from "./session-events.ts";
 import { addSend } from "./session-send.ts";
@@ -170,7 +170,9 @@ const showSession = ({
   });
 
 async function showStarted({ session, run, existing }: ResultOf<SpaceApi, "session.create">, me: Me): Promise<string> {
-  note(existing ? "It was there already." : `Next, say something: me session send ${session.externalId ?? session.id} "Hello" --wait`);
+  note(
+    existing ? "It was there already." : `Next, say something: me session send ${word(session.externalId ?? session.id)} "Hello" --wait`,
+  );
   await noteUnserved(await me.inSpace(), session.task);
   return `${showSession(session)}${run ? `\n${facts({ Run: run.id })}` : ""}`;
 }

@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { findAgent } from "./agent.ts";
 import { addCommand } from "./command.ts";
 import { CliError } from "./exit.ts";
-import { moment, table } from "./output.ts";
+import { moment, table, word } from "./output.ts";
 import { everyPage } from "./pages.ts";
 import { idOf } from "./principal.ts";
 
@@ -34,7 +34,7 @@ export function addTransfer(program: Command): void {
       const { id } = await findAgent(await me.client(), given as string);
       return (await me.inSpace()).principal.add({ principal: id });
     },
-    show: ({ name }) => `${name} is on the roster. Give it what it needs: me access grant ${JSON.stringify(name)} PERMISSION`,
+    show: ({ name, id }) => `${name} is on the roster. Give it what it needs: me access grant ${word(id)} PERMISSION`,
   });
 
   addCommand(agent, {
@@ -49,7 +49,7 @@ export function addTransfer(program: Command): void {
     show: ({ to, accepted, id }) =>
       accepted
         ? `It belongs to ${principalKinds[to.kind]} ${to.name} now. Its keys are dead; make new ones.`
-        : `Offered to ${principalKinds[to.kind]} ${to.name}, who accepts with: me agent accept ${id}`,
+        : `Offered to ${principalKinds[to.kind]} ${to.name}, who accepts with: me agent accept ${word(id)}`,
   });
 
   addCommand(agent, {

@@ -114,7 +114,7 @@ export const sessionMethods = {
       tokenExpiresAt: Timestamp,
       existing: z.boolean(),
     }),
-    errors: ["CONFLICT", "SESSION_CLOSED", "SESSION_EXPIRED", "RATE_LIMITED"],
+    errors: ["CONFLICT", "SESSION_CLOSED", "SESSION_EXPIRED", "RATE_LIMITED", "LIMIT_REACHED"],
   }),
   "session.get": method({
     summary: "Shows a session. A browser's token is not shown its metadata, its tags, its external id, nor who made it.",

@@ -61,7 +61,7 @@ export const tokenMethods = {
       scope: z.array(PermissionText),
       expiresAt: Timestamp,
     }),
-    errors: ["NOT_FOUND", "FORBIDDEN"],
+    errors: ["NOT_FOUND", "FORBIDDEN", "LIMIT_REACHED"],
   }),
   "token.inspect": method({
     summary: "Tells whether a token or key of yours is good, and for what (RFC 7662).",

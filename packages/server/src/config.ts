@@ -193,7 +193,7 @@ export const Settings = z.object({
     ),
   LIMITS: LimitsSetting.default(defaultLimits)
     .describe(
-      "How many spaces one user may make, agents an owner and keys a principal may have, and groups, members, grants and open invitations a space: name=number with commas between, 0 = no limit. The same on every server; what is left out has its default.",
+      "How many spaces one user may make, agents an owner and keys and living tokens a principal may have, and groups, members, grants and open invitations a space: name=number with commas between, 0 = no limit. The same on every server; what is left out has its default.",
     )
     .meta({
       default: Object.entries(defaultLimits)

@@ -1,4 +1,5 @@
 import type { PrincipalKind, PrincipalRef } from "@gatehouse/protocol";
+import { standingOf } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { Refusal } from "./refusal.ts";
 import type { Judging } from "./rules.ts";
@@ -32,5 +33,13 @@ export async function heldWhile<Found>(sql: Sql, id: string, find: () => Promise
   await sql`select from principals where id = ${id} for key share`;
   return find();
 }
+
+/**
+ * The name of a row of `principals p` of the caller's space, as the caller may know it. Of whom they do not know, such as
+ * somebody who was prepared for by another and never came in, it is the id, which no name looks like: by that they can
+ * take back what was prepared.
+ */
+export const nameFor = ({ actor, sql }: Judging) =>
+  sql`case when knows(${actor.principal.id}, p.id, ${standingOf(actor).space.id}) then p.name else p.id::text end`;
 
 const UNKNOWN = "There is no such principal that you know. Invite whoever is in no space with you: `me invite create`.";

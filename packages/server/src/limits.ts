@@ -9,6 +9,8 @@ export const defaultLimits = {
   agents: 1000,
   /** Of one user, agent or service. */
   keys: 100,
+  /** Of one user, agent or service, in all spaces: those that live. */
+  tokens: 10_000,
   /** In one space; the same for those below. */
   groups: 1000,
   /** On the roster; also in one group. */

@@ -64,6 +64,9 @@ const constraints: Record<string, Refusal> = {
   limit_spaces: limitReached("You have made as many spaces as the limit allows. Delete one"),
   limit_agents: limitReached("This owner has as many agents as the limit allows. Delete one, or give it to somebody else"),
   limit_keys: limitReached("There are as many keys of this owner as the limit allows. Revoke one"),
+  limit_tokens: limitReached(
+    "As many tokens of yours live as the limit allows. Use one that you have, revoke some, or wait until some have expired",
+  ),
   limit_groups: limitReached("The space has as many groups as the limit allows. Delete one"),
   limit_members: limitReached("The space, or the group, has as many members as the limit allows. Remove one"),
   limit_grants: limitReached("The space has as many grants as the limit allows. Revoke some, or grant to a group what its members share"),

@@ -1,6 +1,7 @@
 import { connect, GatehouseError, serverAddress } from "@gatehouse/client";
 import * as oauth from "oauth4webapi";
 import { CliError } from "../exit.ts";
+import { word } from "../output.ts";
 import type { Login } from "../store.ts";
 
 /** The command line, as every server knows it: a public client, without a secret (RFC 8252, section 8.4). */
@@ -157,7 +158,7 @@ async function asked<T>(server: string, run: () => Promise<T>): Promise<T> {
     if (about?.attribute === "issuer") {
       const issuer = addressIn(about.body?.issuer);
       if (issuer !== undefined)
-        throw new CliError("usage", `${server} goes by the address ${issuer}. Use that one: me login --server ${issuer}`);
+        throw new CliError("usage", `${server} goes by the address ${issuer}. Use that one: me login --server ${word(issuer)}`);
     }
     if (about?.status === 429)
       throw new GatehouseError("RATE_LIMITED", "Too many requests from this address. Wait a minute.", {}, { cause });

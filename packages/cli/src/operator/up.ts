@@ -6,7 +6,7 @@ import { addCommand } from "../command.ts";
 import { exitCodes } from "../exit.ts";
 import { tokenOf } from "../login/refresh.ts";
 import type { Me } from "../me.ts";
-import { note } from "../output.ts";
+import { note, word } from "../output.ts";
 import { launcherGone } from "./launcher.ts";
 
 export function addUp(program: Command): void {
@@ -56,7 +56,7 @@ async function up(me: Me): Promise<void> {
       echoing = import("./echo.ts")
         .then(({ serveEcho }) => serveEcho(server))
         .catch((error: Error) => void note(`The agent echo is not served: ${error.message}`));
-    } else note(`Ready: ${url}\nMake an account with: me user create, then sign in with: me login --server ${url}`);
+    } else note(`Ready: ${url}\nMake an account with: me user create, then sign in with: me login --server ${word(url)}`);
     failure = (await Promise.race([stopped, server.failed])) ?? undefined;
     note(failure ? `Error: ${failure.message}\nStopping. Start it again.` : "Stopping…");
   } finally {

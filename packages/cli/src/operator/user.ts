@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { askSecret, askText } from "../ask.ts";
 import { addCommand, addNoun } from "../command.ts";
 import { CliError } from "../exit.ts";
+import { word } from "../output.ts";
 
 export function addUser(program: Command): void {
   const user = addNoun(program, "user", "Accounts of people, on the machine of the server: create.");
@@ -27,6 +28,6 @@ export function addUser(program: Command): void {
         await database.close();
       }
     },
-    show: ({ name, email }) => `Created the account of ${name} (${email}). They sign in with: me login --email ${email}`,
+    show: ({ name, email }) => `Created the account of ${name} (${email}). They sign in with: me login --email ${word(email)}`,
   });
 }

@@ -2,7 +2,7 @@ import { type accessMethods, effective, formatPermission, type Grant, PAGE_BYTES
 import { uuidv7 } from "uuidv7";
 import { keyOf, standingOf } from "../actor.ts";
 import { actorOf, answerQuestion, grantorsFor, ownerOfLayer } from "../explain.ts";
-import { known } from "../known.ts";
+import { known, nameFor } from "../known.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import { seesLayer } from "../rules.ts";
@@ -17,14 +17,14 @@ interface Which {
 }
 
 /** Grants of the space, in the order of ids: one more than a page holds. */
-const grantsOf = ({ sql, actor }: At, { principal, permission, after, limit }: Which): Promise<Grant[]> => sql<Grant[]>`
-  select g.id, json_build_object('id', p.id, 'kind', p.kind, 'name', p.name) as principal, g.permission, g.created_at,
+const grantsOf = (at: At, { principal, permission, after, limit }: Which): Promise<Grant[]> => at.sql<Grant[]>`
+  select g.id, json_build_object('id', p.id, 'kind', p.kind, 'name', ${nameFor(at)}) as principal, g.permission, g.created_at,
          case when b.id is not null then json_build_object('id', b.id, 'kind', b.kind, 'name', b.name) end as granted_by
   from live_grants g join principals p on p.id = g.principal_id left join principals b on b.id = g.granted_by
-  where g.space_id = ${standingOf(actor).space.id}
-    ${principal === undefined ? sql`` : sql`and g.principal_id = ${principal}`}
-    ${permission === undefined ? sql`` : sql`and g.permission = ${permission}`}
-    ${after === undefined ? sql`` : sql`and g.id > ${after}`}
+  where g.space_id = ${standingOf(at.actor).space.id}
+    ${principal === undefined ? at.sql`` : at.sql`and g.principal_id = ${principal}`}
+    ${permission === undefined ? at.sql`` : at.sql`and g.permission = ${permission}`}
+    ${after === undefined ? at.sql`` : at.sql`and g.id > ${after}`}
   order by g.id limit ${limit + 1}`;
 
 /** Most permissions that an explanation names as missing, and the longest reason. */

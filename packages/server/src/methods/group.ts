@@ -2,7 +2,7 @@ import type { Group, groupMethods } from "@gatehouse/protocol";
 import { uuidv7 } from "uuidv7";
 import { keyOf, standingOf } from "../actor.ts";
 import type { Sql } from "../db.ts";
-import { known } from "../known.ts";
+import { known, nameFor } from "../known.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import { joinGroup } from "./join.ts";
@@ -86,7 +86,7 @@ export const groupHandlers: Handlers<typeof groupMethods> = {
   async "group.listMembers"({ group, after, limit }, at) {
     const { id } = await groupOf(at, group);
     const found = await at.sql<{ id: string; kind: "u" | "a"; name: string; admin: boolean; inSpace: boolean }[]>`
-      select p.id, p.kind, p.name, gm.admin, m.principal_id is not null as in_space
+      select p.id, p.kind, ${nameFor(at)} as name, gm.admin, m.principal_id is not null as in_space
       from live_group_members gm
       join principals p on p.id = gm.principal_id
       left join live_members m on m.principal_id = p.id and m.space_id = ${standingOf(at.actor).space.id}

@@ -26,7 +26,7 @@ ${
   !ours &&
   html`${choices(query.get("scope"))}
 <label for="space">In the space</label>
-<select id="space" name="space">${spaces.map(({ slug, name }) => html`<option value="${slug}">${name}</option>`)}</select>
+<select id="space" name="space">${options("Made by you", spaces, true)}${options("Made by others", spaces, false)}</select>
 <p class="fine">There it can do no more than you may yourself; in other spaces, and with your account, nothing. In any case it learns who you are.</p>`
 }
 <div class="actions">
@@ -38,8 +38,31 @@ ${
   };
 };
 
-const spacesOf = ({ doors }: House, person: string) => doors.user.sql<{ slug: string; name: string }[]>`
-  select s.slug, s.name from live_members m join spaces s on s.id = m.space_id where m.principal_id = ${person} order by lower(s.name)`;
+interface Choice {
+  slug: string;
+  name: string;
+  own: boolean;
+  /** Who made it, if they are still there. */
+  maker: string | null;
+}
+
+/** The spaces that a person is in. */
+const spacesOf = ({ doors }: House, person: string) => doors.user.sql<Choice[]>`
+  select s.slug, s.name, s.created_by is not distinct from ${person}::uuid as own, p.name as maker
+  from live_members m join spaces s on s.id = m.space_id
+    left join live_members c on c.space_id = s.id and c.principal_id = s.created_by left join principals p on p.id = c.principal_id
+  where m.principal_id = ${person} order by lower(s.name), s.slug`;
+
+/** Spaces to choose from. Others' are apart, and come last: anybody can give one the name of one's own, and bring people into it. */
+const options = (label: string, spaces: readonly Choice[], made: boolean) => {
+  const listed = spaces.filter(({ own }) => own === made);
+  return (
+    listed.length > 0 &&
+    html`<optgroup label="${label}">${listed.map(
+      ({ slug, name, own, maker }) => html`<option value="${slug}">${name} (${slug}${!own && maker !== null && `, by ${maker}`})</option>`,
+    )}</optgroup>`
+  );
+};
 
 /**
  * Where the answer goes, and whether that is this computer (RFC 8252 sections 7.1 and 7.3). What follows a scheme of the

@@ -15,7 +15,7 @@ const dones = new Map<string, View>([
   [
     "allowed",
     {
-      title: "Signed in",
+      title: "Your other device",
       notice: "The other device is signed in as you.",
       body: html`<p>Go back to your terminal. You can close this page.</p>`,
     },
@@ -23,9 +23,9 @@ const dones = new Map<string, View>([
   [
     "denied",
     {
-      title: "Denied",
+      title: "Your other device",
       notice: "Nothing was allowed.",
-      body: html`<p>If somebody sent you here with a code, they may have tried to act as you. Nothing happened. You can close this page.</p>`,
+      body: html`<p>If somebody sent you here with a code, they may have tried to act as you. You can close this page.</p>`,
     },
   ],
 ]);

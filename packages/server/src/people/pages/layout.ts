@@ -27,7 +27,7 @@ export function layout(publicUrl: string, { title, body, notice, problem, script
 <main>
 <h1>${title}</h1>
 <p id="problem" class="problem" role="alert" tabindex="-1">${problem}</p>
-<p id="notice" class="notice" role="status" tabindex="-1">${notice}</p>
+<p id="notice" class="notice" role="status" tabindex="-1" data-done="${notice}"></p>
 ${body}
 ${script !== undefined && html`<noscript><p class="problem">This page needs JavaScript. Allow it for ${host}, then load the page again.</p></noscript>`}
 </main>

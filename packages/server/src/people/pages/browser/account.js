@@ -1,8 +1,8 @@
-import { call, element, goOn, leave, onSubmit, Refused, run, signOut } from "./page.js";
+import { call, element, goOn, leaveDone, markDone, onSubmit, Refused, run, signOut } from "./page.js";
 import { makePasskey, passkeys } from "./passkey.js";
 
 /** @param {string} what */
-const done = (what) => leave(`/account?done=${what}`);
+const done = (what) => leaveDone("/account", what);
 
 const add = element("add");
 add.hidden = !passkeys;
@@ -79,11 +79,13 @@ for (const button of document.querySelectorAll("button"))
     button.addEventListener("click", () =>
       run(button, async () => {
         const back = { callbackURL: "/account?done=connected", errorCallbackURL: "/account" };
-        await goOn(await call("/link-social", { provider: button.dataset.connect, ...back, disableRedirect: true }));
+        const answer = await call("/link-social", { provider: button.dataset.connect, ...back, disableRedirect: true });
+        markDone("connected");
+        await goOn(answer);
       }),
     );
 
 onSubmit(element("sign-out"), async () => {
   await signOut();
-  await leave("/sign-in?done=signed-out");
+  await leaveDone("/sign-in", "signed-out");
 });

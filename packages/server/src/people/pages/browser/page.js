@@ -122,12 +122,28 @@ export function leave(url) {
   return new Promise(() => {});
 }
 
+/** Where the tab keeps what a page has done. An address that says so is no proof: anybody can write one. */
+const DONE = "done";
+
+/** Keeps that something was done here, for the page that is to say it. @param {string} what */
+export const markDone = (what) => sessionStorage.setItem(DONE, what);
+
+/** Leaves for a page that says what was done here. @param {string} path @param {string} what */
+export function leaveDone(path, what) {
+  markDone(what);
+  return leave(`${path}?done=${what}`);
+}
+
 /** Goes where the answer says, else on to the page this one was opened for. @param {{ url?: string }} answer */
 export const goOn = ({ url = next }) => leave(url);
 
 /** Where the query of the sign-in page is kept while the person is with another provider, in their tab alone. */
 export const KEPT = "sign-in";
 if (location.pathname !== "/sign-in") sessionStorage.removeItem(KEPT);
+
+const claimed = new URLSearchParams(location.search).get("done");
+if (claimed !== null && claimed === sessionStorage.getItem(DONE)) element("notice").textContent = element("notice").dataset.done ?? "";
+sessionStorage.removeItem(DONE);
 
 const said = ["problem", "notice"].map(element).find(({ textContent }) => textContent);
 said?.focus();

@@ -1,5 +1,5 @@
 import { takeToken } from "./fragment.js";
-import { call, element, leave, onSubmit, praise } from "./page.js";
+import { call, element, leaveDone, onSubmit, praise } from "./page.js";
 
 const token = takeToken();
 const request = element("request");
@@ -15,5 +15,5 @@ onSubmit(request, async ({ email }) => {
 
 onSubmit(change, async ({ newPassword }) => {
   await call("/reset-password", { newPassword, token });
-  await leave("/sign-in?done=password-changed");
+  await leaveDone("/sign-in", "password-changed");
 });

@@ -1,5 +1,5 @@
 import { takeToken } from "./fragment.js";
-import { call, element, leave, onSubmit, praise, Refused } from "./page.js";
+import { call, element, leaveDone, onSubmit, praise, Refused } from "./page.js";
 
 const token = takeToken();
 const request = element("request");
@@ -16,7 +16,7 @@ onSubmit(request, async ({ email }) => {
 onSubmit(confirm, async ({ password }) => {
   try {
     await call("/verify-email", { token, password });
-    await leave("/sign-in?done=verified");
+    await leaveDone("/sign-in", "verified");
   } catch (error) {
     // Where only the password is wrong, the link is good.
     const linkIsGood = error instanceof Refused && error.code === "UNAUTHENTICATED";
