@@ -80,7 +80,8 @@ async function rate(times: number, work: (i: number) => Promise<unknown>): Promi
 
 /** Ends all connections. @returns how long until each caller is answered again, and what failed meanwhile */
 async function lose({ read }: Driver, endAll: () => PromiseLike<unknown>): Promise<{ ms: number; failed: number }> {
-  await rate(CALLERS * 2, read);
+  // Lines that the other driver's loss ended fail these, which is not what is measured here.
+  await rate(CALLERS * 2, () => read(1).catch(() => {}));
   await endAll();
   const start = performance.now();
   let failed = 0;

@@ -10,6 +10,8 @@ export interface Certificate {
 interface Validity {
   from?: Date;
   until?: Date;
+  /** Whether it is made for the servers' side of TLS, as what says nothing of it is, or for that of clients. */
+  purpose?: "client";
 }
 
 // The tags of ASN.1 that a certificate needs (ITU-T X.690).
@@ -38,13 +40,18 @@ const alternative = (text: string) =>
 /** Makes a certificate that answers for itself (RFC 5280): an authority where no name is given. */
 export const selfSigned = (...names: string[]): Certificate => make(names, {}, undefined);
 
-function make(names: readonly string[], { from, until }: Validity, issuer: { of: string; key: KeyObject } | undefined): Certificate {
+function make(
+  names: readonly string[],
+  { from, until, purpose }: Validity,
+  issuer: { of: string; key: KeyObject } | undefined,
+): Certificate {
   const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const subject = names[0] ?? `An authority that only tests know (${randomBytes(4).toString("hex")})`;
   const signer = issuer ?? { of: subject, key: privateKey };
   const day = 24 * 3600 * 1000;
   const extensions = [
     ...(names.length > 0 ? [extension("551d11", der(SEQUENCE, ...names.map(alternative)))] : []),
+    ...(purpose === "client" ? [extension("551d25", der(SEQUENCE, der(OID, hex("2b06010505070302"))))] : []),
     ...(names.length > 0 ? [] : [extension("551d13", der(SEQUENCE, der(BOOLEAN, hex("ff"))), true)]),
   ];
   const told = der(

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -21,4 +21,10 @@ test("of changes made at the same moment none is lost, and nothing is left lying
   );
   expect(Object.keys((await openStore(folder, undefined).read()).servers).sort()).toEqual(names.sort());
   expect((await readdir(folder)).sort()).toEqual(["credentials.json", "credentials.json.lock"]);
+});
+
+test("a byte order mark before the file is no damage", async () => {
+  const contents = { servers: { "http://marked": { token: "t", expiresAt: null, name: "Ada" } } };
+  await writeFile(join(folder, "credentials.json"), `\ufeff${JSON.stringify(contents)}`);
+  expect((await openStore(folder, undefined).read()).servers).toMatchObject(contents.servers);
 });

@@ -169,6 +169,15 @@ test.each(unfit)("a configuration of %s that is %s stays as it is, and nothing i
   expect(await readdir(dirname(file))).toEqual(there);
 });
 
+test.each(Object.keys(mcpClients))("a configuration of %s that begins with a byte order mark is set up, and still does", async (client) => {
+  const { home, file } = await configured(client, mcpClients[client]?.format === "toml" ? '\ufeffa = "b"\n' : '\ufeff{ "a": "b" }\n');
+  expect(await meJson(home, ["mcp", "install", client])).toMatchObject({ changed: true });
+  const text = await readFile(file, "utf8");
+  expect(text).toMatch(/^\ufeff[^\ufeff]*$/);
+  expect(entryIn(client, text.slice(1))?.args).toContain("mcp");
+  expect(await meJson(home, ["mcp", "install", client])).toMatchObject({ changed: false });
+});
+
 test("what a file was is kept by a name of its own each time", async () => {
   const { home, file } = await configured("cursor", '{ "first": true }');
   await writeFile(`${file}.bak`, "mine");

@@ -274,6 +274,21 @@ describe("a request to sign in", () => {
     expect((await begin({ state: "€".repeat(700) })).searchParams.get("error")).toBe("request_too_long");
   });
 
+  test("of many short parts goes through to its code, or is refused at once", async () => {
+    const parts = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`p${i}`, "x"]));
+    const ended = [];
+    for (const count of [50, 200, 250, 300, 330, 380, 600]) {
+      const { origin, pathname, search, searchParams } = await begin(parts(count));
+      expect(origin + pathname).toBe(`${server.url}/sign-in`);
+      ended.push(searchParams.get("error"));
+      expect((await fetch(`${server.url}/sign-in${search}`)).status, `${count}: ${search.length}`).toBe(200);
+      if (searchParams.has("error")) continue;
+      const { address } = await client.begin(parts(count));
+      expect(new URL(await answerConsent(openJar(server.url), address, ada)).searchParams.get("code")).toBeTruthy();
+    }
+    expect([ended[0], ended.at(-1)]).toEqual([null, "request_too_long"]);
+  });
+
   test("that is as long as may be gets through to its code", async () => {
     const bare = (await client.begin({ state: "" })).address.split("?")[1]?.length ?? 0;
     for (const state of ["x".repeat(6144 - bare), "%".repeat(Math.floor((6144 - bare) / 3))]) {

@@ -25,6 +25,12 @@ test.each<{ says: string; env: Record<string, string>; name: string; more?: Reco
   },
   { says: "attributes without a name", env: { OTEL_RESOURCE_ATTRIBUTES: "service.namespace=acme" }, name: "gatehouse" },
   { says: "attributes that can't be read", env: { OTEL_RESOURCE_ATTRIBUTES: "service.name" }, name: "gatehouse" },
+  ...["service.name=y,bad", "service.name=a=b", "service.name=%zz"].map((unread) => ({
+    says: `attributes such as ${unread}`,
+    env: { OTEL_RESOURCE_ATTRIBUTES: unread },
+    name: "gatehouse",
+  })),
+  { says: "a blank OTEL_SERVICE_NAME", env: { OTEL_SERVICE_NAME: "  " }, name: "gatehouse" },
   {
     says: "OTEL_SERVICE_NAME, and that the environment is no source of attributes",
     env: { OTEL_SERVICE_NAME: "door", OTEL_NODE_RESOURCE_DETECTORS: "host" },

@@ -35,10 +35,15 @@ const raw = (say: (socket: Socket) => void) =>
     socket.on("error", () => {});
     say(socket);
   });
+const answering = (header: string, body: string) =>
+  raw((socket) => socket.once("data", () => socket.end(`HTTP/1.1 200 OK\r\n${header}\r\n\r\n${body}`)));
 const hello: RequestListener = (_request, response) => response.end("hello");
 const secured = ({ cert, key }: Certificate) => createHttps({ cert, key }, hello);
 const past = { from: new Date("2020-01-01"), until: new Date("2020-02-01") };
 const future = { from: new Date("2100-01-01"), until: new Date("2100-02-01") };
+
+/** Said where no TLS comes about: whatever the server lacks, nobody is led to send a key in clear. */
+const NO_TLS = /^Error: https:\S+ does not agree on TLS: (?!.*http:).*ask the server's operator\.$/m;
 
 /** A way in which a server can't be reached: what is there, and what is said of it. */
 interface Trouble {
@@ -85,7 +90,35 @@ const troubles: Record<string, Trouble> = {
     at: () => listen(secured(selfSigned().signs(["127.0.0.1"])), "https"),
     says: /does not trust: self-signed, or of a private authority/,
   },
-  "it speaks no TLS": { at: () => listen(createHttp(hello), "https"), says: /does not speak TLS there\. .*begins with http:\/\// },
+  "its certificate is for a client": {
+    at: () => listen(secured(authority.signs(["127.0.0.1"], { purpose: "client" })), "https"),
+    says: /has a certificate that is not accepted: .* Ask the server's operator\.$/m,
+  },
+  "its certificate is vouched for by one that may not": {
+    at: () => {
+      const no = authority.signs(["other.example"]);
+      const { cert, key } = no.signs(["127.0.0.1"]);
+      return listen(secured({ ...no, cert: cert + no.cert, key }), "https");
+    },
+    says: /has a certificate that is not accepted: .* Ask the server's operator\.$/m,
+  },
+  "it speaks no TLS": { at: () => listen(createHttp(hello), "https"), says: NO_TLS },
+  "it wants a client certificate": {
+    at: () => {
+      const { cert, key } = authority.signs(["127.0.0.1"]);
+      return listen(createHttps({ cert, key, ca: authority.cert, requestCert: true, rejectUnauthorized: true }, hello), "https");
+    },
+    says: NO_TLS,
+  },
+  "it speaks only an old TLS": {
+    // What it answers to each greeting: the fatal alert `protocol_version` (RFC 8446, section 6.2).
+    at: () =>
+      listen(
+        raw((socket) => socket.once("data", () => socket.end(Buffer.from([21, 3, 2, 0, 2, 2, 70])))),
+        "https",
+      ),
+    says: NO_TLS,
+  },
   "it speaks TLS": {
     at: () => listen(secured(authority.signs(["127.0.0.1"])), "http"),
     says: /the connection was closed\. .*may have to begin with https:\/\//,
@@ -115,6 +148,10 @@ const troubles: Record<string, Trouble> = {
       ),
     says: /the connection was closed\. Try again/,
   },
+  "its answer has no length that can be": {
+    at: () => listen(answering("content-length: five", "hello"), "http"),
+    says: /answers, but the answer is damaged\. Try again/,
+  },
   "it redirects": {
     at: () => listen(createHttp(redirecting("https://gatehouse.example.com/api/v1/user/rpc")), "http"),
     says: /redirects to another address, which is not followed with a credential\. If that is the server, name it: https:\/\/gatehouse\.example\.com$/m,
@@ -125,6 +162,25 @@ const troubles: Record<string, Trouble> = {
     says: /redirects to another address, .* Check the address\.$/m,
     code: "BAD_ANSWER",
   },
+  "it redirects to a path of its own": {
+    at: () => listen(createHttp(redirecting("/login")), "http"),
+    says: /redirects to another address, .* Check the address\.$/m,
+    code: "BAD_ANSWER",
+  },
+  ...Object.fromEntries(
+    [300, 304].map((status): [string, Trouble] => [
+      `it answers with ${status}, which leads nowhere`,
+      {
+        at: () =>
+          listen(
+            createHttp((_request, response) => response.writeHead(status).end()),
+            "http",
+          ),
+        says: new RegExp(`answered with status ${status}, but not as a Gatehouse does\\. Check the address\\.$`, "m"),
+        code: "BAD_ANSWER",
+      },
+    ]),
+  ),
   "the proxy is not there": {
     at: () => "http://gatehouse.invalid",
     env: { HTTP_PROXY: "http://user:secret@127.0.0.1:1" },
@@ -238,4 +294,26 @@ test("a program that uses the client is told the cause, and that an answer did n
     code: "UNREACHABLE",
     message: `${silent} does not answer: no answer came in time. Try again; if it stays so, check for a firewall, or ask the server's operator.`,
   });
+});
+
+test.each([
+  ["transfer-encoding: chunked", "zz\r\nhello\r\n0\r\n\r\n"],
+  ...["gzip", "deflate", "br", "zstd"].map((coding) => [`content-encoding: ${coding}\r\ncontent-length: 5`, "hello"]),
+] as [string, string][])("a program that uses the client is told of an answer that is no %s", async (header, body) => {
+  const server = await listen(answering(header, body), "http");
+  const failed = createUserClient({ server, credential: KEY }).agent.create({ name: "x" });
+  await expect(failed).rejects.toMatchObject({
+    code: "UNREACHABLE",
+    message: expect.stringContaining("answers, but the answer is damaged. Try again"),
+  });
+});
+
+test.each([
+  ["http://127.0.0.1:99999", "must name a host without spaces, and a port of at most 65535"],
+  ["https://a b", "must name a host without spaces, and a port of at most 65535"],
+  ["https://", "must name a host without spaces, and a port of at most 65535"],
+  ["127.0.0.1:7070", "must begin with http:// or https://"],
+])("the address %s is refused for what is wrong with it", async (server, why) => {
+  const { stderr, code } = await me(home, ["whoami"], { env: { ME_SERVER: server } });
+  expect([code, stderr]).toEqual([expect.any(Number), expect.stringContaining(why)]);
 });

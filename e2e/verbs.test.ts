@@ -92,6 +92,13 @@ describe("HEAD", () => {
   });
 });
 
+test("OPTIONS says of every address what it takes", async () => {
+  for (const [url, methods] of taken) {
+    const { status, headers, body } = await ask(url, "OPTIONS");
+    expect([status, headers.get("allow"), body], url).toEqual([204, methods.join(", "), ""]);
+  }
+});
+
 test("OPTIONS is answered everywhere, as pages of allowed origins need it", async () => {
   for (const url of taken.keys()) {
     const { status, headers } = await ask(url, "OPTIONS", [`Origin: ${server.url}`, "Access-Control-Request-Method: POST"]);

@@ -61,7 +61,7 @@ export function openStore(folder: string, keychain: Keychain | undefined): Store
       throw new CliError("error", `${file} can't be read (${error.code}). Make it yours, mode 0600.`);
     });
     try {
-      return Contents.parse(JSON.parse(text));
+      return Contents.parse(JSON.parse(text.replace(/^\ufeff/, ""))); // an editor's byte order mark is no damage
     } catch {
       throw new CliError("error", `${file} is damaged. Remove it, then sign in again: me login`);
     }

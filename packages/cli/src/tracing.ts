@@ -2,8 +2,6 @@ import type { Settings } from "./settings.ts";
 
 /** Longest that a command waits for a receiver which does not answer, unless the environment says otherwise. */
 const EXPORT_TIMEOUT_MS = 1500;
-/** Whether OTEL_RESOURCE_ATTRIBUTES, pairs with commas between, names the service. */
-const SERVICE_NAME = /(^|,)\s*service\.name\s*=\s*[^,\s]/;
 
 /** Starts the OpenTelemetry SDK, if the standard OTEL_* variables name a receiver. @returns how to flush and stop it */
 export async function startTracing(settings: Settings): Promise<() => Promise<void>> {
@@ -11,11 +9,17 @@ export async function startTracing(settings: Settings): Promise<() => Promise<vo
   // The SDK takes these from the environment alone. Its other detectors would send the command line, and in it names and e-mail addresses.
   process.env.OTEL_NODE_RESOURCE_DETECTORS = "env,host";
   process.env.OTEL_EXPORTER_OTLP_TIMEOUT ||= String(EXPORT_TIMEOUT_MS);
-  const { NodeSDK } = await import("@opentelemetry/sdk-node");
-  // Given here, a name goes before that of the environment, which the detector `env` reads.
-  const { OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES = "" } = process.env;
-  const serviceName = OTEL_SERVICE_NAME || SERVICE_NAME.test(OTEL_RESOURCE_ATTRIBUTES) ? {} : { serviceName: "me" };
-  const sdk = new NodeSDK({ ...serviceName, metricReaders: [], logRecordProcessors: [], instrumentations: [] });
+  const [{ NodeSDK }, { defaultResource, resourceFromAttributes }] = await Promise.all([
+    import("@opentelemetry/sdk-node"),
+    import("@opentelemetry/resources"),
+  ]);
+  const sdk = new NodeSDK({
+    // A name that the environment gives, as the detector `env` reads it, is merged over this one.
+    resource: defaultResource().merge(resourceFromAttributes({ "service.name": "me" })),
+    metricReaders: [],
+    logRecordProcessors: [],
+    instrumentations: [],
+  });
   sdk.start();
   // A receiver that is down must not fail the command.
   return () => sdk.shutdown().catch(() => {});

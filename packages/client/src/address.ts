@@ -6,6 +6,7 @@ import { GatehouseError } from "./error.ts";
  */
 export function serverAddress(text: string): string {
   const url = URL.parse(text);
+  if (!url && /^\s*https?:/i.test(text)) throw notAnAddress("must name a host without spaces, and a port of at most 65535 if it names one");
   if (!url || !/^https?:$/.test(url.protocol)) throw notAnAddress("must begin with http:// or https://");
   if (url.username || url.password) throw notAnAddress("must not hold a user name or password: set ME_API_KEY, or sign in");
   if (/[?#]/.test(text)) throw notAnAddress("must end before ? and #");

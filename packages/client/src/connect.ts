@@ -34,10 +34,13 @@ export async function connect(
   } catch (cause) {
     throw unreachable({ server }, cause);
   }
-  // A browser shows no more of a redirect than that it is one.
-  if (answer.type !== "opaqueredirect" && (answer.status < 300 || answer.status > 399)) return answer;
+  // A browser shows no more of a redirect than that it is one; what leads nowhere, such as 304, is none.
+  const location = answer.headers.get("location");
+  const leads = answer.status >= 300 && answer.status <= 399 && location !== null;
+  if (!leads && answer.type !== "opaqueredirect") return answer;
   await answer.body?.cancel();
-  const to = URL.parse(answer.headers.get("location") ?? "", address);
-  const next = to && /^https?:$/.test(to.protocol) && to.host ? `If that is the server, name it: ${to.origin}` : "Check the address.";
+  const to = URL.parse(location ?? "", address);
+  const isOther = to && /^https?:$/.test(to.protocol) && to.origin !== new URL(address).origin;
+  const next = isOther ? `If that is the server, name it: ${to.origin}` : "Check the address.";
   throw new GatehouseError("BAD_ANSWER", `${server} redirects to another address, which is not followed with a credential. ${next}`);
 }

@@ -1,6 +1,10 @@
 import { isLoopback } from "./address.ts";
 import { GatehouseError } from "./error.ts";
 
+/** What is wrong with a certificate, or with one above it, that none of the other causes tells of (X509_verify_cert_error_string). */
+const UNACCEPTED =
+  /^(CERT_|ERR_TLS_CERT|INVALID_(CA|NON_CA|PURPOSE|\w*EXTENSION|CALL)|PATH_L|UNHANDLED_CRITICAL|UNSUPPORTED_(CONSTRAINT|NAME|EXTENSION)|PERMITTED_|EXCLUDED_|SUBTREE_|SUBJECT_ISSUER|AKID_|KEYUSAGE_|NO_EXPLICIT_POLICY|NAME_CONSTRAINTS|UNNESTED_|UNABLE_TO_|ERROR_IN_C|CRL_|DIFFERENT_CRL|CA_|EE_|SUITE_B_|APPLICATION_VERIFICATION|UNSPECIFIED$)/;
+
 /**
  * Why a server can't be reached, by the codes of Bun, Node.js and OpenSSL, and what to do about it. Each text goes on behind
  * the server's address.
@@ -26,18 +30,31 @@ const causes: readonly (readonly [codes: RegExp, says: (secure: boolean) => stri
     () => "has a certificate that is not valid yet. Check the clock of this machine; if it is right, ask the server's operator.",
   ],
   [
-    /^(ERR_TLS_CERT_ALTNAME_INVALID|HOSTNAME_MISMATCH)$/,
+    /^(ERR_TLS_CERT_ALTNAME_INVALID|HOSTNAME_MISMATCH|IP_ADDRESS_MISMATCH)$/,
     () => "has a certificate for another host name. Use the name that is in the certificate.",
   ],
   [
-    /^(DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_\w+)$/,
+    /^(DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_(GET_ISSUER_CERT|VERIFY_LEAF_SIGNATURE)\w*)$/,
     () =>
       "has a certificate that this machine does not trust: self-signed, or of a private authority. If it is right, trust it: NODE_EXTRA_CA_CERTS=FILE.pem",
   ],
-  [/^(CERT_|ERR_TLS_CERT)/, () => "has a certificate that is not accepted. Ask the server's operator."],
-  [/^(EPROTO|ERR_SSL_\w+|ERR_TLS_\w+)$/, () => "does not speak TLS there. If that server has none, its address begins with http://"],
+  [
+    UNACCEPTED,
+    () => "has a certificate that is not accepted: it, or one that vouches for it, is not made for this. Ask the server's operator.",
+  ],
+  // All that Bun says of a handshake: a step to http:// would send the key in clear to a server that only wants other TLS.
+  [
+    /^(EPROTO|ERR_SSL_\w+|ERR_TLS_\w+)$/,
+    () =>
+      "does not agree on TLS: it speaks none there, none since version 1.2, or asks for a client certificate. Check the scheme and the port; if they are right, ask the server's operator.",
+  ],
   [/^(ERR_PROXY_TUNNEL|UnsupportedProxyProtocol|ERR_INVALID_ARG_VALUE)$/, () => "can't be reached through the proxy."],
   [/^(Malformed_HTTP_Response|HPE_\w+)$/, () => "answers, but not in HTTP. Check the port."],
+  [
+    /^(InvalidHTTPResponse|InvalidContentLength|UnsupportedTransferEncoding|UnrequestedUpgrade|(Zlib|Brotli\w*|Zstd\w*)Error|Z_\w+|ERR_(BROTLI|ZSTD)?_\w+)$/,
+    () =>
+      "answers, but the answer is damaged. Try again; if it stays so, check what stands between, such as a proxy, or ask the server's operator.",
+  ],
   [
     /^(ECONNRESET|EPIPE|UND_ERR_SOCKET|ConnectionClosed)$/,
     (secure) =>

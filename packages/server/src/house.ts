@@ -87,6 +87,10 @@ export function refuseOthers(app: FastifyInstance, url: string): void {
     },
     handler: async () => {},
   });
+  // CORS answers before a handler does (RFC 9110 §9.3.7).
+  app.options(url, { onSend: async (_request, reply) => void reply.header("allow", allowed) }, async (_request, reply) =>
+    reply.code(204).send(),
+  );
 }
 
 /** The credentials of a request. With two Authorization headers it is anybody's guess which is meant: neither is. */

@@ -1,4 +1,4 @@
-import { connect, GatehouseError, serverAddress } from "@gatehouse/client";
+import { connect, GatehouseError, serverAddress, strange } from "@gatehouse/client";
 import * as oauth from "oauth4webapi";
 import { CliError } from "../exit.ts";
 import { word } from "../output.ts";
@@ -162,6 +162,9 @@ async function asked<T>(server: string, run: () => Promise<T>): Promise<T> {
     }
     if (about?.status === 429)
       throw new GatehouseError("RATE_LIMITED", "Too many requests from this address. Wait a minute.", {}, { cause });
+    // In JSON a Gatehouse says so itself; anything else comes from what stands between.
+    if (about instanceof Response && about.status >= 500 && !about.headers.get("content-type")?.includes("json"))
+      throw strange({ server }, about);
     if (Number(about?.status) >= 500)
       throw new GatehouseError("UNAVAILABLE", `${server} can't sign anybody in just now. Try again in a moment.`, {}, { cause });
     throw new GatehouseError(

@@ -22,7 +22,16 @@ type Tables = Record<string, Table>;
  * Puts a server's entry into a JSON text; comments, order, and all that the entry or the rest says besides stay.
  * @returns undefined where that can't be done: the text can't be read, or what came of it does not say what it should
  */
-export function editJson(text: string, { table, name, foreign }: Place, entry: Launch & { type?: string }): string | undefined {
+export function editJson(text: string, place: Place, entry: Launch & { type?: string }): string | undefined {
+  // Some editors begin each file with a byte order mark, which no parser of JSON takes.
+  if (!text.startsWith(MARK)) return editPlainJson(text, place, entry);
+  const edited = editPlainJson(text.slice(MARK.length), place, entry);
+  return edited === undefined ? undefined : MARK + edited;
+}
+
+const MARK = "\ufeff";
+
+function editPlainJson(text: string, { table, name, foreign }: Place, entry: Launch & { type?: string }): string | undefined {
   const source = text.trim() === "" ? "{}\n" : text;
   const before = readJson(source);
   if (!before || !mayHold(before, table)) return undefined;

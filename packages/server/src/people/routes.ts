@@ -44,8 +44,10 @@ const Token = z.string().min(1).max(4096);
 /** The query of a page that better-auth sent somebody to in the middle of signing a program in: signed by it. */
 const OAuthQuery = z.string().max(8192);
 const oauth_query = OAuthQuery.optional();
-/** Most characters of a program's request to sign in, encoded: signed, and with the names of its parts again, it fits in `oauth_query`. */
+/** Most characters of a program's request to sign in, encoded. */
 const MAX_REQUEST = 6144;
+/** Most characters of what it becomes: as `ba_param`, the names of its parts stand there again. With what signs it, it fits in `oauth_query` and an address. */
+const MAX_CARRIED = 7168;
 /** A page of ours, and of nobody else: as a browser writes it in an address. */
 const Page = z
   .string()
@@ -186,7 +188,7 @@ export const routes: readonly Route[] = [
     flaw: (query) => {
       const { redirect_uri } = query;
       if (redirect_uri !== undefined && !RedirectUri.safeParse(redirect_uri).success) return "invalid_redirect";
-      return new URLSearchParams(query as Record<string, string>).toString().length > MAX_REQUEST ? "request_too_long" : undefined;
+      return isTooLong(query as Record<string, string>) ? "request_too_long" : undefined;
     },
     // Consent is asked for each time: any program on a machine can say that it is the command line (RFC 8252 §8.6).
     asks: (query, { publicUrl }) => {
@@ -226,6 +228,13 @@ export const routes: readonly Route[] = [
   },
   { method: "POST", path: "/device/deny", takes: z.strictObject({ userCode: z.string().max(64) }), limit: "userCode", account: "session" },
 ];
+
+/** Whether a program's request to sign in, or what it becomes on its way through the pages, is longer than can be carried on. */
+function isTooLong(query: Record<string, string>): boolean {
+  const request = new URLSearchParams(query).toString().length;
+  const names = new URLSearchParams(Object.keys(query).map((name) => ["ba_param", name])).toString().length;
+  return request > MAX_REQUEST || request + names > MAX_CARRIED;
+}
 
 /** The scope of a login that names none (RFC 6749 §3.3). */
 export const DEFAULT_SCOPE = LOGIN_SCOPES.join(" ");
