@@ -324,7 +324,7 @@ export function readConfig(env: Record<string, string | undefined> = process.env
     traced:
       settings.OTEL_SDK_DISABLED !== "true" &&
       (settings.OTEL_EXPORTER_OTLP_ENDPOINT ?? settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) !== undefined,
-    serviceName: settings.OTEL_SERVICE_NAME,
+    serviceName: settings.OTEL_SERVICE_NAME?.trim() || undefined, // a blank one is none, as for OpenTelemetry
   };
 }
 
