@@ -5,7 +5,7 @@ import { startTestServer, type TestServer } from "./harness.ts";
 import { idOf, type Position, userPositions } from "./positions.ts";
 import { come, inSpace, isDead, type Means, means } from "./space-callers.ts";
 import { type SpaceRow, spaceRows, validSpaceParams } from "./space-params.ts";
-import { neededFor, predict, seenBy } from "./space-policy.ts";
+import { adminIn, neededFor, type Predicted, predict, seenBy } from "./space-policy.ts";
 import { makeSpaceWorld, type SpaceWorld } from "./space-world.ts";
 
 let server: TestServer;
@@ -59,6 +59,7 @@ async function cellOf(world: SpaceWorld, row: SpaceRow, title: string, position:
     return cell;
   }
   const wanted = await predict(row.method, params, actor, server);
+  const wantedOfAdmin = await predict(row.method, params, actor, server, adminIn(world));
 
   const question = { method: row.method, params };
   const toCaller = await explained(headers, question);
@@ -74,16 +75,16 @@ async function cellOf(world: SpaceWorld, row: SpaceRow, title: string, position:
     for (const said of toAdmin) expect(said, title).toMatchObject({ code: "NOT_FOUND" });
     return cell;
   }
-  const answersWith = (known: (layer: Pick<Layer, "name">) => boolean) => {
+  const answersWith = (wanted: Predicted, known: (layer: Pick<Layer, "name">) => boolean) => {
     const layers = wanted.explained.layers.map(({ by, ...said }) =>
       expect.objectContaining({ ...said, by: known({ name: said.layer as LayerName }) ? by : null }),
     );
     return [expect.objectContaining({ ...wanted.explained, layers }), { allowed: wanted.explained.allowed }];
   };
   if (by.browser) for (const said of toCaller) expect(said, title).toMatchObject({ code: "FORBIDDEN", reason: "browser" });
-  else if (actor.standing.ownerPresent) expect(toCaller, title).toEqual(answersWith(seenBy(actor)));
+  else if (actor.standing.ownerPresent) expect(toCaller, title).toEqual(answersWith(wanted, seenBy(actor)));
   else for (const said of toCaller) expect(said, title).toMatchObject({ code: "FORBIDDEN", reason: "owner-left" });
-  if (unlimited) expect(toAdmin, title).toEqual(answersWith(() => true));
+  if (unlimited) expect(toAdmin, title).toEqual(answersWith(wantedOfAdmin, () => true));
   return cell;
 }
 

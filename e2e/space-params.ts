@@ -17,7 +17,8 @@ export interface SpaceRow {
 }
 
 export const spaceRows: SpaceRow[] = spaceMethods.flatMap((method) => {
-  const relations = (spacePolicy[method][1]?.label ?? "").split(/ or |, /).filter((part): part is Whom => /^(self|own agent)$/.test(part));
+  const parts = (spacePolicy[method][1]?.label ?? "").split(/ or |, /).map((part) => part.replace(/ in person$/, ""));
+  const relations = parts.filter((part): part is Whom => /^(self|own agent)$/.test(part));
   const intoGroup = "groups" in spaceApi[method].params.shape ? (["into a group"] as const) : [];
   return (["others", ...relations, ...intoGroup] as const).map((whom) => ({
     title: whom === "others" ? method : `${method}, ${whom}`,

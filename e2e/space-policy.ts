@@ -26,12 +26,12 @@ export function predictBefore(method: SpaceMethod, actor: Actor): Predicted | un
   return outlook?.allowed === false ? fromDecision(outlook, actor) : undefined;
 }
 
-/** What the policy says to a call with valid params. */
-export async function predict(method: SpaceMethod, params: object, actor: Actor, { sql }: TestServer): Promise<Predicted> {
+/** What the policy says to a call with valid params. @param caller who asks what the actor may do; left out, the actor */
+export async function predict(method: SpaceMethod, params: object, actor: Actor, { sql }: TestServer, caller = actor): Promise<Predicted> {
   const before = predictBefore(method, actor);
   if (before) return before;
   const [, need] = ruleOf(method);
-  return fromDecision((await need?.decide?.(params, { actor, sql })) ?? { allowed: true, layers: [], needed: [] }, actor);
+  return fromDecision((await need?.decide?.(params, { actor, caller, sql })) ?? { allowed: true, layers: [], needed: [] }, actor);
 }
 
 function fromDecision({ allowed, layers, needed: any, why }: Decision, { credential }: Actor): Predicted {
@@ -64,7 +64,15 @@ const nobodyIn = ({ space }: SpaceWorld): Actor => ({
   standing: { space, admin: false, ownerPresent: true, layers: [] },
 });
 
+/** Ada, who may do everything in the space, and so is told everything. */
+export const adminIn = (world: SpaceWorld): Actor => ({
+  principal: { id: world.ada.id, kind: "u", name: "", email: null },
+  owner: null,
+  credential: { via: "session", id: "", expiresAt: null, ceiling: null },
+  standing: { space: world.space, admin: true, ownerPresent: true, layers: [{ name: "grants", permissions: [{ action: "admin" }] }] },
+});
+
 /** The first permission that would meet a row's need, its path from the params; undefined where it asks for none. */
 export async function neededFor(method: SpaceMethod, params: object, world: SpaceWorld): Promise<Permission | undefined> {
-  return (await ruleOf(method)[1]?.decide?.(params, { actor: nobodyIn(world), sql: world.server.sql }))?.needed[0];
+  return (await ruleOf(method)[1]?.decide?.(params, { actor: nobodyIn(world), caller: adminIn(world), sql: world.server.sql }))?.needed[0];
 }
