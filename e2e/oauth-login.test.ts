@@ -363,11 +363,13 @@ test("nothing of better-auth is reachable but what is listed", async () => {
       "POST /passkey/verify-registration",
       "POST /request-password-reset",
       "POST /reset-password",
+      "POST /revoke-other-sessions",
       "POST /send-verification-email",
       "POST /sign-in/email",
       "POST /sign-in/social",
       "POST /sign-out",
       "POST /sign-up/email",
+      "POST /unlink-account",
     ]
   `);
 });
