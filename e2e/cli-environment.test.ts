@@ -30,7 +30,7 @@ const conventions: [env: Record<string, string>, piped: boolean, atTerminal: boo
   [{ NO_COLOR: "" }, false, true],
   [{ TERM: "dumb" }, false, false],
   [{ FORCE_COLOR: "" }, false, true],
-  [{ FORCE_COLOR: "", CI: "true" }, false, true],
+  [{ FORCE_COLOR: "", CI: "true" }, false, false],
   [{ FORCE_COLOR: "0" }, false, false],
   [{ FORCE_COLOR: "false" }, false, false],
   [{ FORCE_COLOR: "1" }, true, true],

@@ -27,10 +27,13 @@ beforeAll(async () => {
 });
 afterAll(() => server.close());
 
+/** So many pages are more than the buffers of a connection hold. */
+const LISTS = 16;
+
 /** Asks for an answer of many megabytes, and reads none of it. */
 async function askAndWait(credential: string): Promise<Socket> {
   const list = { jsonrpc: "2.0", method: "session.list", params: { limit: 1000 } };
-  const body = JSON.stringify(Array.from({ length: 4 }, (_, id) => ({ ...list, id })));
+  const body = JSON.stringify(Array.from({ length: LISTS }, (_, id) => ({ ...list, id })));
   const socket = await dial(server.url);
   onTestFinished(() => void socket.destroy());
   socket.pause().on("error", () => {});
@@ -55,7 +58,7 @@ test("a caller who leaves many answers unread gets no more until they are read; 
   const [first, ...rest] = sockets as [Socket, ...Socket[]];
   const answered = received(first);
   first.resume();
-  expect(JSON.parse((await answered).split("\r\n\r\n")[1] as string)).toHaveLength(4);
+  expect(JSON.parse((await answered).split("\r\n\r\n")[1] as string)).toHaveLength(LISTS);
   for (const socket of rest) socket.destroy();
   await until("there is room again", async () => (await list()).status === 200);
 

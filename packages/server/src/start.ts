@@ -154,7 +154,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
       mails: sendMail !== undefined,
       doors: { user, space },
       guesses,
-      ready: sharing(() => upToDate(database.sql.as("health", { urgent: true })), READY_MS),
+      ready: sharing(() => upToDate(database.sql.as("health", { urgent: true }))),
     };
     const reading = { streams: new Streams(feed, log), tails: openTails(bell) };
     const app = await openDoors(house, [
@@ -194,18 +194,13 @@ export async function startServer(config: Config, opening = openConfiguredDataba
   }
 }
 
-/** How long an answer of whether the server is ready counts, for whoever asks. */
-const READY_MS = 250;
-
-/** Asks once for all who ask meanwhile, and within so many milliseconds after. */
-function sharing<T>(ask: () => Promise<T>, ms: number): () => Promise<T> {
+/** Asks once for all who ask meanwhile. */
+function sharing<T>(ask: () => Promise<T>): () => Promise<T> {
   let asked: Promise<T> | undefined;
   return () => {
-    if (!asked) {
-      asked = ask();
-      const over = () => setTimeout(() => (asked = undefined), ms).unref();
-      asked.then(over, over);
-    }
+    asked ??= ask().finally(() => {
+      asked = undefined;
+    });
     return asked;
   };
 }

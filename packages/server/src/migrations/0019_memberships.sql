@@ -1,6 +1,6 @@
--- Each membership has a name of its own: who returns to a space has another one. What a person allows a program hangs on it
+-- Each membership has a name of its own, which nobody is told: who returns to a space has another one. What a person allows a program hangs on it
 -- from the moment they allow it, also while it is a code yet.
-alter table members add column id uuid not null unique default gen_random_uuid();
+alter table members add column membership uuid not null unique default gen_random_uuid();
 
 -- As in 0009; "referenceId" of a new login names a membership. It is held, so that it does not end meanwhile.
 create or replace function auth.tokens_of_logins() returns trigger language plpgsql as $$
@@ -18,7 +18,7 @@ begin
   if first then
     -- Who has left the space meanwhile has let nobody into it: without one, such a login opens nothing.
     select m.space_id into space from members m
-      where m.id = new."referenceId"::uuid and m.principal_id = new."userId" for key share;
+      where m.membership = new."referenceId"::uuid and m.principal_id = new."userId" for key share;
     insert into auth.logins (id, user_id, space_id) values (new."authorizationCodeId", new."userId", space)
       on conflict (id) do nothing;
   end if;

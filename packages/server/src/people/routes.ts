@@ -243,7 +243,7 @@ export const DEFAULT_SCOPE = LOGIN_SCOPES.join(" ");
 async function chosen(house: House, request: FastifyRequest, slug: unknown): Promise<string> {
   const found = await signedIn(house, request, "POST");
   const [membership] = await house.doors.user.sql<{ id: string }[]>`
-    select m.id from live_members l join members m on m.space_id = l.space_id and m.principal_id = l.principal_id
+    select m.membership as id from live_members l join members m on m.space_id = l.space_id and m.principal_id = l.principal_id
     join spaces s on s.id = m.space_id
     where m.principal_id = ${found?.user.id ?? null} and s.slug = ${String(slug ?? "")}`;
   if (!membership) throw new Refusal("INVALID_PARAMS", "A program acts in one space of yours. Choose which.");
