@@ -147,7 +147,9 @@ test.each(meetings)("%s that meets a %s of somebody known by nothing else goes w
       }
     });
     const codes = await atOnce(...started);
-    expect(codes, order.join(", then ")).toEqual(order[0] === "give" ? ["ok", "ok"] : ["ok", "NOT_FOUND"]);
+    // Of two that wait, the later may be let in first: what came to stand in line as the first is refused then.
+    if (order[0] === "give") expect(["ok,ok", "NOT_FOUND,ok"]).toContain(codes.join());
+    else expect(codes).toEqual(["ok", "NOT_FOUND"]);
     expect(await theirs(cyd.id), order.join(", then ")).toBe(0);
   }
 });
