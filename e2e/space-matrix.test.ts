@@ -59,12 +59,12 @@ async function cellOf(world: SpaceWorld, row: SpaceRow, title: string, position:
     return cell;
   }
   const wanted = await predict(row.method, params, actor, server);
-  const wantedOfAdmin = await predict(row.method, params, actor, server, adminIn(world));
 
   const question = { method: row.method, params };
   const toCaller = await explained(headers, question);
   // Of somebody else an admin learns what they may do by a credential without limits.
   const unlimited = by.via !== "pat" && by.ceiling === undefined && by.scope === undefined && !by.browser;
+  const wantedOfAdmin = unlimited ? await predict(row.method, params, actor, server, adminIn(world)) : wanted;
   const aboutCaller = { principal: actor.principal.id, ...question };
   const toAdmin = unlimited ? await explained(inSpace(world, world.ada.session), aboutCaller) : [];
   const { cell } = await callForCell(server, headers, row.method, params);
