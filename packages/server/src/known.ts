@@ -39,7 +39,11 @@ export async function heldWhile<Found>(sql: Sql, id: string, find: () => Promise
  * somebody who was prepared for by another and never came in, it is the id, which no name looks like: by that they can
  * take back what was prepared.
  */
-export const nameFor = ({ actor, sql }: Judging) =>
-  sql`case when knows(${actor.principal.id}, p.id, ${standingOf(actor).space.id}) then p.name else p.id::text end`;
+export function nameFor({ actor, sql }: Judging) {
+  const { id } = standingOf(actor).space;
+  // Members are known, as knows() has it: it is asked about all others alone, since it takes longer than the row itself.
+  return sql`case when exists (select from live_members lm where lm.space_id = ${id} and lm.principal_id = p.id)
+    or knows(${actor.principal.id}, p.id, ${id}) then p.name else p.id::text end`;
+}
 
 const UNKNOWN = "There is no such principal that you know. Invite whoever is in no space with you: `me invite create`.";
