@@ -220,7 +220,7 @@ test("metadata are typed by a schema, made whole by it, and refused when they ar
     outcome: "errored",
     error: "The session's metadata is not what this agent takes. The worker's log says why.",
   });
-  // Whoever talks in a session, such as a browser, does not know its metadata.
+  // A browser may talk in a session, and may not know its metadata.
   expect(at.logged).toContainEqual(expect.stringMatching(/^typed .+: The session's metadata do not fit: see customer, plan\.$/));
 });
 

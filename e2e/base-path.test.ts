@@ -15,7 +15,7 @@ let address: string;
 beforeAll(async () => {
   at = await makeWorkplace();
   relay = await startRelay();
-  // What stands before the server takes the path away; nothing else of the host is the server's.
+  // The proxy before the server strips the base path; other paths of its host are not the server's.
   relay.before = async (request) => {
     if (!request.path.startsWith(`${BASE}/`)) return false;
     request.path = request.path.slice(BASE.length);

@@ -10,7 +10,7 @@ export interface Certificate {
 interface Validity {
   from?: Date;
   until?: Date;
-  /** Whether it is made for the servers' side of TLS, as what says nothing of it is, or for that of clients. */
+  /** The side of TLS that the certificate is for: servers, unless it says clients. */
   purpose?: "client";
 }
 

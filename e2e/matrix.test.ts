@@ -106,7 +106,7 @@ ${legend(new Map([...cells, ...nothing]))}
 
 test("a user alone, by themselves and within their layers, lets an agent act for them, whom their credential may know", async () => {
   const mayAct = await agentOnRoster();
-  /** What a credential is limited to, where that is less than reading who is there. */
+  /** The limits of a credential that does not include read:members. */
   const limitOf = ({ scope, ceiling }: Required<Credential>["actor"]["credential"]) => {
     const permissions = scope ?? ceiling;
     const name = scope ? "token" : "ceiling";

@@ -15,7 +15,7 @@ export class Issuer {
   up = true;
   /** What its ID tokens say of the person who signs in; with none, it gives out no ID token. */
   person: JWTPayload | undefined = {};
-  /** What the header of its ID tokens says besides. */
+  /** More fields of the header of its ID tokens. */
   header: object = {};
   #nonce = "";
 

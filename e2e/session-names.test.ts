@@ -240,7 +240,7 @@ test("whoever may not read a session is told neither its task nor its id, by a r
     }
   const { error } = await ask("session.create", { task: "echo", externalId: "order-50" });
   expect(error?.data).toMatchObject({ code: "FORBIDDEN", missing: ["write:tasks", "write:sessions"] });
-  // Whoever may read it is told all of what they lack.
+  // A caller who may read the session is told everything they lack.
   const reader = await keyWithin("read:tasks:merger", "write:tasks:echo");
   const { missing } = (await reader.ask("session.close", { session: "order-50" })).error?.data ?? {};
   expect(missing).toEqual(["write:tasks:merger/acme-corp", `write:sessions:${session.id}`]);

@@ -33,7 +33,7 @@ afterAll(async () => {
 const GUESSES = 150 * Math.max(2, availableParallelism());
 /** Somebody who comes from a network of their own each time. */
 const elsewhere = (i: number) => `203.${Math.floor(i / 250) % 250}.${i % 250}.1`;
-/** What a route is sent by who reads the mail of somebody, and goes on to no program: a query that better-auth did not sign it refuses before it hashes. */
+/** The input of somebody who signs no program in: better-auth refuses a query that it did not sign before it hashes. */
 const guessAt = (route: Route, email: string) => ({ ...inputOf(route, valuesFor(email, { token }), {}), oauth_query: undefined });
 const hashing = routes.filter(({ hashes }) => hashes);
 

@@ -157,7 +157,7 @@ test("a limited credential is told what is within its limits, and nothing of its
         { layer, by: "read:docs" },
       ],
     });
-    // What its person holds, and what they don't, is answered alike.
+    // The answer is the same for what its person holds and for what they do not hold.
     const held = await explained("write:payroll");
     expect(held).toMatchObject({ allowed: false, layers: [{ layer, allows: false }] });
     expect(await explained("write:mail")).toEqual({ ...held, needed: ["write:mail"] });

@@ -26,7 +26,7 @@ export function predictBefore(method: SpaceMethod, actor: Actor): Predicted | un
   return outlook?.allowed === false ? fromDecision(outlook, actor) : undefined;
 }
 
-/** What the policy says to a call with valid params. @param caller who asks what the actor may do; left out, the actor */
+/** The policy's answer to a call with valid params. @param caller who asks what the actor may do; left out, the actor */
 export async function predict(method: SpaceMethod, params: object, actor: Actor, { sql }: TestServer, caller = actor): Promise<Predicted> {
   const before = predictBefore(method, actor);
   if (before) return before;

@@ -88,9 +88,9 @@ const theirs = (id: string) =>
 interface Gift {
   method: string;
   params: object;
-  /** Who is held by whichever change comes first. */
+  /** The principal whom the first of the changes holds. */
   needs: string;
-  /** Where it gives, and holds nobody: the change of a row that goes. */
+  /** The table of the row that it changes, for a gift that holds nobody. */
   row?: string;
 }
 
@@ -137,7 +137,7 @@ test.each(meetings)("%s that meets a %s of somebody known by nothing else goes w
     };
     await asAda("principal.add", { principal: bob.id });
     await asAda("access.grant", { principal: bob.id, permission: "admin" });
-    // Who goes first holds them by then, and waits for their place on the roster.
+    // The first to go holds them by then, and waits for their place on the roster.
     const first = order[0] === "go" ? held("members") : "select from principals where id = $1 for update";
     const started: ReturnType<TestServer["call"]>[] = [];
     await whileLocked(server.sql, row ? held(row) : first, needs, async (waiting) => {

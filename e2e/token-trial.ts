@@ -135,7 +135,7 @@ export async function mintAll(ground: Ground, trial: Trial, { id, slug }: Placed
   return last;
 }
 
-/** Whether a credential may name an agent to act: it is limited to nothing less than reading who is in the space. */
+/** True if a credential may name an agent to act: its limits, if it has any, include read:members. */
 const mayName = ({ model: { by, scopes } }: Held): boolean =>
   [...by.map(({ ceiling }) => ceiling ?? ["admin"]), ...scopes].every((limit) => covered(limit, "read:members"));
 

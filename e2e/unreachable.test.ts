@@ -111,7 +111,7 @@ const troubles: Record<string, Trouble> = {
     says: NO_TLS,
   },
   "it speaks only an old TLS": {
-    // What it answers to each greeting: the fatal alert `protocol_version` (RFC 8446, section 6.2).
+    // The answer to each greeting: the fatal alert `protocol_version` (RFC 8446, section 6.2).
     at: () =>
       listen(
         raw((socket) => socket.once("data", () => socket.end(Buffer.from([21, 3, 2, 0, 2, 2, 70])))),

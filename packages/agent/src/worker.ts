@@ -143,8 +143,8 @@ async function register(agents: readonly ChatAgent[], space: Client<SpaceApi>): 
 }
 
 /**
- * What a run's turns have in common. That the metadata do not fit the agent is told by each turn, when it asks; what in them
- * does not, by the log alone: whoever talks in a session, such as a browser, does not know its metadata.
+ * The part that a run's turns share. Each turn says, when it asks, that the metadata do not fit the agent; the log alone says
+ * which fields do not: a browser may talk in the session, and may not know its metadata.
  */
 async function conversationOf(agent: ChatAgent, lease: Lease, log: (text: string) => void): Promise<() => Conversation<unknown>> {
   const checked = await asSchema(agent.metadata).validate?.(lease.metadata);

@@ -1,7 +1,7 @@
 import { isLoopback } from "./address.ts";
 import { GatehouseError } from "./error.ts";
 
-/** What is wrong with a certificate, or with one above it, that none of the other causes tells of (X509_verify_cert_error_string). */
+/** Faults of a certificate, or of one above it, that no other cause names (X509_verify_cert_error_string). */
 const UNACCEPTED =
   /^(CERT_|ERR_TLS_CERT|INVALID_(CA|NON_CA|PURPOSE|\w*EXTENSION|CALL)|PATH_L|UNHANDLED_CRITICAL|UNSUPPORTED_(CONSTRAINT|NAME|EXTENSION)|PERMITTED_|EXCLUDED_|SUBTREE_|SUBJECT_ISSUER|AKID_|KEYUSAGE_|NO_EXPLICIT_POLICY|NAME_CONSTRAINTS|UNNESTED_|UNABLE_TO_|ERROR_IN_C|CRL_|DIFFERENT_CRL|CA_|EE_|SUITE_B_|APPLICATION_VERIFICATION|UNSPECIFIED$)/;
 
@@ -85,7 +85,7 @@ export function viaProxy(server: string): string {
   return named === undefined ? "" : ` ${named} is set: check that proxy, or put the host into NO_PROXY.`;
 }
 
-/** Whether NO_PROXY names a host: itself, with or without its port, a domain that it is of, its network, or all there are. */
+/** True if NO_PROXY names a host: itself, with or without its port, its domain, its network, or all hosts (`*`). */
 function isDirect({ hostname, protocol, port }: URL, noProxy: string): boolean {
   const withPort = `${hostname}:${port || (protocol === "https:" ? 443 : 80)}`;
   const isAddress = /^[\d.]+$|^\[/.test(hostname);

@@ -1,7 +1,7 @@
-/** What a terminal obeys, or shows other than it stands: control characters, and those that turn text around. */
+/** Characters that steer a terminal: control characters, and those that change the direction of text. */
 const STEERING = /[\p{Cc}\p{Bidi_Control}]/gu;
 
-/** What other people named, and other servers answer, may hold anything: nothing of it may steer the terminal. */
+/** A text by other people or servers, without the characters that steer a terminal. */
 export const safe = (text: string): string => text.replace(STEERING, "\ufffd");
 
 /** The same of text of several lines, such as an answer: its line ends and tabs stay. */

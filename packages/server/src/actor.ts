@@ -11,7 +11,7 @@ export interface Actor {
   };
   /** Whom an agent belongs to; null for a user. */
   readonly owner: { readonly id: string; readonly kind: PrincipalKind; readonly name: string } | null;
-  /** Whose account shares out what a space's service takes of the server, or a group's agent: the id of who made the space, or its own. */
+  /** The account whose budget a space's service, or a group's agent, uses: the id of the space's maker, or else of the space. */
   readonly account?: string | null;
   readonly credential: {
     readonly via: CredentialKind;
@@ -88,10 +88,10 @@ export const isLimited = ({ credential }: Pick<Actor, "credential">): boolean =>
 
 const LIMITS: ReadonlySet<LayerName> = new Set(["ceiling", "actor-ceiling", "token"]);
 
-/** Whether a layer limits a credential, and not whom it speaks for. */
+/** True for a layer that limits the credential itself, and not its principal. */
 export const isLimit = (name: LayerName): boolean => LIMITS.has(name);
 
-/** Those layers that limit a credential. */
+/** The layers that limit a credential. */
 export const limitsOf = (layers: readonly Layer[]): Layer[] => layers.filter(({ name }) => isLimit(name));
 
 /** The standing of a caller who passed the door of a space. */

@@ -239,5 +239,5 @@ async function mustOwnAgent(id: string, at: Judging): Promise<void> {
 
 const READ_GROUPS: Permission = { action: "read", type: "groups" };
 
-/** Whether a caller may know of the groups of their space: a member may, and by a limited credential where it reads groups. */
+/** True if a caller may see the groups of their space: members may, and limited credentials that include read:groups. */
 export const seesGroups = (actor: Actor): boolean => withinLimits(actor, READ_GROUPS);

@@ -207,7 +207,7 @@ export async function denied(decision: Decision, at: Judging): Promise<Refusal> 
 export const mayReadGrants = ({ standing }: Pick<Actor, "standing">): boolean =>
   judge(standing?.layers ?? [], [{ action: "read", type: "grants" }]).allowed;
 
-/** Whether a credential is not limited to less than a permission, whatever its principal may do. */
+/** True if the limits of a credential, where it has any, include a permission. Its principal may still lack it. */
 export function withinLimits({ standing }: Pick<Actor, "standing">, permission: Permission): boolean {
   const limits = limitsOf(standing?.layers ?? []);
   return limits.length === 0 || judge(limits, [permission]).allowed;
@@ -216,12 +216,12 @@ export function withinLimits({ standing }: Pick<Actor, "standing">, permission: 
 /** Whether the caller may be told the names of members: all members may, but not by a credential that is limited to less. */
 export const mayNameMembers = (actor: Pick<Actor, "standing">): boolean => withinLimits(actor, { action: "read", type: "members" });
 
-/** Whether the caller may be told what they were granted themselves: as everybody may, but by a credential that is limited to less. */
+/** True if the caller may see their own grants: everybody may, but limited credentials that do not include read:grants. */
 const seesOwnGrants = (actor: Pick<Actor, "standing">): boolean => withinLimits(actor, { action: "read", type: "grants" });
 
 /**
- * Whether a caller may be told what a layer of an actor holds, and not only whether it allows what is asked: what limits their
- * own credential; what they were granted themselves, and an agent that they manage; all else, if they may read grants.
+ * True if a caller may see the permissions in a layer of an actor, and not only the layer's yes or no: they see the limits of
+ * their own credential, their own grants, and those of agents that they manage; with read:grants, all.
  */
 export function seesLayer(layer: LayerName, actor: Actor, caller: Actor): boolean {
   if (mayReadGrants(caller) || isLimit(layer)) return true;

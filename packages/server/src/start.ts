@@ -177,7 +177,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
       throw new StartError(`Can't listen on ${config.host}:${port} (${cause.code}). Set PORT or HOST to another.`, { cause });
     });
 
-    // What is told is what the server goes by, wherever that is reached from here.
+    // Without PUBLIC_URL the server is announced by the address that it publishes.
     const url = config.publicUrl === undefined ? publicUrl : listening;
     const owner = config.databaseUrl === undefined && isLoopback(config.host) ? await ensureLocalOwner(database.sql) : undefined;
     const signInOwner = owner === undefined ? undefined : () => openSession(auth, owner);

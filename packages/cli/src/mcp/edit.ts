@@ -12,7 +12,7 @@ export interface Launch {
 interface Place {
   table: string;
   name: string;
-  /** Whether the file is of a folder that others may have written: then nothing of an entry that stands there stays. */
+  /** True for a file in a folder that others may have written: an entry that is there is replaced whole. */
   foreign: boolean;
 }
 type Table = Record<string, unknown>;

@@ -23,7 +23,7 @@ async function* messages(stdin: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   for await (const chunk of stdin) {
     rest = Buffer.concat([rest, chunk]);
     for (let end = rest.indexOf("\n"); end !== -1; end = rest.indexOf("\n")) {
-      // What is not JSON around it is taken off: some programs begin what they write with a byte order mark (RFC 8259, section 8.1).
+      // Blanks and byte order marks around the message are taken off: they are not JSON (RFC 8259, section 8.1).
       const line = rest.subarray(0, end).toString().trim();
       rest = rest.subarray(end + 1);
       if (isMessage(line)) yield Buffer.from(`${line}\n`);

@@ -9,7 +9,7 @@ import { readable } from "../sessions/rows.ts";
 import { readTies, type Tie } from "../standing.ts";
 import { one, pageOf } from "./rows.ts";
 
-/** What tasks are read by besides the database. */
+/** The rules that tasks are read by. */
 export interface Ruled {
   /** The rules of the configuration that stand: what came in by another is over. */
   rules: readonly string[];

@@ -30,7 +30,7 @@ const NO_OFFER = "No such agent is offered. `me agent offers` shows those that a
 export const transferHandlers: Handlers<typeof transferMethods> = {
   async "agent.transfer"({ id, to }, at) {
     const { actor, sql, audit } = at;
-    // Whoever deletes a space by which they know each other waits, and ends the offer too; or it is gone by now.
+    // To delete a space that both are in waits for this offer, and ends it; or the space is gone by now.
     await sql`select from spaces where id in (select space_id from members where principal_id = ${actor.principal.id}) order by id for key share`;
     const owner = await known(at, to, "u", "g");
     // Until it is done the agent is nobody else's to delete or give away; and it may have been given away by now.

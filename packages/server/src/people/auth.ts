@@ -89,7 +89,7 @@ If you did not change your password, somebody else reads your mail. Secure your 
 
 ${publicUrl}/reset-password`;
 
-/** Whom to tell that an account elsewhere is connected with theirs: nobody, where theirs was made with it. */
+/** The person to tell that a provider account was connected with theirs; no row if their account was made by it. */
 const CONNECTED = `
   select u.email from auth."user" u
   where u.id = $1 and exists (select from auth.account a where a."userId" = u.id and a.id <> $2)`;
@@ -135,9 +135,9 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
     sendMail?.({ to, subject, text: `${text}\n\n${publicUrl}${path}#token=${token}\n\nIf you did not ask for this, do nothing.` });
 
   const ask = async (text: string, ...values: string[]) => (await db.executeQuery(CompiledQuery.raw(text, values))).rows as unknown[];
-  // Whoever signed up with an address and did not confirm it need not be who reads its mail: they keep nobody from it.
+  // A sign-up that nobody confirmed may be by somebody who does not read that mail: it gives way to the next.
   const giveWay = async (email: string) => void (await ask(GIVE_WAY, email));
-  // Whoever reads the mail need not be who signed up: confirmed is who does both, else somebody else's password would be good.
+  // The person who reads the mail may not be the one who signed up: the password of the sign-up proves that they are the same.
   const mustHaveSignedUp = async ({ id }: { id: string }) => {
     const [account] = (await ask(`select password from auth.account where "userId" = $1 and password is not null`, id)) as {
       password: string;

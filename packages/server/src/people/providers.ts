@@ -32,11 +32,11 @@ const Email = z
 /** How far a provider's clock may be ahead, in seconds. */
 const MAX_SKEW = 60;
 
-/** What the header of an ID token may say that it is (RFC 8725 §3.11): no access token, no logout token. */
+/** The allowed header of an ID token (RFC 8725 §3.11): not one of an access or logout token. */
 const Header = z.object({ typ: z.stringFormat("jwt", /^(application\/)?jwt$/i).optional() });
 
 /**
- * What an ID token must say besides what better-auth checks: signature, issuer, audience, expiry and nonce. It is made for
+ * The claims of an ID token, besides those that better-auth checks: signature, issuer, audience, expiry and nonce. It is made for
  * this server alone, and now (OpenID Connect Core 1.0 §3.1.3.7).
  */
 const claimsFor = (clientId: string) =>
@@ -48,7 +48,7 @@ const claimsFor = (clientId: string) =>
     iat: z.number().refine((seconds) => seconds <= Date.now() / 1000 + MAX_SKEW),
   });
 
-/** What is taken of what a provider says of a person (Core §2, §5.1). All else is left out, pictures too. */
+/** The claims that are used of a person (Core §2, §5.1). All others are left out, pictures too. */
 const Verified = z.object({ email_verified: z.literal([true, "true"]) });
 const Profile = z.object({ email: Email, name: Name.catch("") });
 

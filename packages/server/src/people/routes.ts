@@ -229,7 +229,7 @@ export const routes: readonly Route[] = [
   { method: "POST", path: "/device/deny", takes: z.strictObject({ userCode: z.string().max(64) }), limit: "userCode", account: "session" },
 ];
 
-/** Whether a program's request to sign in, or what it becomes on its way through the pages, is longer than can be carried on. */
+/** True if a program's request to sign in, or what the pages make of it on the way, is too long to be carried on. */
 function isTooLong(query: Record<string, string>): boolean {
   const request = new URLSearchParams(query).toString().length;
   const names = new URLSearchParams(Object.keys(query).map((name) => ["ba_param", name])).toString().length;

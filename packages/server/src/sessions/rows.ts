@@ -99,7 +99,7 @@ type Pick<Input> = (input: Input) => string;
 const ofThis = (on: typeof read): Alternative<SessionKey>[] => [on("tasks", ({ task }) => task), on("sessions", ({ id }) => id)];
 const reading = anyOf(...ofThis(read));
 
-/** What came of judging a session, without its task and its id: of what is needed, the types alone. */
+/** A decision about a session without the session's task and id: of the permissions needed, the types alone. */
 const nameless = ({ needed, layers, ...decision }: Decision): Decision => ({
   ...decision,
   needed: needed.map(({ path: _, ...permission }) => permission),

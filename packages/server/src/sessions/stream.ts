@@ -16,7 +16,7 @@ const STALLED_MS = 30_000;
 /** How many are asked at once. */
 const AT_ONCE = 16;
 
-/** Who reads a stream. */
+/** The reader of a stream. */
 interface Reader {
   allowed(): Promise<boolean>;
   sent(characters: number): Promise<void>;

@@ -42,7 +42,7 @@ interface Choice {
   slug: string;
   name: string;
   own: boolean;
-  /** Who made it, if they are still there. */
+  /** The maker of the space, if they still have an account. */
   maker: string | null;
 }
 

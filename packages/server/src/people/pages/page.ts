@@ -22,7 +22,7 @@ interface Visit {
 export interface View {
   title: string;
   body: Html;
-  /** What went well just before, as the address says: it is shown only where a page of ours did it, in the same tab. */
+  /** The notice that the address asks for: shown only if a page of ours did it, in the same tab. */
   notice?: string | undefined;
   /** What went wrong just before, and what to do. */
   problem?: string | undefined;

@@ -122,7 +122,7 @@ export function leave(url) {
   return new Promise(() => {});
 }
 
-/** Where the tab keeps what a page has done. An address that says so is no proof: anybody can write one. */
+/** The key under which a tab keeps what a page has done. An address is no proof of it: anybody can write one. */
 const DONE = "done";
 
 /** Keeps that something was done here, for the page that is to say it. @param {string} what */

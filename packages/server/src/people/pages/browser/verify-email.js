@@ -18,7 +18,7 @@ onSubmit(confirm, async ({ password }) => {
     await call("/verify-email", { token, password });
     await leaveDone("/sign-in", "verified");
   } catch (error) {
-    // Where only the password is wrong, the link is good.
+    // With a wrong password the link stays good.
     const linkIsGood = error instanceof Refused && error.code === "UNAUTHENTICATED";
     confirm.hidden = !linkIsGood;
     request.hidden = linkIsGood;
