@@ -24,8 +24,16 @@ export type Credentials = Pick<IncomingHttpHeaders, "authorization" | "cookie" |
 
 const BEARER = /^bearer +(\S+) *$/i;
 
-/** Names what is presented, by a hash of all that the ladder looks at: a cookie is worth nothing from another origin. */
-export const hashOf = ({ authorization, cookie, origin, subject, resource, toEnd }: Credentials): string =>
+const hashes = new WeakMap<Credentials, string>();
+
+/** Names what is presented, by a hash of all that the ladder looks at: a cookie is worth nothing from another origin. Made once. */
+export function hashOf(presented: Credentials): string {
+  const known = hashes.get(presented) ?? makeHash(presented);
+  hashes.set(presented, known);
+  return known;
+}
+
+const makeHash = ({ authorization, cookie, origin, subject, resource, toEnd }: Credentials): string =>
   createHash("sha256")
     .update(JSON.stringify(authorization === undefined ? [cookie, origin] : { authorization, subject, resource, toEnd }))
     .digest("base64");

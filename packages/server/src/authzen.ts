@@ -73,8 +73,8 @@ async function inDoor(
   await traceRequest({ method: "POST", route: request.routeOptions.url ?? "", headers: request.headers }, async () => {
     try {
       // Credential first: without one nobody learns so much as that their question could not be read.
-      const { value } = await readAs(house.doors.space, request, readJson);
-      reply.send(await run(value));
+      const { body } = await readAs(house.doors.space, request, readJson);
+      reply.send(await run(body.value));
     } catch (thrown) {
       await refuse(house, request, reply, toRefusal(thrown));
     }

@@ -1,6 +1,6 @@
 import { judge, type Permission, parsePermission } from "@gatehouse/protocol";
 import { type Actor, isToken, type Standing } from "./actor.ts";
-import { agentOfMine } from "./needs.ts";
+import { admin, agentOfMine, anyOf } from "./needs.ts";
 import { type Decision, denied, type Judging, mayReadGrants, type Need, told } from "./rules.ts";
 import { readStanding } from "./standing.ts";
 
@@ -79,14 +79,11 @@ export function sparingAdmins<Input>(need: Need<Input>, pick: (input: Input) => 
     const [target] = await at.sql<{ admin: boolean; own: boolean }[]>`
       select m.admin, ${id} in (p.id, p.owner_id) as own from live_members m join principals p on p.id = m.principal_id
       where m.space_id = ${spaceId(at.actor)} and p.id = ${pick(input)}`;
-    const needed: Permission[] = [{ action: "admin" }];
     const person = at.actor.credential.via === "session";
     if (!person && target?.own) return { allowed: false, layers: [], needed: decision.needed, why: OWN_IN_PERSON };
     if (!target?.admin) return decision;
-    if (!person) return { allowed: false, layers: [], needed, why: IN_PERSON };
-    const lasting = judge((await lastingStanding(at))?.layers ?? [], needed);
-    const now = judge(at.actor.standing?.layers ?? [], needed);
-    return { ...now, needed, ...(now.allowed && !lasting.allowed && { allowed: false, why: BORROWED }) };
+    if (!person) return { allowed: false, layers: [], needed: [{ action: "admin" }], why: IN_PERSON };
+    return decisionOf(LASTING_ADMIN, input, at);
   });
 }
 
@@ -94,6 +91,9 @@ const MAKING = {
   label: "making",
   text: "what the call makes does not exceed its maker, nor outlive what made them: the caller may do themselves what they give, and not only by what a key gave them; by a token, nothing",
 };
+/** Admin by more than what a key made. */
+const LASTING_ADMIN: Need<unknown> = making(anyOf(admin()));
+
 const SPARING = {
   label: "sparing admins",
   text: "an admin goes only by an admin, in person, who is one by more than what a key made; oneself, and one's own agents, go in person",

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type Actor, isBrowser } from "./actor.ts";
-import { late } from "./late.ts";
-import { rateLimited, Share } from "./share.ts";
+import { BYTES_PER_CALL } from "./meter.ts";
+import { late, rateLimited, Share } from "./share.ts";
 import { ownTurn } from "./turns.ts";
 
 /**
@@ -69,8 +69,6 @@ const capsOf = (server: number): Caps => ({
  */
 const TAKING_BACK = { rate: 100, atOnce: 8 };
 
-/** Bytes of a request that cost nothing to read; all more cost a call for as many. */
-const SMALL_BYTES = 16_384;
 /** How long a stream waits before it asks for room once more. */
 const AGAIN_MS = 1000;
 /** How often shares that nobody uses are forgotten. */
@@ -183,10 +181,10 @@ export class Budgets {
     let unpaid = 0;
     return async (characters) => {
       unpaid += characters;
-      const cost = Math.floor(unpaid / SMALL_BYTES);
+      const cost = Math.floor(unpaid / BYTES_PER_CALL);
       if (cost === 0) return;
-      unpaid -= cost * SMALL_BYTES;
-      // Whoever would be told to come again waits instead.
+      unpaid -= cost * BYTES_PER_CALL;
+      // A stream waits where a call would be refused with RATE_LIMITED.
       const paid = () => this.pay(actor, cost).catch(() => delay(AGAIN_MS, false));
       while ((await paid()) === false);
     };
@@ -198,7 +196,7 @@ export class Budgets {
    * @throws Refusal RATE_LIMITED, and what `read` throws
    */
   async reading<T>(actor: Actor, body: Uint8Array, read: (body: Uint8Array) => T): Promise<T> {
-    if (body.length <= SMALL_BYTES) {
+    if (body.length <= BYTES_PER_CALL) {
       try {
         return read(body);
       } catch (unreadable) {
@@ -206,7 +204,7 @@ export class Budgets {
         throw unreadable;
       }
     }
-    const place = await this.take(actor, Math.floor(body.length / SMALL_BYTES));
+    const place = await this.take(actor, Math.floor(body.length / BYTES_PER_CALL));
     try {
       await ownTurn();
       return read(body);

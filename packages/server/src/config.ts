@@ -93,9 +93,9 @@ const TrustedIssuer = z.strictObject({
 });
 export type TrustedIssuer = z.infer<typeof TrustedIssuer>;
 
-/** An address, or a network of them: 10.0.0.0/8. */
 /** A host name (RFC 1123 §2.1). */
 const HOST_NAME = /^(?!.{254})[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?([.][a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?)*[.]?$/i;
+/** An address, or a network of them: 10.0.0.0/8. */
 const isAddress = (text: string): boolean => /^[^/]+(\/\d{1,3})?$/.test(text) && isIP(text.split("/")[0] ?? "") !== 0;
 const wholeNumber = (min: number, max: number) =>
   z

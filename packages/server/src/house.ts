@@ -1,6 +1,7 @@
 import { type IncomingMessage, METHODS } from "node:http";
 import type { ErrorCode, RpcResponse } from "@gatehouse/protocol";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { Actor } from "./actor.ts";
 import type { Credentials } from "./authenticate.ts";
 import { readBody, unsupported } from "./body.ts";
 import type { Config } from "./config.ts";
@@ -93,8 +94,16 @@ export function refuseOthers(app: FastifyInstance, url: string): void {
   );
 }
 
-/** The credentials of a request. With two Authorization headers it is anybody's guess which is meant: neither is. */
-export function presentedBy({ headers, raw, ip, routeOptions }: FastifyRequest): Credentials {
+const presented = new WeakMap<FastifyRequest, Credentials>();
+
+/** The credentials of a request, read once. With two Authorization headers it is anybody's guess which is meant: neither is. */
+export function presentedBy(request: FastifyRequest): Credentials {
+  const known = presented.get(request) ?? readPresented(request);
+  presented.set(request, known);
+  return known;
+}
+
+function readPresented({ headers, raw, ip, routeOptions }: FastifyRequest): Credentials {
   const { authorization, cookie, origin } = headers;
   const twice = raw.rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === "authorization").length > 1;
   return { authorization: twice ? "" : authorization, cookie, origin, address: ip, ...(routeOptions.url === MCP && { resource: MCP }) };
@@ -121,10 +130,18 @@ const left = ({ raw }: FastifyReply) =>
     else raw.once("close", resolve);
   });
 
-/** Reads the body of a request within its caller's budget. @throws Refusal UNAUTHENTICATED, RATE_LIMITED, and what `read` throws */
-export async function readAs<T>({ authenticate, budgets }: Door, request: FastifyRequest, read: (body: Uint8Array) => T): Promise<T> {
+/**
+ * Authenticates a request, then reads its body within its caller's budget.
+ * @returns the caller, and the body as `read` reads it
+ * @throws Refusal UNAUTHENTICATED, RATE_LIMITED, and what `read` throws
+ */
+export async function readAs<T>(
+  { authenticate, budgets }: Door,
+  request: FastifyRequest,
+  read: (body: Uint8Array) => T,
+): Promise<{ actor: Actor; body: T }> {
   const actor = await authenticate(presentedBy(request));
-  return budgets.reading(actor, (request.body as Uint8Array | undefined) ?? new Uint8Array(), read);
+  return { actor, body: await budgets.reading(actor, (request.body as Uint8Array | undefined) ?? new Uint8Array(), read) };
 }
 
 /** Calls a method by its one path. @param params JSON @throws Refusal what it was refused with */

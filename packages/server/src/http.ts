@@ -9,7 +9,6 @@ import { uuidv7 } from "uuidv7";
 import { type Credentials, hashOf, isHopeless } from "./authenticate.ts";
 import { ANYBODYS_BYTES, isCoded } from "./body.ts";
 import { limitConnections } from "./connections.ts";
-import { FairSemaphore } from "./fair-semaphore.ts";
 import {
   fromTransport,
   type House,
@@ -23,13 +22,14 @@ import {
   takeBodies,
   VERBS,
 } from "./house.ts";
-import { late } from "./late.ts";
 import { networkOf } from "./people/network.ts";
 import { refuseConnection } from "./problem.ts";
 import { Refusal } from "./refusal.ts";
 import { answer } from "./rpc.ts";
+import { late } from "./share.ts";
 import { dropStalled } from "./stalled.ts";
 import { traceRequest } from "./telemetry.ts";
+import { strangersTurn } from "./turns.ts";
 
 const READY_TIMEOUT_MS = 2000;
 /** How often a server that stops looks for idle connections, and how long it waits for those that are not. */
@@ -79,13 +79,12 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
 
   const addresses = new Set<string>();
   app.addHook("onRoute", ({ url }) => void addresses.add(url));
-  const strangers = new FairSemaphore(1, 1, Number.POSITIVE_INFINITY);
   app.addHook("onRequest", async (request, reply) => {
     // Who has hung up by now has no address any more, and hears no answer.
     if ((request.ip as string | undefined) === undefined) return void reply.hijack();
     reply.headers({ "x-request-id": request.id, "cache-control": "no-store" });
     if (request.url.length > MAX_ADDRESS) throw new Refusal("URI_TOO_LONG");
-    if (!house.guesses.isKnown(presentedBy(request))) await turnOf(strangers, networkOf(request.ip));
+    if (!house.guesses.isKnown(presentedBy(request))) await strangersTurn(networkOf(request.ip));
   });
   app.addHook("onSend", async (request, reply) => {
     if (reply.statusCode === 408 || isUnread(request)) reply.header("connection", "close");
@@ -171,18 +170,7 @@ export async function closeDoors(app: FastifyInstance): Promise<void> {
   });
 }
 
-/**
- * Waits for a turn of the event loop of its own, in which no other stranger is served; networks take turns. Whoever is known
- * comes between, however many strangers ask at once.
- */
-const turnOf = (strangers: FairSemaphore, network: string) =>
-  new Promise<void>((resolve) => {
-    strangers.request(network, (release) => {
-      setImmediate(release);
-      resolve();
-    });
-  });
-
+/** The refusal of an address that is over its rate. */
 const OF_ADDRESS = new Refusal("RATE_LIMITED");
 
 /**

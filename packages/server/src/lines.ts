@@ -3,8 +3,8 @@ import { CONNECT_MS, connectionLost, Line, type LineOptions, noAnswer } from "./
 
 /** Longest silence in the middle of a query, locks included: a database that is frozen says nothing, and closes nothing. */
 const SILENCE_MS = 30_000;
-/** Who had to wait for longer is asked whether they still may. */
-const LONG_MS = 250;
+/** A call that had to wait for longer, in milliseconds, is judged again before it goes on. */
+export const LONG_MS = 250;
 /** The party of what the server asks by itself. Its requests are never refused, however many wait. */
 export const SERVER = "server";
 /** Most requests of any other party that wait for a connection. */

@@ -1,28 +1,28 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 
-/** Characters of an answer, and permissions that are read, which take about as long as the cheapest call. */
-const CHARACTERS = 16_384;
-const PERMISSIONS = 100;
+/** Bytes of a request, or characters of an answer, that cost as much as the cheapest call. */
+export const BYTES_PER_CALL = 16_384;
+/** Permissions that take about as long to read. */
+const PERMISSIONS_PER_CALL = 100;
 
-/** What a request turns out to cost besides what its calls cost at least, in calls. */
+/** The cost of a request beyond the fixed cost of its calls, in calls. */
 interface Meter {
   cost: number;
 }
 
 const meters = new AsyncLocalStorage<Meter>();
 
-/** Runs what answers a request. @returns what it answers, and what was counted meanwhile, in whole calls */
-export async function metered<T>(run: () => Promise<T>): Promise<{ made: T; cost: number }> {
+/** Answers a request, and counts what that costs. @param run is given a function that tells the count so far, in whole calls */
+export function metered<T>(run: (spent: () => number) => Promise<T>): Promise<T> {
   const meter = { cost: 0 };
-  const made = await meters.run(meter, run);
-  return { made, cost: Math.floor(meter.cost) };
+  return meters.run(meter, () => run(() => Math.floor(meter.cost)));
 }
 
 /** Counts an answer of so many characters. */
-export const countAnswer = (characters: number): void => count(characters / CHARACTERS);
+export const countAnswer = (characters: number): void => count(characters / BYTES_PER_CALL);
 
 /** Counts so many permissions that were read from the database. */
-export const countPermissions = (permissions: number): void => count(permissions / PERMISSIONS);
+export const countPermissions = (permissions: number): void => count(permissions / PERMISSIONS_PER_CALL);
 
 function count(cost: number): void {
   const meter = meters.getStore();

@@ -23,7 +23,7 @@ export interface At extends Judging {
   gone: AbortSignal;
   /** Waits for something to come, without a place among the calls. @throws Refusal where too many wait, or the call would be refused by then */
   wait<T>(waiting: () => Promise<T>): Promise<T>;
-  /** Whether the call may still be made, for what waits outside of the database. @throws Refusal */
+  /** Judges the call once more, after a wait outside of the database. @throws Refusal */
   still: () => Promise<void>;
   /** Where the call stands in its trace (W3C Trace Context), for what goes on after it; null = in none. */
   traceparent: () => string | null;
@@ -93,20 +93,13 @@ const STAYS = new AbortController().signal;
  * The path of a request: one answer for each call that asked for one. Each call of a batch is judged as if it came alone:
  * by its turn, the credential may have been revoked.
  */
-export async function answer(door: Door, request: DoorRequest): Promise<DoorReply> {
-  let actor: Actor | undefined;
-  const { made, cost } = await metered(() => answerAs(door, request, (known) => (actor = known)));
-  if (actor) door.budgets.owe(actor, cost);
-  return made;
-}
+export const answer = (door: Door, request: DoorRequest): Promise<DoorReply> => metered((spent) => answerRequest(door, request, spent));
 
-/** @param entered is told who it is, as soon as that is known */
-async function answerAs(door: Door, { body, gone = STAYS, ...sender }: DoorRequest, entered: (actor: Actor) => void): Promise<DoorReply> {
+async function answerRequest(door: Door, { body, gone = STAYS, ...sender }: DoorRequest, spent: () => number): Promise<DoorReply> {
   let actor: Actor | undefined;
   try {
     const request = { ...sender, gone };
     actor = await enter(door, request); //                                 2  who is it, and where do they stand?
-    entered(actor);
     const { batch, messages } = await door.budgets.reading(actor, body, readMessages); // 3  what do they ask?
     if (!batch) return replyOf(await answerCall(door, messages[0] as Message, request, { actor }));
     await door.budgets.pay(actor, messages.length, areUrgent(door.api, messages));
@@ -115,6 +108,8 @@ async function answerAs(door: Door, { body, gone = STAYS, ...sender }: DoorReque
     return texts.length === 0 ? { status: 204 } : { status: 200, body: `[${texts.join(",")}]` };
   } catch (thrown) {
     return refuseRequest(door, toRefusal(thrown), sender.requestId, actor);
+  } finally {
+    if (actor) door.budgets.owe(actor, spent());
   }
 }
 

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { Refusal } from "./refusal.ts";
 
 /** Seconds of its rate that a share may save up. */
@@ -131,3 +132,17 @@ const refusal = (seconds: number): Refusal =>
 /** @param seconds to wait, at least */
 export const rateLimited = (why: string, seconds: number): Refusal =>
   new Refusal("RATE_LIMITED", `${why} Try again in ${seconds} ${seconds === 1 ? "second" : "seconds"}.`, { retryAfter: seconds });
+
+/** How late a refusal is told, in milliseconds, and how many at once. */
+const DELAY_MS = 1000;
+const MAX_DELAYED = 10_000;
+
+let delayed = 0;
+
+/** Waits before a refusal of too much is told: whoever asks again at once gains nothing by it, and takes up nobody's time. */
+export async function late(): Promise<void> {
+  if (delayed >= MAX_DELAYED) return;
+  delayed++;
+  await delay(DELAY_MS);
+  delayed--;
+}

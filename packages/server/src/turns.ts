@@ -1,3 +1,5 @@
+import { FairSemaphore } from "./fair-semaphore.ts";
+
 /** How long work may go on in one turn of the event loop, in milliseconds: nobody else is served meanwhile. */
 const SLICE_MS = 4;
 
@@ -17,3 +19,17 @@ export async function slice(): Promise<void> {
   await ownTurn();
   sliceEnds = performance.now() + SLICE_MS;
 }
+
+const strangers = new FairSemaphore(1, 1, Number.POSITIVE_INFINITY);
+
+/**
+ * Waits for a turn of the event loop in which no other stranger is served; networks take turns. A caller who is known never
+ * waits here, and comes between, however many strangers ask at once.
+ */
+export const strangersTurn = (network: string): Promise<void> =>
+  new Promise((resolve) => {
+    strangers.request(network, (release) => {
+      setImmediate(release);
+      resolve();
+    });
+  });

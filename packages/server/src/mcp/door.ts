@@ -2,7 +2,7 @@ import { formatPermission, MAX_BODY_BYTES } from "@gatehouse/protocol";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Actor } from "../actor.ts";
 import { hostOf, isLoopback } from "../config.ts";
-import { challengeWith, type House, inDoor, senderOf } from "../house.ts";
+import { challengeWith, type House, inDoor, readAs, senderOf } from "../house.ts";
 import { tryReadJson } from "../json.ts";
 import { MCP, programScopes } from "../oauth/scopes.ts";
 import { Refusal } from "../refusal.ts";
@@ -57,12 +57,10 @@ function mustBeOurs({ publicUrl, origins }: House, { hostname, headers: { origin
 async function serve(house: House, request: FastifyRequest, reply: FastifyReply, serving: McpServing, reading: Reading): Promise<void> {
   const { space = (request.query as { space?: string }).space, ...sender } = senderOf(request, reply);
   const caller: Sender = { ...sender, space };
-  const { authenticate, budgets } = house.doors.user;
-  const actor = await authenticate(caller.presented);
-  // What is no JSON is for those to say who speak the protocol.
-  const body = await budgets.reading(actor, (request.body as Uint8Array | undefined) ?? new Uint8Array(), tryReadJson);
+  // A body that is not JSON is refused by the protocol's own handler.
+  const { actor, body } = await readAs(house.doors.user, request, tryReadJson);
   // Besides the calls it leads to: many messages lead to none.
-  await budgets.pay(actor, MESSAGE_COST);
+  await house.doors.user.budgets.pay(actor, MESSAGE_COST);
   mustBeMessage(body);
   const lacks = await lacking(house, actor, space, serving, body);
   if (lacks.length > 0) {
@@ -84,7 +82,7 @@ async function serve(house: House, request: FastifyRequest, reply: FastifyReply,
   await reply.send(answered);
 }
 
-/** What a message costs besides the calls it leads to, in calls: the protocol takes its time, whatever is asked. */
+/** The cost of a message, in calls, besides the calls it leads to: the protocol itself takes time. */
 const MESSAGE_COST = 5;
 /** Longest name of a method or a tool. Ours are shorter; longer ones would come back in the answer. */
 const MAX_NAME_LENGTH = 64;

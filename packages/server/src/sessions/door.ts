@@ -71,7 +71,8 @@ export const addSessions =
 
 async function serve(house: House, request: FastifyRequest, reply: FastifyReply, route: Route): Promise<void> {
   // A request that can't be read is refused after its credential: without one nobody learns so much.
-  const { method, params } = await readAs(house.doors.space, request, (body) => readCall(request, body, route));
+  const { body: call } = await readAs(house.doors.space, request, (body) => readCall(request, body, route));
+  const { method, params } = call;
   const result = await callMethod(house.doors.space, senderOf(request, reply), method, params);
   const made = method === "session.create" && !(result as { existing: boolean }).existing;
   reply.code(made ? 201 : 200).send(result);

@@ -1,5 +1,6 @@
 import { context } from "@opentelemetry/api";
 import type { Database, Sql } from "../db.ts";
+import { LONG_MS } from "../lines.ts";
 import { Refusal } from "../refusal.ts";
 import { isUnreachable } from "../unreachable.ts";
 
@@ -8,8 +9,6 @@ const MAX_TOGETHER = 64;
 const MAX_CHARACTERS = 1_048_576;
 /** Most of one worker's that waits, in characters of JSON. */
 const MAX_WAITING = 8_388_608;
-/** How long one may wait before it is asked again whether it may be added, in milliseconds. */
-const LONG_MS = 250;
 
 /** What a worker adds to the answer of a turn. */
 interface Emission {
@@ -164,7 +163,7 @@ class Lane {
   }
 }
 
-/** Those that may still be added: the others are refused. */
+/** Judges those again that waited for long, and refuses those whose caller may no longer emit. @returns the others */
 async function allowed(some: readonly Waiting[]): Promise<Waiting[]> {
   const judged = some.map(async (each) => {
     if (performance.now() - each.since <= LONG_MS) return each;
