@@ -1,7 +1,7 @@
 /**
  * What a flood by one caller costs another: p99 of whoami and session.send of somebody who has nothing to do with it, with and
- * without each flood, in one run; the longest that /healthz took; what memory the server came to; and how long after its owner
- * revoked the credential of the flood a call by it was refused.
+ * without each flood, by turns in one run; the longest that /healthz took; what memory the server came to; and how long after its
+ * owner revoked the credential of the flood a call by it was refused. FLOODS=a,b measures those alone whose names hold one of the texts.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -11,8 +11,9 @@ import { createSpaceClient, createUserClient } from "@gatehouse/client";
 import type { Flood } from "./flooder.ts";
 import { openHouse, percentile } from "./house.ts";
 
-const CALM_MS = 8000;
-const FLOOD_MS = 12_000;
+const ROUNDS = 3;
+const CALM_MS = 5000;
+const FLOOD_MS = 6000;
 const SETTLE_MS = 1000;
 /** The victim's calls: not as many as it can, but as many as a person's programs make. */
 const PACE_MS = 20;
@@ -35,6 +36,8 @@ async function makeFlooder() {
   return {
     headers: { ...JSON_TYPE, authorization: `Bearer ${key}`, "x-me-space": slug },
     key,
+    slug,
+    service: service.id,
     revoke: () => inside.secretKey.revoke({ id }),
   };
 }
@@ -47,7 +50,45 @@ const SIGN_IN = "/api/auth/sign-in/email";
 const batch = (count: number, make: (i: number) => object) => text(Array.from({ length: count }, (_, i) => make(i)));
 const members = text(Object.fromEntries(Array.from({ length: 90_000 }, (_, i) => [`m${i}`, 0])));
 
-const floods: Record<string, (by: Flooder) => Described> = {
+const get = (path: string, headers: Record<string, string>): Described => ({
+  connections: 64,
+  requests: [{ path: `/api/v1${path}`, method: "GET", headers }],
+});
+
+/** A session of the flooder's with a log of 8 MiB. @returns its id */
+async function longLog({ key, slug }: Flooder): Promise<string> {
+  const worker = createSpaceClient({ server: house.url, credential: key, space: slug });
+  const { session } = await worker.session.create({ task: "log", message: "go" });
+  const { lease } = await worker.run.lease({ tasks: ["log"], worker: "w", waitSeconds: 5 });
+  if (!lease) throw new Error("no run");
+  const { run, epoch } = lease;
+  const { input } = await worker.run.next({ run, epoch, waitSeconds: 5 });
+  const turn = input?.turn as number;
+  const chunks = Array.from({ length: 16 }, () => ({ type: "data-x", data: "x".repeat(8000) }));
+  for (let i = 0; i < 64; i++) await worker.run.emit({ run, epoch, turn, chunks });
+  await worker.run.endTurn({ run, epoch, turn, outcome: "complete" });
+  await worker.session.close({ session: session.id }); // a stream of it ends
+  return session.id;
+}
+
+/** Sessions of the flooder's with as much metadata as there may be. */
+async function longList({ key, slug }: Flooder): Promise<void> {
+  const client = createSpaceClient({ server: house.url, credential: key, space: slug });
+  for (let i = 0; i < 300; i++) await client.session.create({ task: "list", metadata: { x: "x".repeat(16_000) } });
+}
+
+/** Gives the flooder as many grants as a space may have, all but the few it has already. */
+async function manyGrants({ service, slug }: Flooder): Promise<void> {
+  const headers = { ...JSON_TYPE, authorization: `Bearer ${house.session}`, "x-me-space": slug };
+  const grant = (permission: string) => call("access.grant", { principal: service, permission });
+  for (let i = 0; i < 49; i++) {
+    const body = batch(100, (n) => grant(`read:things:t${i}/${n}`));
+    const answer = await fetch(house.url + RPC, { method: "POST", headers, body });
+    if (!answer.ok || (await answer.text()).includes('"error"')) throw new Error(`no grants: ${answer.status}`);
+  }
+}
+
+const floods: Record<string, (by: Flooder) => Described | Promise<Described>> = {
   "64 batches of 100 rpc.discover": ({ headers }) => ({
     connections: 64,
     requests: [{ path: RPC, headers, body: batch(100, () => call("rpc.discover")) }],
@@ -102,6 +143,27 @@ const floods: Record<string, (by: Flooder) => Described> = {
       body: text({ email: `nobody-${i}@example.com`, password: "wrong wrong wrong" }),
     })),
   }),
+  "64 streams of a log of 8 MiB, read again and again": async (by) => get(`/sessions/${await longLog(by)}/out`, by.headers),
+  "64 × session.events of that log": async (by) => get(`/sessions/${await longLog(by)}/events?limit=1000`, by.headers),
+  "64 × session.list of 300 with 16 KiB each": async (by) => {
+    await longList(by);
+    return get("/sessions?limit=100", by.headers);
+  },
+  "64 × tools/list and tools/call at /mcp": ({ headers, slug }) => ({
+    connections: 64,
+    requests: [call("tools/list"), call("tools/call", { name: "whoami", arguments: {} })].map((message) => ({
+      path: `/mcp?space=${slug}`,
+      headers: { ...headers, accept: "application/json, text/event-stream" },
+      body: text(message),
+    })),
+  }),
+  "64 × access.check by who has 4,900 grants": async (by) => {
+    await manyGrants(by);
+    return {
+      connections: 64,
+      requests: [{ path: RPC, headers: by.headers, body: text(call("access.check", { permission: "read:things:t9/9" })) }],
+    };
+  },
   "64 × no credential, by a stranger": () => ({
     connections: 64,
     networks: 1,
@@ -115,12 +177,15 @@ const inside = createSpaceClient(house.target);
 const sessions: string[] = [];
 while (sessions.length < 300) sessions.push((await inside.session.create({ task: "victim" })).session.id);
 
+/** Milliseconds that calls took, and MiB of memory, by when they were seen. */
 interface Measured {
-  whoami: number;
-  send: number;
-  health: number;
-  memory: number;
+  whoami: number[];
+  send: number[];
+  health: number[];
+  memory: number[];
 }
+
+const none = (): Measured => ({ whoami: [], send: [], health: [], memory: [] });
 
 const timed = async (run: () => Promise<unknown>) => {
   const startedAt = performance.now();
@@ -133,72 +198,86 @@ const resident = async () =>
   Math.round((Number(/^VmRSS:\s+(\d+) kB/m.exec(await readFile(`/proc/${house.pid}/status`, "utf8"))?.[1]) * 1024) / MIB);
 
 let inputs = 0;
-async function measure(ms: number): Promise<Measured> {
-  const until = performance.now() + ms;
-  const taken = { whoami: [] as number[], send: [] as number[], health: [] as number[] };
-  let memory = 0;
-  const every = async (pace: number, into: number[], run: () => Promise<unknown>) => {
+async function measure(milliseconds: number, into: Measured): Promise<void> {
+  const until = performance.now() + milliseconds;
+  const every = async (pace: number, run: () => Promise<void>) => {
     while (performance.now() < until) {
-      into.push(await timed(run));
+      await run();
       await delay(pace);
     }
   };
   await Promise.all([
-    every(PACE_MS, taken.whoami, () => victim.whoami()),
+    every(PACE_MS, async () => void into.whoami.push(await timed(() => victim.whoami()))),
     // A session takes so many inputs a minute: each has several, in turn.
-    every(3 * PACE_MS, taken.send, () =>
-      inside.session.send({ session: sessions[inputs++ % sessions.length] as string, message: "hello" }),
-    ),
-    every(PACE_MS, taken.health, () => fetch(`${house.url}/healthz`).then((answer) => answer.text())),
-    every(100, [], async () => {
-      memory = Math.max(memory, await resident());
+    every(3 * PACE_MS, async () => {
+      const session = sessions[inputs++ % sessions.length] as string;
+      into.send.push(await timed(() => inside.session.send({ session, message: "hello" })));
     }),
+    every(PACE_MS, async () => void into.health.push(await timed(async () => (await fetch(`${house.url}/healthz`)).text()))),
+    every(100, async () => void into.memory.push(await resident())),
   ]);
-  return {
-    whoami: percentile(taken.whoami, 0.99),
-    send: percentile(taken.send, 0.99),
-    health: Math.max(...taken.health),
-    memory,
-  };
+}
+
+/** Floods for as long as is measured. @returns what the flood was answered, by status */
+async function flood(described: Described, into: Measured): Promise<Record<string, number>> {
+  // A flood comes from elsewhere: it takes what processor time the server, its database and the victim leave.
+  const child = spawn("nice", ["-n", "19", process.execPath, `${import.meta.dirname}/flooder.ts`], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  let said = "";
+  child.stdout.setEncoding("utf8").on("data", (part: string) => (said += part));
+  const exited = once(child, "exit");
+  child.stdin.end(text({ url: house.url, seconds: (SETTLE_MS + FLOOD_MS) / 1000, ...described } satisfies Flood));
+  while (!said.includes("flooding")) await once(child.stdout, "data");
+  await delay(SETTLE_MS);
+  await measure(FLOOD_MS, into);
+  await exited;
+  return JSON.parse(said.split("\n")[1] as string);
 }
 
 const ms = (number: number) => `${number.toFixed(1)} ms`;
-const ratio = (with_: number, without: number) => `${(with_ / without).toFixed(1)} ×`;
-const asked = process.env.FLOODS;
+const asked = process.env.FLOODS?.split(",") ?? [""];
+
+/** Revokes the credential of a flood that goes on. @returns milliseconds until a call by it is refused */
+const revocation = async ({ key, revoke }: Flooder, described: Described): Promise<number> => {
+  const going = flood(described, none());
+  await delay(2 * SETTLE_MS);
+  const taken = await timed(async () => {
+    await revoke();
+    const headers = { ...JSON_TYPE, authorization: `Bearer ${key}` };
+    for (;;) {
+      const answer = await fetch(`${house.url}/api/v1/user/rpc`, { method: "POST", headers, body: text(call("whoami")) });
+      if (answer.status === 401) return;
+    }
+  });
+  await going;
+  return taken;
+};
 
 try {
-  await measure(SETTLE_MS);
+  await measure(SETTLE_MS, none());
   for (const [name, describe] of Object.entries(floods)) {
-    if (asked && !name.includes(asked)) continue;
+    if (!asked.some((text) => name.includes(text))) continue;
     const by = await makeFlooder();
-    const calm = await measure(CALM_MS);
-    // A flood comes from elsewhere: it takes what processor time the server, its database and the victim leave.
-    const child = spawn("nice", ["-n", "19", process.execPath, `${import.meta.dirname}/flooder.ts`], {
-      stdio: ["pipe", "pipe", "inherit"],
-    });
-    let said = "";
-    child.stdout.setEncoding("utf8").on("data", (part: string) => (said += part));
-    const exited = once(child, "exit");
-    child.stdin.end(text({ url: house.url, seconds: (FLOOD_MS + 4000) / 1000, ...describe(by) } satisfies Flood));
-    while (!said.includes("flooding")) await once(child.stdout, "data");
-    await delay(500);
-    const flooded = await measure(FLOOD_MS);
-    const revoked = await timed(async () => {
-      await by.revoke();
-      const headers = { ...JSON_TYPE, authorization: `Bearer ${by.key}` };
-      for (;;) {
-        const answer = await fetch(`${house.url}/api/v1/user/rpc`, { method: "POST", headers, body: text(call("whoami")) });
-        if (answer.status === 401) return;
-      }
-    });
-    await exited;
+    const described = await describe(by);
+    const [calm, flooded] = [none(), none()];
+    const answers: Record<string, number> = {};
+    for (let round = 0; round < ROUNDS; round++) {
+      await measure(CALM_MS, calm);
+      for (const [status, count] of Object.entries(await flood(described, flooded))) answers[status] = (answers[status] ?? 0) + count;
+    }
+    const revoked = await revocation(by, described);
+    const p99 = (of: "whoami" | "send") => {
+      const [before, during] = [percentile(calm[of], 0.99), percentile(flooded[of], 0.99)];
+      return `${ms(before)} → ${ms(during)} (${(during / before).toFixed(1)} ×)`;
+    };
+    const most = (of: "health" | "memory") => [calm, flooded].map((measured) => Math.max(...measured[of]));
     console.log(
       [
         name,
-        `  whoami p99 ${ms(calm.whoami)} → ${ms(flooded.whoami)} (${ratio(flooded.whoami, calm.whoami)})`,
-        `  session.send p99 ${ms(calm.send)} → ${ms(flooded.send)} (${ratio(flooded.send, calm.send)})`,
-        `  /healthz at most ${ms(calm.health)} → ${ms(flooded.health)}; memory ${calm.memory} → ${flooded.memory} MiB; revoked in ${ms(revoked)}`,
-        `  the flood's answers: ${said.split("\n")[1]}`,
+        `  whoami p99 ${p99("whoami")}; session.send p99 ${p99("send")}`,
+        `  /healthz at most ${most("health").map(ms).join(" → ")}; memory ${most("memory").join(" → ")} MiB; revoked in ${ms(revoked)}`,
+        `  the flood's answers: ${text(answers)}`,
       ].join("\n"),
     );
     await delay(SETTLE_MS);

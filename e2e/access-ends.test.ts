@@ -1,3 +1,4 @@
+import { spaceApi } from "@gatehouse/protocol";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { makeWorkplace, type Workplace } from "./agents.ts";
 import { until } from "./run.ts";
@@ -51,6 +52,55 @@ test("a worker that waits for what is said next hears nothing once its key is re
   await place.must("session.send", { session: session.id, message: "secret" });
   const { result, error } = await waiting;
   expect([result, error?.data.code]).toEqual([undefined, "UNAUTHENTICATED"]);
+});
+
+/** Methods that add something. A lease passes by runs that are held; a heartbeat adds nothing. */
+const adding = Object.entries(spaceApi)
+  .filter(([name, { effect }]) => effect === "append" && name !== "run.lease" && name !== "run.heartbeat")
+  .map(([name]) => name);
+
+test.each(adding)("%s adds nothing that waited for somebody's lock until its key was revoked", async (method) => {
+  const { sql } = place.server;
+  const worker = await hire();
+  const task = `held/${method.replace(".", "-").toLowerCase()}`;
+  const { session } = await place.must("session.create", { task, message: "one" });
+  const { lease } = (await worker.call("run.lease", { tasks: [task], worker: "w" })).result;
+  const hold = { run: lease.run, epoch: lease.epoch };
+  const turn = method === "run.next" ? 0 : (await worker.call("run.next", hold)).result.input.turn;
+  const params: Record<string, object> = {
+    "session.send": { session: session.id, message: "late" },
+    "session.stop": { session: session.id },
+    "run.next": hold,
+    "run.emit": { ...hold, turn, chunks: [{ type: "x" }] },
+    "run.endTurn": { ...hold, turn, outcome: "complete" },
+    "run.end": { ...hold, reason: "handover" },
+    "task.register": { task, description: "late" },
+  };
+  // Its task goes with the key: the end of the key waits for whoever holds the task.
+  const registers = method === "task.register";
+  if (registers) await worker.call("task.register", { task, description: "before" });
+  const log = () => sql`select seq, kind from session_events where session_id = ${session.id} order by seq`;
+  const before = await log();
+  const waiting = await sql.begin(async (tx) => {
+    await tx`select from sessions where id = ${session.id} for update`;
+    await tx`select from tasks where path = ${task} for update`;
+    const answer = worker.call(method, params[method] as object);
+    await until("it waits in a transaction", async () => {
+      const waits = await sql`
+        select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and now() - xact_start > interval '0.3 s'`;
+      return waits.length > 0;
+    });
+    const fired = worker.fire();
+    if (!registers) await fired;
+    return { answer, fired };
+  });
+  await waiting.fired;
+  const { result, error } = await waiting.answer;
+  if (!registers) expect([result, error?.data.code]).toEqual([undefined, "UNAUTHENTICATED"]);
+  expect(await sql`select from tasks where path = ${task}`).toEqual([]);
+  expect(await log()).toEqual(before);
+  const [run] = await sql`select ended_at from runs where id = ${hold.run}`;
+  expect(run).toEqual({ endedAt: null });
 });
 
 test("a stream ends within a second of when its token expires, on a server where nothing else happens", async () => {

@@ -16,6 +16,7 @@ import { parseParams } from "./params.ts";
 import { Refusal, STRANGER, toRefusal } from "./refusal.ts";
 import { admit, denied, type Judging, type Policy, type Rule } from "./rules.ts";
 import { type CallRecord, currentTraceparent, FAULTS, observeCall } from "./telemetry.ts";
+import { callersTurn } from "./turns.ts";
 
 /** What a handler works with besides its input. `sql` is a transaction where the method writes. */
 export interface At extends Judging {
@@ -99,10 +100,11 @@ async function answerRequest(door: Door, { body, gone = STAYS, ...sender }: Door
   let actor: Actor | undefined;
   try {
     const request = { ...sender, gone };
-    actor = await enter(door, request); //                                 2  who is it, and where do they stand?
-    const { batch, messages } = await door.budgets.reading(actor, body, readMessages); // 3  what do they ask?
+    const caller = await inTurn(door, request); //                         2  who is it, and where do they stand?
+    actor = caller;
+    const { batch, messages } = await door.budgets.reading(caller, body, readMessages); // 3  what do they ask?
     if (!batch) return replyOf(await answerCall(door, messages[0] as Message, request, { actor }));
-    await door.budgets.pay(actor, messages.length, areUrgent(door.api, messages));
+    await door.budgets.pay(caller, messages.length, areUrgent(door.api, messages));
     mustAfford(door.api, messages);
     const texts = await answerBatch(messages, async (message, over) => (await answerCall(door, message, request, { over })).text);
     return texts.length === 0 ? { status: 204 } : { status: 200, body: `[${texts.join(",")}]` };
@@ -111,6 +113,13 @@ async function answerRequest(door: Door, { body, gone = STAYS, ...sender }: Door
   } finally {
     if (actor) door.budgets.owe(actor, spent());
   }
+}
+
+/** Who sends a request, once it is their turn of the event loop. @throws Refusal UNAUTHENTICATED */
+async function inTurn(door: Door, request: Caller): Promise<Actor> {
+  const actor = await enter(door, request);
+  const turn = callersTurn(lineOf(actor, true));
+  return turn ? turn.then(() => enter(door, request)) : actor;
 }
 
 /** Who a caller is by now, and where they stand. @throws Refusal UNAUTHENTICATED */

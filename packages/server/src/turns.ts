@@ -20,16 +20,35 @@ export async function slice(): Promise<void> {
   sliceEnds = performance.now() + SLICE_MS;
 }
 
-const strangers = new FairSemaphore(1, 1, Number.POSITIVE_INFINITY);
+/** Serves one request per turn of the event loop; the parties that wait take turns. */
+function openTurns(): (party: string) => Promise<void> | undefined {
+  const semaphore = new FairSemaphore(1, 1, Number.POSITIVE_INFINITY);
+  return (party) => {
+    let granted = false;
+    let resolve = () => {
+      granted = true;
+    };
+    semaphore.request(party, (release) => {
+      setImmediate(release);
+      resolve();
+    });
+    if (granted) return undefined;
+    return new Promise((go) => {
+      resolve = go;
+    });
+  };
+}
 
 /**
  * Waits for a turn of the event loop in which no other stranger is served; networks take turns. A caller who is known never
  * waits here, and comes between, however many strangers ask at once.
+ * @returns nothing, where there was no wait
  */
-export const strangersTurn = (network: string): Promise<void> =>
-  new Promise((resolve) => {
-    strangers.request(network, (release) => {
-      setImmediate(release);
-      resolve();
-    });
-  });
+export const strangersTurn = openTurns();
+
+/**
+ * Waits for a turn of the event loop in which no other request of a known caller is begun; parties take turns. Whoever sends
+ * many requests at once holds up the next of another by one of them.
+ * @returns nothing, where there was no wait
+ */
+export const callersTurn = openTurns();

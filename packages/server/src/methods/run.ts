@@ -5,6 +5,7 @@ import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import type { Bell, Listener } from "../sessions/bell.ts";
 import type { Emit } from "../sessions/emit.ts";
+import { addTo, lockThenJudge } from "../sessions/lock.ts";
 import { dataOf, runNamed, runRows, sessionNamed } from "../sessions/rows.ts";
 import { MAX_ATTEMPTS } from "../sessions/sweep.ts";
 import { type Work, workTopic } from "../sessions/work.ts";
@@ -24,13 +25,13 @@ class Wait {
   }
 }
 
-/** Locks the session of a run that its worker holds. @returns its id @throws Refusal LEASE_LOST */
-async function lockHeld(sql: Sql, { run, epoch }: Hold, worker: string): Promise<string> {
-  const [session] = await sql<{ id: string }[]>`
-    select s.id from sessions s where s.id = (select session_id from runs where id = ${run}) for update`;
-  const [held] = await sql<{ yes: boolean }[]>`select holds_run(${run}, ${epoch}, ${worker}) as yes`;
-  if (!session || !held?.yes) throw new Refusal("LEASE_LOST");
-  return session.id;
+/** Locks the session of a run that its worker holds, and judges the call again. @returns its id @throws Refusal LEASE_LOST, and others */
+async function lockHeld(sql: Sql, { run, epoch }: Hold, at: At): Promise<string> {
+  const { id } = await runNamed(run, { ...at, sql });
+  await lockThenJudge(sql, id, at);
+  const [held] = await sql<{ yes: boolean }[]>`select holds_run(${run}, ${epoch}, ${at.actor.principal.id}) as yes`;
+  if (!held?.yes) throw new Refusal("LEASE_LOST");
+  return id;
 }
 
 /** What answers in sessions need besides the database. */
@@ -107,7 +108,7 @@ export const runHandlers = ({ bell, work, emit, leaseSeconds }: Serving): Handle
 
     async "run.next"({ waitSeconds, ...hold }, at) {
       const { id } = await runNamed(hold.run, at);
-      const take = () => nextInput(at.sql, hold, at.actor.principal.id, leaseSeconds);
+      const take = () => addTo(at, id, (sql) => nextInput(sql, hold, { session: id, worker: at.actor.principal.id, leaseSeconds }));
       return (await look(bell.listen(id), waitSeconds, at, take)) ?? { input: null, ended: null };
     },
 
@@ -123,7 +124,7 @@ export const runHandlers = ({ bell, work, emit, leaseSeconds }: Serving): Handle
 
     async "run.endTurn"({ turn, outcome, error, ...hold }, at) {
       return inTransaction(at.sql, async (sql) => {
-        const id = await lockHeld(sql, hold, at.actor.principal.id);
+        const id = await lockHeld(sql, hold, at);
         const [mine] = await sql<{ status: string; seq: number | null }[]>`
           select status, (select e.seq::integer from session_events e
             where e.session_id = t.session_id and e.turn = t.turn and e.kind = 'turn-end' limit 1) as seq
@@ -142,7 +143,7 @@ export const runHandlers = ({ bell, work, emit, leaseSeconds }: Serving): Handle
 
     async "run.end"({ reason, ...hold }, at) {
       await inTransaction(at.sql, async (sql) => {
-        await lockHeld(sql, hold, at.actor.principal.id);
+        await lockHeld(sql, hold, at);
         await sql`select end_run(${hold.run}, ${reason}, ${MAX_ATTEMPTS})`;
       });
       return {};
@@ -172,11 +173,15 @@ const NOT_RUNNING = "That turn is not being answered by this run: it has ended, 
 type Lease = NonNullable<Awaited<ReturnType<Handlers<typeof runMethods>["run.lease"]>>["lease"]>;
 
 /** The turn that a run is in, or the next one, which begins; or how long there is still to wait for one. @throws Refusal LEASE_LOST */
-async function nextInput(sql: Sql, { run, epoch }: Hold, worker: string, leaseSeconds: number) {
+async function nextInput(
+  sql: Sql,
+  { run, epoch }: Hold,
+  { session, worker, leaseSeconds }: { session: string; worker: string; leaseSeconds: number },
+) {
   const { ended, waitMs, problem, ...input } = one(
     await sql<Next[]>`
       select which as turn, attempt, named as input_id, kind, data, trace as traceparent, ended, wait_ms, problem
-      from next_input(${run}, ${epoch}, ${worker}, ${leaseSeconds}, ${MAX_ATTEMPTS})`,
+      from next_input((select ${run}::uuid from lock_session(${session})), ${epoch}, ${worker}, ${leaseSeconds}, ${MAX_ATTEMPTS})`,
   );
   if (problem) throw new Refusal(problem);
   if (ended) return { input: null, ended };

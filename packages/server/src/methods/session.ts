@@ -15,6 +15,7 @@ import { inTransaction, type Sql } from "../db.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import { mayNameMembers } from "../rules.ts";
+import { addTo, lockThenJudge } from "../sessions/lock.ts";
 import { dataOf, mustWrite, NO_SESSION, readable, runRows, sessionNamed, sessionRows } from "../sessions/rows.ts";
 import type { Jwt } from "../tokens/jwt.ts";
 import { mintToken } from "../tokens/mint.ts";
@@ -86,12 +87,11 @@ const tooMuch = (pause: number | null): Refusal =>
   );
 
 /** Adds what is said to a session: once, and with a run that will answer it, or not at all. @throws Refusal */
-async function append({ sql, actor, traceparent }: At, id: string, { kind, inputId, data }: Input) {
-  const { problem, pause, run, ...kept } = one(
-    await sql<Said[]>`
-      select place::integer as seq, which as turn, run, duplicate, problem, pause
-      from say(${id}, ${kind}, ${inputId}, ${data}::jsonb, ${actor.principal.id}, ${traceparent()}, ${MAX_QUEUED_TURNS}, ${MAX_INPUTS_PER_MINUTE})`,
-  );
+async function append(at: At, id: string, { kind, inputId, data }: Input) {
+  const say = (sql: Sql) => sql<Said[]>`
+    select place::integer as seq, which as turn, run, duplicate, problem, pause
+    from say(lock_session(${id}), ${kind}, ${inputId}, ${data}::jsonb, ${at.actor.principal.id}, ${at.traceparent()}, ${MAX_QUEUED_TURNS}, ${MAX_INPUTS_PER_MINUTE})`;
+  const { problem, pause, run, ...kept } = one(await addTo(at, id, say));
   if (problem) throw problem === "RATE_LIMITED" ? tooMuch(pause) : new Refusal(problem, WRONG[problem]);
   return { inputId, ...kept, run: { id: run ?? "" } };
 }
@@ -130,8 +130,10 @@ export const sessionHandlers = ({ jwt, rules }: Ruled & { jwt: Jwt }): Handlers<
       on conflict on constraint session_external_id do nothing`;
     const existing = count === 0;
     const session = existing ? await existingSession(externalId as string, task, at) : id;
-    if (message === undefined) await lockOpen(sql, session);
-    else await append(at, session, inputOf({ message, inputId: inputId ?? (externalId === undefined ? undefined : nameOf(message)) }));
+    // A session that there was already may be held by another call; whoever creates holds their credential while they wait.
+    if (existing || message === undefined) await lockOpen(sql, session);
+    if (message !== undefined)
+      await append(at, session, inputOf({ message, inputId: inputId ?? (externalId === undefined ? undefined : nameOf(message)) }));
     const scope = [`read:sessions:${session}`, `write:sessions:${session}`];
     const minted = await mintToken(sql, jwt, actor, { space, scope, ttlSeconds: SESSION_TOKEN_SECONDS, onlySession: session });
     const [run] = await runRows(sql, sql`r.session_id = ${session} and r.ended_at is null`);
@@ -180,6 +182,7 @@ export const sessionHandlers = ({ jwt, rules }: Ruled & { jwt: Jwt }): Handlers<
   async "session.stop"({ session, turn }, at) {
     const { id } = await sessionNamed(session, at);
     return inTransaction(at.sql, async (sql) => {
+      await lockThenJudge(sql, id, at);
       await lockOpen(sql, id);
       const [stopped] = await sql<{ turn: number; first: boolean; waits: boolean; run: string | null }[]>`
         update turns t set stop_asked = true from turns before
