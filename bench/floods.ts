@@ -77,6 +77,16 @@ async function longList({ key, slug }: Flooder): Promise<void> {
   for (let i = 0; i < 300; i++) await client.session.create({ task: "list", metadata: { x: "x".repeat(16_000) } });
 }
 
+/** The key of an agent of a group in the flooder's space: /mcp takes no service's. */
+async function programKey({ slug }: Flooder): Promise<string> {
+  const space = createSpaceClient({ server: house.url, credential: house.session, space: slug });
+  const group = await space.group.create({ name: "flooders" });
+  const { id: agent } = await owner.agent.create({ name: `flooder of ${slug}` });
+  await space.principal.add({ principal: agent });
+  await owner.agent.transfer({ id: agent, to: group.id });
+  return (await owner.apiKey.create({ name: "flood", agent })).key;
+}
+
 /** Gives the flooder as many grants as a space may have, all but the few it has already. */
 async function manyGrants({ service, slug }: Flooder): Promise<void> {
   const headers = { ...JSON_TYPE, authorization: `Bearer ${house.session}`, "x-me-space": slug };
@@ -149,14 +159,17 @@ const floods: Record<string, (by: Flooder) => Described | Promise<Described>> = 
     await longList(by);
     return get("/sessions?limit=100", by.headers);
   },
-  "64 × tools/list and tools/call at /mcp": ({ headers, slug }) => ({
-    connections: 64,
-    requests: [call("tools/list"), call("tools/call", { name: "whoami", arguments: {} })].map((message) => ({
-      path: `/mcp?space=${slug}`,
-      headers: { ...headers, accept: "application/json, text/event-stream" },
-      body: text(message),
-    })),
-  }),
+  "64 × tools/list and tools/call at /mcp": async (by) => {
+    const key = await programKey(by);
+    return {
+      connections: 64,
+      requests: [call("tools/list"), call("tools/call", { name: "whoami", arguments: {} })].map((message) => ({
+        path: `/mcp?space=${by.slug}`,
+        headers: { ...JSON_TYPE, authorization: `Bearer ${key}`, accept: "application/json, text/event-stream" },
+        body: text(message),
+      })),
+    };
+  },
   "64 × access.check by who has 4,900 grants": async (by) => {
     await manyGrants(by);
     return {

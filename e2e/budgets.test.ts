@@ -133,7 +133,7 @@ test("an answer counts by its size: few calls with large answers use up what man
   const startedAt = performance.now();
   const statuses: number[] = [];
   while (statuses.length < 6) statuses.push(await read());
-  const LARGE = Math.floor(250_000 / 16_384);
+  const LARGE = Math.floor(250_000 / 8192);
   // The first answers use up the savings; the rest are let in at the pace of the share.
   expect(performance.now() - startedAt).toBeGreaterThan(((5 * LARGE - 2 * RATE) / RATE) * 1000 - 100);
   expect(new Set(statuses)).toEqual(new Set([200]));

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { Writable } from "node:stream";
 import { openDatabase } from "@gatehouse/server";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { openFeed } from "../packages/server/src/feed.ts";
@@ -95,6 +96,18 @@ test("a reader who stops reading holds little, and is dropped after a while; one
   const reader = { allowed: async () => true, sent: async () => {} };
   const [stuck, reading] = [await makeLine(), await makeLine()];
 
+  // Each listener that stayed would hold what was written before it was added, for as long as the stream is open.
+  let [most, writes] = [0, 0];
+  const slow = new Writable({
+    highWaterMark: 1,
+    write(_chunk, _encoding, done) {
+      most = Math.max(most, slow.listenerCount("close"));
+      writes++;
+      setImmediate(done);
+    },
+  });
+  void streams.serve(slow, tails.follow(session.id, 0, sql), reader);
+
   let taken = 0;
   reading.reader.on("data", (chunk: Buffer) => {
     taken += chunk.length;
@@ -113,4 +126,6 @@ test("a reader who stops reading holds little, and is dropped after a while; one
   await serving;
   await until("the other has all of it", () => taken > BYTES);
   expect(reading.ours.destroyed).toBe(false);
+  await until("the slow one has much of it", () => writes > 100);
+  expect(most, "listeners of an open stream").toBeLessThanOrEqual(3);
 });

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 
 /** Bytes of a request, or characters of an answer, that cost as much as the cheapest call. */
-export const BYTES_PER_CALL = 16_384;
+export const BYTES_PER_CALL = 8192;
 /** Permissions that take about as long to read. */
 const PERMISSIONS_PER_CALL = 100;
 

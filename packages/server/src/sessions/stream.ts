@@ -143,16 +143,17 @@ class Stream {
   async #write(text: string): Promise<void> {
     if (this.#over || this.#response.write(text)) return;
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(() => {
-        this.#response.destroy();
-        resolve();
-      }, this.#stalledMs);
       const go = () => {
         clearTimeout(timer);
+        // One that stayed would keep what was written, for as long as the stream is open.
+        this.#response.off("drain", go).off("close", go);
         resolve();
       };
-      this.#response.once("drain", go);
-      this.#response.once("close", go);
+      const timer = setTimeout(() => {
+        this.#response.destroy();
+        go();
+      }, this.#stalledMs);
+      this.#response.on("drain", go).on("close", go);
     });
   }
 
