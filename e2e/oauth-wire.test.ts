@@ -66,6 +66,18 @@ describe("a refresh that asks for less", () => {
     expect((await token({ grant_type: "refresh_token", client_id, refresh_token })).status).toBe(200);
   });
 
+  test("takes one connection, however many come at once", async () => {
+    const logins: { refresh_token: string }[] = [];
+    while (logins.length < 8) logins.push((await token(await codeOf())).body);
+    const startedAt = performance.now();
+    const answers = await Promise.all(
+      logins.map(({ refresh_token }) => token({ grant_type: "refresh_token", client_id: "me", refresh_token, scope: "account" })),
+    );
+    expect(answers.map(({ status }) => status)).toEqual(logins.map(() => 200));
+    // Where each waits for a second connection, all of them are given up after ten seconds.
+    expect(performance.now() - startedAt).toBeLessThan(8000);
+  });
+
   test("keeps the command line signed in, too", async () => {
     const first = (await token(await codeOf())).body;
     const { body } = await token({ grant_type: "refresh_token", client_id: "me", refresh_token: first.refresh_token, scope: "account" });

@@ -106,7 +106,7 @@ test("a reader who stops reading holds little, and is dropped after a while; one
       setImmediate(done);
     },
   });
-  void streams.serve(slow, tails.follow(session.id, 0, sql), reader);
+  void streams.serve(slow, tails.follow(session.id, 0, sql, sql), reader);
 
   let taken = 0;
   reading.reader.on("data", (chunk: Buffer) => {
@@ -114,8 +114,8 @@ test("a reader who stops reading holds little, and is dropped after a while; one
   });
   stuck.reader.pause();
   const startedAt = performance.now();
-  const serving = streams.serve(stuck.ours, tails.follow(session.id, 0, sql), reader);
-  void streams.serve(reading.ours, tails.follow(session.id, 0, sql), reader);
+  const serving = streams.serve(stuck.ours, tails.follow(session.id, 0, sql, sql), reader);
+  void streams.serve(reading.ours, tails.follow(session.id, 0, sql, sql), reader);
   let held = 0;
   await until("it is dropped", () => {
     held = Math.max(held, stuck.ours.writableLength);

@@ -28,7 +28,7 @@ test("who begins to follow a log while it grows misses nothing, whichever of its
   await server.sql.begin(async (held) => {
     // Whoever asks for the end of the log waits; whoever reads the log does not.
     await held`lock table sessions in access exclusive mode`;
-    const { next, end } = follower.follow(session, 0, sql);
+    const { next, end } = follower.follow(session, 0, sql, sql);
     onTestFinished(end);
     reading = (async () => {
       const seen: number[] = [];
@@ -48,7 +48,7 @@ test("who begins to follow a log while it grows misses nothing, whichever of its
 
 test("what could not be read, as the line to the database broke, is read a moment later though nothing rings for it", async () => {
   const { server, sql, session, follower } = await makeLog();
-  const { next, end } = follower.follow(session, 0, sql);
+  const { next, end } = follower.follow(session, 0, sql, sql);
   onTestFinished(end);
   expect((await next())?.map(({ seq }) => seq)).toEqual([1, 2]);
   const reading = next();

@@ -150,3 +150,14 @@ test("what an agent does for a user ends with the first of what it hangs on, and
   const made = await exchange(server.url, subject, { space, scope: "read:tasks:support", ttl: "3600" }, bearer(key));
   expect((decodeJwt(made.access_token).exp as number) * 1000).toBeLessThanOrEqual(Date.parse(soon));
 });
+
+test("a token is at most the eighth that is minted from another, by whichever way", async () => {
+  let token = world.pat.key;
+  for (let depth = 0; depth < 8; depth++) token = (await must(server, token, "token.create", { space, scope: ["read:tasks"] })).token;
+  expect(await must(server, token, "whoami")).toMatchObject({ id: world.ada.id });
+  const { error } = await server.call(token, "token.create", { space, scope: ["read:tasks"] });
+  expect(error?.data).toMatchObject({ code: "LIMIT_REACHED" });
+  expect(error?.message).toContain("Mint from the key");
+  const answered = await post({ subject_token: token });
+  expect([answered.status, answered.text]).toEqual([400, expect.stringContaining("Mint from the key")]);
+});

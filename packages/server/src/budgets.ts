@@ -77,12 +77,15 @@ const FORGET_MS = 10_000;
 /** The party of a caller's principal: what comes by browsers' tokens stands apart from the rest. */
 const partyOf = (actor: Actor): string => `${isBrowser(actor) ? "b" : "p"}:${actor.principal.id}`;
 
+/** The party in whose name a person takes authority back: all sessions of theirs are one, and none of their agents and keys. */
+export const lineInPerson = (user: string): string => `c:${user}`;
+
 /**
  * The party in whose name a caller waits for the database. An agent waits in that of its owner, who may have any number of them; a
  * space's service, and an agent of a group, in that of the space's maker, beside what the maker does in person.
  */
 export const lineOf = (actor: Actor, takesBack = false): string => {
-  if (takesBack && actor.credential.via === "session") return `c:${actor.credential.id}`;
+  if (takesBack && actor.credential.via === "session") return lineInPerson(actor.principal.id);
   if (actor.account) return `${isBrowser(actor) ? "b" : "m"}:${actor.account}`;
   return actor.owner ? `${isBrowser(actor) ? "b" : "p"}:${actor.owner.id}` : partyOf(actor);
 };
@@ -253,8 +256,7 @@ export class Budgets {
   }
 
   #takingBack(actor: Actor): Used[] {
-    const { id, via } = actor.credential;
-    const names = [`back ${id}`, ...(via === "session" ? [] : [`back ${lineOf(actor)}`])];
+    const names = [`back ${actor.credential.id}`, `back ${lineOf(actor, true)}`];
     return names.map((name, i) => ({ share: this.#share(name, TAKING_BACK.rate, TAKING_BACK.atOnce), party: names[i - 1] ?? name }));
   }
 

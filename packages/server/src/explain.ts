@@ -63,9 +63,10 @@ async function aboutMethod(name: string, params: unknown, at: Judging): Promise<
   const refused = who.refuses(at.actor);
   if (refused) return { allowed: false, layers: [], needed: [], reason: `${refused.reason}: ${refused.why}` };
   const outlook = need?.outlook?.(at.actor);
-  if (outlook && !outlook.allowed) return withReason(outlook);
+  const sighted = (decision: Decision) => withReason({ ...decision, layers: withinSight(decision.layers, at.caller ?? at.actor) });
+  if (outlook && !outlook.allowed) return sighted(outlook);
   const input = parseParams(contract, params, []);
-  return withReason(need?.decide ? await need.decide(input, at) : { allowed: true, layers: [], needed: [] });
+  return need?.decide ? sighted(await need.decide(input, at)) : withReason({ allowed: true, layers: [], needed: [] });
 }
 
 function withReason(decision: Decision): Answer {

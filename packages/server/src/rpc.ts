@@ -159,6 +159,8 @@ export async function mayCall(door: Door, caller: Caller, method: string, input:
 interface StreamPlace {
   /** Reads in the caller's name. */
   sql: Database;
+  /** Reads in the name of all who read in the caller's space. */
+  shared: Database;
   /** Counts what was sent against the caller's budget. @returns when there is room for more */
   sent(characters: number): Promise<void>;
   release(): void;
@@ -168,7 +170,8 @@ interface StreamPlace {
 export async function holdStream(door: Door, caller: Caller): Promise<StreamPlace> {
   const actor = await enter(door, caller);
   const release = door.budgets.hold("streams", actor);
-  return { sql: door.sql.as(lineOf(actor)), sent: door.budgets.pacer(actor), release };
+  const shared = door.sql.as(`readers of ${actor.standing?.space.id}`);
+  return { sql: door.sql.as(lineOf(actor)), shared, sent: door.budgets.pacer(actor), release };
 }
 
 /** Who it is by now, where they stand, and whether they may. @throws Refusal */

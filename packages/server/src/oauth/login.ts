@@ -1,6 +1,8 @@
 import { splitScope } from "@gatehouse/protocol";
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
+import { lineInPerson } from "../budgets.ts";
+import type { Sql } from "../db.ts";
 import type { House } from "../house.ts";
 import { handOver } from "../people/hand-over.ts";
 import { countAttempt } from "../people/limits.ts";
@@ -70,14 +72,15 @@ export async function refresh(house: House, request: FastifyRequest, sent: Form)
     where token = ${hashLogin(params.refresh_token)} and "clientId" = ${params.client_id}`;
   if (!login) throw new OAuthError("invalid_grant");
   await count(countAttempt(sql, "token", { account: login.userId }));
-  const work = sql.begin(async (tx) => {
+  // In the person's own name: nobody else waits behind those who wait for one login.
+  const work = sql.as(lineInPerson(login.userId)).begin(async (tx) => {
     await tx`select from auth.logins where id = ${login.id} for no key update`;
     const [token] = await tx<{ scopes: string[] }[]>`
       select scopes from auth."oauthRefreshToken" where token = ${hashLogin(params.refresh_token)} and revoked is null`;
     if (token) {
       const narrowed = scope === undefined ? undefined : within(token.scopes, scope);
       const answer = await exchange(house, request, params);
-      return narrowed ? narrow(house, answer, narrowed) : answer;
+      return narrowed ? narrow(tx, answer, narrowed) : answer;
     }
     await endLogin(tx, login.id);
     return undefined; // and not an error, which would undo it
@@ -99,8 +102,7 @@ function within(granted: readonly string[], scope: string): string[] {
  * Narrows an access token that nobody has yet. The refresh token keeps all that was granted: the next refresh may ask for it
  * again (RFC 6749 §6), which better-auth does not do.
  */
-async function narrow({ doors }: House, answer: Record<string, unknown>, scopes: string[]): Promise<Answer> {
-  const { sql } = doors.user;
+async function narrow(sql: Sql, answer: Record<string, unknown>, scopes: string[]): Promise<Answer> {
   await sql`update auth."oauthAccessToken" set scopes = ${sql.json(scopes)} where token = ${hashLogin(String(answer.access_token))}`;
   return { ...answer, scope: scopes.join(" ") };
 }

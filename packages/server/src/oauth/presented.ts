@@ -1,5 +1,6 @@
 import type { Inspection } from "@gatehouse/protocol";
 import type { FastifyRequest } from "fastify";
+import { lineInPerson } from "../budgets.ts";
 import { retried } from "../change.ts";
 import { type House, presentedBy } from "../house.ts";
 import { loginPrefixes, prefixOf } from "../key.ts";
@@ -56,7 +57,7 @@ async function endAsClient(house: House, request: FastifyRequest, token: string,
   }
   if (client !== undefined && client !== login.client)
     throw new OAuthError("invalid_grant", { says: "This login is another client's. Send the client_id that it was made for, or none." });
-  await retried(() => endLogin(sql, login.id)).finally(() => feed.doubt());
+  await retried(() => endLogin(sql.as(lineInPerson(login.person), { urgent: true }), login.id)).finally(() => feed.doubt());
 }
 
 function claimsOf(house: House, { id, principal, session, act, mayAct, space, scope, resource, expiresAt }: Inspection): object {

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
+import { lineInPerson } from "../budgets.ts";
 import type { House } from "../house.ts";
 import { RedirectUri } from "../oauth/register.ts";
 import { isResourceOf, knownScope } from "../oauth/resource.ts";
@@ -259,7 +260,7 @@ async function end(house: House, request: FastifyRequest): Promise<void> {
       "What was sent proves no session, so there is none to end. A program ends its own login at /api/v1/revoke.",
     );
   const { sql, feed } = house.doors.user;
-  await endSession(sql, found.session.id).finally(() => feed.doubt());
+  await endSession(sql.as(lineInPerson(found.user.id), { urgent: true }), found.session.id).finally(() => feed.doubt());
 }
 
 /** Ties a device code that waits to the session that is about to allow it, with which it ends. @param userCode as better-auth takes it: with or without what divides it, in any case */
@@ -278,7 +279,7 @@ async function endOthers(house: House, request: FastifyRequest): Promise<void> {
   const others = await sql<{ id: string }[]>`
     select id from auth.session where "userId" = ${found?.user.id ?? null} and id <> ${found?.session.id ?? null}`;
   try {
-    for (const { id } of others) await endSession(sql, id);
+    for (const { id } of others) await endSession(sql.as(lineInPerson(found?.user.id ?? ""), { urgent: true }), id);
   } finally {
     feed.doubt();
   }

@@ -37,9 +37,10 @@ interface Reader {
 export interface Tails {
   /**
    * @param after only what is behind this place
-   * @param sql in whose name it is read: nobody waits behind others' logs
+   * @param sql in whose name the reader reads what there is already: nobody waits behind others' logs
+   * @param shared in whose name is read what comes, once for all readers: of none of them, whose line may be full
    */
-  follow(session: string, after: number, sql: Database): Follower;
+  follow(session: string, after: number, sql: Database, shared: Database): Follower;
 }
 
 /** The end of one log, for as long as somebody reads there. */
@@ -112,12 +113,12 @@ export function openTails(bell: Bell): Tails {
   }
 
   return {
-    follow(session, after, sql) {
+    follow(session, after, sql, shared) {
       let cursor = after;
       let ended = false;
       let caughtUp = false;
       const reader: Reader = { waiting: [], size: 0, wake: () => {} };
-      const tail = tailOf(session, sql);
+      const tail = tailOf(session, shared);
       tail.readers.add(reader);
       const take = (events: Told[]): Told[] => {
         cursor = events.at(-1)?.seq ?? cursor;
