@@ -182,7 +182,7 @@ export async function denied(decision: Decision, at: Judging): Promise<Refusal> 
     const missing = told(decision.needed);
     return new Refusal("FORBIDDEN", `This is refused (${reason}): ${text}.`, { reason, ...(missing.length > 0 && { missing }) });
   }
-  const layer = decision.layers.find(({ allows }) => !allows)?.layer ?? "grants";
+  const layer = withinSight(decision.layers, at.actor).find(({ allows }) => !allows)?.layer ?? "grants";
   const missing = told(decision.needed);
   const grantors = await grantorsOf(layer, at);
   const lacks = {
