@@ -182,7 +182,7 @@ test("nobody connects an account of another address, or one that is somebody's a
 test("an account that was bound to a subject alone is bound to the issuer of its provider, once", async () => {
   person("30", "lea@corp.example");
   await byCorp(openJar(server.url));
-  const account = () => server.sql`select "accountId", "userId" from auth.account where "accountId" like '%30'`;
+  const account = () => server.sql`select "accountId", "userId" from auth.account where "providerId" = 'corp' and "accountId" ~ '(^| )30$'`;
   const [bound] = await account();
   expect(bound?.accountId).toMatch(/^http:\/\/127\.0\.0\.1:\d+ 30$/);
   await server.sql`update auth.account set "accountId" = '30' where "userId" = ${bound?.userId}`;
