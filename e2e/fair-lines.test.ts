@@ -1,11 +1,14 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { must } from "./changes.ts";
 import { eventsOf } from "./events.ts";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
-import { until } from "./run.ts";
+import { whileLocked } from "./rivals.ts";
 
 // Connections to the database, where one caller holds all that they may have: others go on.
 
-/** More than one party may hold. */
+/** Connections that one party may hold, and with those that are kept for taking back. */
+const HELD = { usual: 6, urgent: 7 };
+/** More calls than that. */
 const MANY = 14;
 
 let server: TestServer;
@@ -16,24 +19,14 @@ beforeAll(async () => {
   server = await startTestServer();
   [ada, ben] = [await server.user("ada"), await server.user("ben")];
   await server.acquaint(ada, ben);
-  slug = (await must(ada.session, "space.create", { name: "Lines" }, null)).slug;
-  await must(ada.session, "principal.add", { principal: ben.id });
-  await must(ada.session, "access.grant", { principal: ben.id, permission: "write:tasks:t" });
+  slug = (await must(server, ada.session, "space.create", { name: "Lines" })).slug;
+  await call(ada.session, "principal.add", { principal: ben.id });
+  await call(ada.session, "access.grant", { principal: ben.id, permission: "write:tasks:t" });
 });
 afterAll(() => server.close());
 
-// biome-ignore lint/suspicious/noExplicitAny: tests reach into results of every method
-async function must(credential: string, method: string, params: object = {}, space: string | null = slug): Promise<any> {
-  const { result, error } = await server.call(credential, method, params, space ?? undefined);
-  if (error) throw new Error(`${method}: ${JSON.stringify(error)}`);
-  return result;
-}
-
-const waitFor = (count: number) =>
-  until(`${count} wait for a lock`, async () => {
-    const rows = await server.sql`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
-    return rows.length >= count;
-  });
+/** Calls in the space. */
+const call = (credential: string, method: string, params: object) => must(server, credential, method, params, slug);
 
 /** Milliseconds that it takes. */
 async function time(run: () => Promise<unknown>): Promise<number> {
@@ -45,14 +38,13 @@ async function time(run: () => Promise<unknown>): Promise<number> {
 test("a person with many sessions, all of which wait to take something back, leaves connections to others", async () => {
   const sessions = await Promise.all(Array.from({ length: MANY }, () => server.signIn(ben.id)));
   let calls: Promise<unknown>[] = [];
-  await server.sql.begin(async (tx) => {
-    await tx`select from principals where id = ${ben.id} for update`;
+  await whileLocked(server.sql, "select from principals where id = $1 for update", ben.id, async (waiting) => {
     calls = sessions.map((session) => server.call(session, "token.revoke", { token: "x" }));
-    await waitFor(5);
+    await waiting(HELD.urgent);
     expect(
-      await time(() => must(ada.session, "access.revoke", { principal: ben.id, permission: "read:nothing" }).catch(() => {})),
+      await time(() => call(ada.session, "access.revoke", { principal: ben.id, permission: "read:nothing" }).catch(() => {})),
     ).toBeLessThan(2000);
-    expect(await time(() => must(ada.session, "group.create", { name: "while they wait" }))).toBeLessThan(2000);
+    expect(await time(() => call(ada.session, "group.create", { name: "while they wait" }))).toBeLessThan(2000);
   });
   await Promise.all(calls);
 });
@@ -62,10 +54,9 @@ test("a person whose sessions wait to be ended leaves connections to others who 
   const out = (token: string) =>
     fetch(`${server.url}/api/auth/sign-out`, { method: "POST", headers: { authorization: `Bearer ${token}` } });
   let calls: Promise<unknown>[] = [];
-  await server.sql.begin(async (tx) => {
-    await tx`select from auth.session where "userId" = ${ben.id} for update`;
+  await whileLocked(server.sql, 'select from auth.session where "userId" = $1 for update', ben.id, async (waiting) => {
     calls = Array.from({ length: MANY }, () => out(session));
-    await waitFor(5);
+    await waiting(HELD.urgent);
     const another = await server.signIn(ada.id);
     let status = 0;
     expect(await time(async () => (status = (await out(another)).status))).toBeLessThan(2000);
@@ -75,8 +66,8 @@ test("a person whose sessions wait to be ended leaves connections to others who 
 });
 
 test("who opened a log first, and fills their own line, holds up no other reader", async () => {
-  const { session } = await must(ada.session, "session.create", { task: "t", message: "one" });
-  const { session: other } = await must(ben.session, "session.create", { task: "t", message: "held" });
+  const { session } = await call(ada.session, "session.create", { task: "t", message: "one" });
+  const { session: other } = await call(ben.session, "session.create", { task: "t", message: "held" });
   const out = (credential: string, signal?: AbortSignal) =>
     fetch(`${server.url}/api/v1/sessions/${session.id}/out`, {
       headers: { authorization: `Bearer ${credential}`, "x-me-space": slug },
@@ -88,11 +79,10 @@ test("who opened a log first, and fills their own line, holds up no other reader
   leaving.abort();
   await first.text().catch(() => {});
   let calls: Promise<unknown>[] = [];
-  await server.sql.begin(async (tx) => {
-    await tx`select from sessions where id = ${other.id} for update`;
+  await whileLocked(server.sql, "select from sessions where id = $1 for update", other.id, async (waiting) => {
     calls = Array.from({ length: MANY }, (_, i) => server.call(ben.session, "session.update", { session: other.id, tags: [`${i}`] }, slug));
-    await waitFor(6);
-    await must(ada.session, "session.send", { session: session.id, message: "two" });
+    await waiting(HELD.usual);
+    await call(ada.session, "session.send", { session: session.id, message: "two" });
     for await (const { event, data } of events) if (event === "message" && data.includes("two")) break;
   });
   await Promise.all(calls);

@@ -74,7 +74,7 @@ describe("a refresh that asks for less", () => {
       logins.map(({ refresh_token }) => token({ grant_type: "refresh_token", client_id: "me", refresh_token, scope: "account" })),
     );
     expect(answers.map(({ status }) => status)).toEqual(logins.map(() => 200));
-    // Where each waits for a second connection, all of them are given up after ten seconds.
+    // Refreshes that each wait for a second connection are given up after ten seconds.
     expect(performance.now() - startedAt).toBeLessThan(8000);
   });
 

@@ -15,7 +15,7 @@ export interface Predicted {
   explained: { allowed: boolean; needed: string[]; layers: { layer: string; allows: boolean; by: string | null }[]; reason: unknown };
 }
 
-/** What the policy says before the params are read; undefined where it depends on them. @param caller as for `predict` */
+/** The policy's answer before the params are read; undefined where it depends on them. @param caller as for `predict` */
 export function predictBefore(method: SpaceMethod, actor: Actor, caller = actor): Predicted | undefined {
   const [who, need] = ruleOf(method);
   const no = (cell: Cell, reason: string): Predicted => ({ cell, explained: { allowed: false, needed: [], layers: [], reason } });

@@ -49,7 +49,7 @@ export async function answerQuestion({ permission, method, params }: Question, a
   if (method !== undefined) return aboutMethod(method, params, at);
   const needed: Permission[] = [parsePermission(permission as string)];
   const { allowed, layers } = judge(standingOf(at.actor).layers, needed);
-  return withReason({ allowed, layers: withinSight(layers, at.caller ?? at.actor), needed });
+  return withReason({ allowed, layers, needed }, at);
 }
 
 async function aboutMethod(name: string, params: unknown, at: Judging): Promise<Answer> {
@@ -63,16 +63,17 @@ async function aboutMethod(name: string, params: unknown, at: Judging): Promise<
   const refused = who.refuses(at.actor);
   if (refused) return { allowed: false, layers: [], needed: [], reason: `${refused.reason}: ${refused.why}` };
   const outlook = need?.outlook?.(at.actor);
-  const sighted = (decision: Decision) => withReason({ ...decision, layers: withinSight(decision.layers, at.caller ?? at.actor) });
-  if (outlook && !outlook.allowed) return sighted(outlook);
+  if (outlook && !outlook.allowed) return withReason(outlook, at);
   const input = parseParams(contract, params, []);
-  return need?.decide ? sighted(await need.decide(input, at)) : withReason({ allowed: true, layers: [], needed: [] });
+  return withReason(need?.decide ? await need.decide(input, at) : { allowed: true, layers: [], needed: [] }, at);
 }
 
-function withReason(decision: Decision): Answer {
+/** An answer as far as whoever asks may know it. */
+function withReason(decision: Decision, { actor, caller = actor }: Judging): Answer {
   const { allowed, why } = decision;
-  const lacking = decision.layers.find(({ allows }) => !allows)?.layer ?? "grants";
-  return { ...decision, reason: allowed ? null : why ? `${why.reason}: ${why.text}` : `${lacking} lacks it` };
+  const layers = withinSight(decision.layers, caller);
+  const lacking = layers.find(({ allows }) => !allows)?.layer ?? "grants";
+  return { ...decision, layers, reason: allowed ? null : why ? `${why.reason}: ${why.text}` : `${lacking} lacks it` };
 }
 
 /** Whose a layer is, by name. */

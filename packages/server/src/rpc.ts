@@ -115,7 +115,7 @@ async function answerRequest(door: Door, { body, gone = STAYS, ...sender }: Door
   }
 }
 
-/** Who sends a request, once it is their turn of the event loop. @throws Refusal UNAUTHENTICATED */
+/** The sender of a request, once it is their turn of the event loop. @throws Refusal UNAUTHENTICATED */
 async function inTurn(door: Door, request: Caller): Promise<Actor> {
   const actor = await enter(door, request);
   const turn = callersTurn(lineOf(actor, true));

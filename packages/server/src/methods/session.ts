@@ -15,7 +15,7 @@ import { inTransaction, type Sql } from "../db.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import { mayNameMembers } from "../rules.ts";
-import { addTo, lockThenJudge } from "../sessions/lock.ts";
+import { addTo } from "../sessions/lock.ts";
 import { dataOf, mustWrite, NO_SESSION, readable, runRows, sessionNamed, sessionRows } from "../sessions/rows.ts";
 import type { Jwt } from "../tokens/jwt.ts";
 import { mintToken } from "../tokens/mint.ts";
@@ -60,10 +60,11 @@ const nameOf = (message: unknown): string =>
     .update(JSON.stringify(asMessage(message)))
     .digest("base64url")}`;
 
-/** Locks a session, so that nothing is added to it meanwhile. @throws Refusal SESSION_CLOSED, SESSION_EXPIRED; NOT_FOUND where it was deleted */
-async function lockOpen(sql: Sql, id: string): Promise<void> {
+/** Locks a session, so that nothing is added to it meanwhile. @param judge judges the call again, once it is locked @throws Refusal SESSION_CLOSED, SESSION_EXPIRED; NOT_FOUND where it was deleted */
+async function lockOpen(sql: Sql, id: string, judge?: At["still"]): Promise<void> {
   const [row] = await sql<{ closeReason: string | null; over: boolean }[]>`
     select close_reason, coalesce(expires_at <= now(), false) as over from sessions where id = ${id} for update`;
+  await judge?.();
   if (!row) throw new Refusal("NOT_FOUND", NO_SESSION);
   if (row.closeReason === "closed") throw new Refusal("SESSION_CLOSED");
   if (row.closeReason === "expired" || row.over) throw new Refusal("SESSION_EXPIRED");
@@ -182,8 +183,7 @@ export const sessionHandlers = ({ jwt, rules }: Ruled & { jwt: Jwt }): Handlers<
   async "session.stop"({ session, turn }, at) {
     const { id } = await sessionNamed(session, at);
     return inTransaction(at.sql, async (sql) => {
-      await lockThenJudge(sql, id, at);
-      await lockOpen(sql, id);
+      await lockOpen(sql, id, at.still);
       const [stopped] = await sql<{ turn: number; first: boolean; waits: boolean; run: string | null }[]>`
         update turns t set stop_asked = true from turns before
         where t.session_id = ${id} and ${turn === undefined ? sql`t.status = 'running'` : sql`t.status in ('queued', 'running') and t.turn = ${turn}`}

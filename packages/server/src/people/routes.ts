@@ -1,6 +1,5 @@
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
-import { lineInPerson } from "../budgets.ts";
 import type { House } from "../house.ts";
 import { RedirectUri } from "../oauth/register.ts";
 import { isResourceOf, knownScope } from "../oauth/resource.ts";
@@ -260,7 +259,7 @@ async function end(house: House, request: FastifyRequest): Promise<void> {
       "What was sent proves no session, so there is none to end. A program ends its own login at /api/v1/revoke.",
     );
   const { sql, feed } = house.doors.user;
-  await endSession(sql.as(lineInPerson(found.user.id), { urgent: true }), found.session.id).finally(() => feed.doubt());
+  await endSession(sql, found.user.id, found.session.id).finally(() => feed.doubt());
 }
 
 /** Ties a device code that waits to the session that is about to allow it, with which it ends. @param userCode as better-auth takes it: with or without what divides it, in any case */
@@ -275,11 +274,11 @@ async function tieToSession(house: House, request: FastifyRequest, userCode: str
 /** Ends all other sessions of who sends a request, if they are signed in. */
 async function endOthers(house: House, request: FastifyRequest): Promise<void> {
   const found = await signedIn(house, request, "POST");
+  if (!found) return;
   const { sql, feed } = house.doors.user;
-  const others = await sql<{ id: string }[]>`
-    select id from auth.session where "userId" = ${found?.user.id ?? null} and id <> ${found?.session.id ?? null}`;
+  const others = await sql<{ id: string }[]>`select id from auth.session where "userId" = ${found.user.id} and id <> ${found.session.id}`;
   try {
-    for (const { id } of others) await endSession(sql.as(lineInPerson(found?.user.id ?? ""), { urgent: true }), id);
+    for (const { id } of others) await endSession(sql, found.user.id, id);
   } finally {
     feed.doubt();
   }

@@ -3,6 +3,7 @@ import { Name } from "@gatehouse/protocol";
 import { hashPassword } from "better-auth/crypto";
 import { uuidv7 } from "uuidv7";
 import { z } from "zod";
+import { lineInPerson } from "../budgets.ts";
 import { retried } from "../change.ts";
 import type { Database, Sql } from "../db.ts";
 import { createSpace } from "../methods/space.ts";
@@ -85,11 +86,11 @@ export async function openSession(auth: Auth, userId: string): Promise<{ token: 
 
 /**
  * Ends a session, and what was signed in by it and not allowed to stay. It is held first, so that no code becomes a token
- * in between. @throws what the database failed with: then it may not have ended
+ * in between. @param user whose it is @throws what the database failed with: then it may not have ended
  */
-export const endSession = (sql: Database, id: string) =>
+export const endSession = (sql: Database, user: string, id: string) =>
   retried(() =>
-    sql.begin(async (tx) => {
+    sql.as(lineInPerson(user), { urgent: true }).begin(async (tx) => {
       await tx`select from auth.session where id = ${id} for update`;
       await tx`
         delete from auth.logins where id in (
