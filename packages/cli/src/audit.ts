@@ -35,16 +35,22 @@ export function addAudit(program: Command): void {
         .option("--denied", "only what was refused")
         .option("--follow", "go on showing what comes, until Ctrl-C; with --json one entry a line"),
     async run(me, { follow, json: asJson, limit, actor, method, denied }: Options) {
-      if (!/^\d+$/.test(limit)) throw new CliError("usage", "--limit must be a whole number.");
+      const most = /^\d+$/.test(limit) ? Number(limit) : 0;
+      if (most < 1 || most > 1000) throw new CliError("usage", "--limit must be a whole number from 1 to 1000.");
       const client = await me.inSpace();
       const filter: Filter = {
         actor: actor === undefined ? undefined : await idOf(me, client, actor),
         method,
         outcome: denied ? "FORBIDDEN" : undefined,
       };
-      const { entries } = await client.audit.list({ ...filter, limit: Number(limit) });
+      const newest = follow ? (await client.audit.list({ limit: 1 })).entries[0]?.id : undefined;
+      const entries = await everyPage(
+        (page) => client.audit.list({ ...filter, ...page }),
+        (answer) => answer.entries,
+        most,
+      );
       if (!follow) return { entries: asJson ? entries : await named(client, entries) };
-      await followFrom(client, filter, entries.toReversed(), asJson ? undefined : lineOf);
+      await followFrom(client, filter, newest, entries.toReversed(), asJson ? undefined : lineOf);
       return undefined;
     },
     show: (result) =>
@@ -52,23 +58,27 @@ export function addAudit(program: Command): void {
   });
 }
 
-/** Prints entries as they come, oldest first, until the person has seen enough. */
+/**
+ * Prints entries as they come, oldest first, until the person has seen enough.
+ * @param since the newest entry of the record, before the first of these were looked for
+ */
 async function followFrom(
   client: Client<SpaceApi>,
   filter: Filter,
+  since: string | undefined,
   first: readonly AuditEntry[],
   print?: (entry: AuditEntry) => string,
 ): Promise<void> {
   const stopped = once(process, "SIGINT").then(() => "stopped" as const);
   let entries = [...first];
-  let since: string | undefined;
+  let last = since;
   note("Following the record. Ctrl-C ends it.");
   for (;;) {
     const shown = print ? allSafe(await named(client, entries)).map(print) : entries.map((entry) => json(entry, 0));
     for (const line of shown) process.stdout.write(`${line}\n`);
-    since = entries.at(-1)?.id ?? since;
+    last = entries.at(-1)?.id ?? last;
     if ((await Promise.race([stopped, new Promise((resolve) => setTimeout(resolve, POLL_MS))])) === "stopped") return;
-    const asked = { ...filter, since };
+    const asked = { ...filter, since: last };
     entries = (
       await everyPage(
         (page) => client.audit.list({ ...asked, ...page }),

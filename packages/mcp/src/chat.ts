@@ -124,8 +124,12 @@ export const chatTools = [
       ...page,
     }),
     result: z.strictObject({ chats: z.array(Chat), next: Next }),
-    async run(input, at) {
-      const { sessions, next } = await at.space.session.list(input);
+    async run({ after, ...input }, at) {
+      let page: Awaited<ReturnType<typeof at.space.session.list>> = { sessions: [], next: after ?? null };
+      // A page without a row, and with more behind it, tells a model nothing.
+      do page = await at.space.session.list({ ...input, ...(page.next !== null && { after: page.next }) });
+      while (page.sessions.length === 0 && page.next !== null);
+      const { sessions, next } = page;
       const chats = sessions.map((session) => {
         const { task, status, createdAt, closedAt } = session;
         return { chatId: nameOf(session), task, status, startedAt: createdAt, closedAt };

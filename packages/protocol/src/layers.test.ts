@@ -5,7 +5,7 @@ import { actions, covers, effective, foresee, formatPermission, intersect, judge
 // Few enough different ones that most pairs have to do with each other.
 const action = fc.constantFrom(...actions);
 const type = fc.constantFrom("tasks", "docs");
-const path = fc.constantFrom("a", "a/b", "a/b/c", "ab", "b");
+const path = fc.constantFrom("a", "a/b", "a/b/c", "a-", "a-/b", "ab", "b");
 const permission: fc.Arbitrary<Permission> = fc.oneof(
   fc.record({ action }),
   fc.record({ action, type }),

@@ -47,13 +47,16 @@ export const Timestamp = z.iso.datetime().describe("RFC 3339, UTC");
 /** A moment that a caller names: RFC 3339, in UTC or with an offset. */
 export const Moment = z.iso.datetime({ offset: true }).describe("RFC 3339");
 
-/** Params of a method that answers page by page, in the order of ids: pages of at most `limit` rows, and of {@link PAGE_BYTES}. */
+/**
+ * Params of a method that answers page by page, in the order of ids: pages of at most `limit` rows, and of {@link PAGE_BYTES}.
+ * A page of a list that leaves rows out may hold fewer, or none, though more follow: it ends after so many that were looked at.
+ */
 export const page = {
   after: Id.optional().describe("the `next` of the page before; left out = the first page"),
   limit: z.number().int().min(1).max(1000).default(200).describe("most rows of a page"),
 };
 
-/** Where the next page begins; null on the last one. */
+/** Where the next page begins; null on the last one alone. */
 export const Next = Id.nullable();
 
 /** Whether a value is one of JSON: one walk, where zod's own schema tries a union at each value. */

@@ -149,26 +149,62 @@ export function effective(layers: readonly Layer[]): readonly Permission[] {
 }
 const together = new WeakMap<readonly Layer[], readonly Permission[]>();
 
-/** Without what others among them cover. */
-function terse(held: readonly Permission[]): readonly Permission[] {
-  const index = heldIn(held);
-  index.terse ??= [...index.strongest.values()]
-    .flatMap((ofType) => [...ofType.values()])
-    .filter((one) => !firstAbove(one, index.strongest, (other) => other !== one && ranks(other, one)));
+/** Without what others among them cover, in the order of their reach. */
+function terse(permissions: readonly Permission[]): readonly Permission[] {
+  const index = heldIn(permissions);
+  index.terse ??= withoutCovered(permissions);
   return index.terse;
 }
 
-/** What each of some allows together with those of a layer that reach as far, or farther: the strongest of them leaves the most. */
+function withoutCovered(permissions: readonly Permission[]): Permission[] {
+  const above: Reaching[] = [];
+  const kept: Permission[] = [];
+  for (const each of withReach(permissions).sort(byReach)) {
+    const nearest = nearestAbove(each.reach, above);
+    if (nearest && ranks(nearest.one, each.one)) continue;
+    // Whatever is kept is stronger than all above it, so the nearest is the strongest.
+    above.push(each);
+    kept.push(each.one);
+  }
+  return kept;
+}
+
+/** What each of some allows together with those of a layer that reach as far, or farther: the strongest of them leaves the most. Both are terse. */
 function within(some: readonly Permission[], layer: readonly Permission[]): Permission[] {
-  const { strongest } = heldIn(layer);
-  return some.flatMap((one) => {
-    let most: Permission | undefined;
-    firstAbove(one, strongest, (other) => {
-      if (!most || !ranks(most, other)) most = other;
-      return false;
-    });
-    return (most && intersect(one, most)) ?? [];
+  const above: Reaching[] = [];
+  const wide = withReach(layer);
+  let next = 0;
+  return withReach(some).flatMap(({ one, reach }) => {
+    for (let other = wide[next]; other && other.reach <= reach; other = wide[++next]) {
+      nearestAbove(other.reach, above);
+      above.push(other);
+    }
+    const nearest = nearestAbove(reach, above);
+    return (nearest && intersect(one, nearest.one)) ?? [];
   });
+}
+
+/** A permission, and its reach as one text: it reaches as far as another, or farther, when its text begins the other's. */
+interface Reaching {
+  readonly one: Permission;
+  readonly reach: string;
+}
+
+const withReach = (permissions: readonly Permission[]): Reaching[] => permissions.map((one) => ({ one, reach: reachOf(one) }));
+
+const reachOf = ({ type, path }: Permission): string => (type === undefined ? "" : path === undefined ? `${type}:` : `${type}:${path}/`);
+
+/** Widest first, so that each stands behind all that reach farther; of the same reach, the strongest first. */
+const byReach = (a: Reaching, b: Reaching): number =>
+  a.reach < b.reach ? -1 : a.reach > b.reach ? 1 : RANK[b.one.action] - RANK[a.one.action];
+
+/** The nearest that reaches as far or farther. The others are dropped: in the order of reach, they reach nothing that is still to come. */
+function nearestAbove(reach: string, above: Reaching[]): Reaching | undefined {
+  for (let last = above.at(-1); last; last = above.at(-1)) {
+    if (reach.startsWith(last.reach)) return last;
+    above.pop();
+  }
+  return undefined;
 }
 
 /** Permissions by type, and of each type by path; a part that is left out is "". */
@@ -180,7 +216,7 @@ interface Held {
   readonly strongest: ByReach;
   /** The strongest for anything of a type, on whatever path; by "", of all. */
   readonly beneath: ReadonlyMap<string, Permission>;
-  /** Those that no others among them cover; made when it is first asked for. */
+  /** Those that no others among them cover, in the order of their reach; made when it is first asked for. */
   terse?: readonly Permission[];
 }
 

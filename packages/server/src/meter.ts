@@ -4,6 +4,8 @@ import { AsyncLocalStorage } from "node:async_hooks";
 export const BYTES_PER_CALL = 8192;
 /** Permissions that take about as long to read. */
 const PERMISSIONS_PER_CALL = 100;
+/** Rows that take about as long to look through. */
+const ROWS_PER_CALL = 500;
 
 /** The cost of a request beyond the fixed cost of its calls, in calls. */
 interface Meter {
@@ -23,6 +25,9 @@ export const countAnswer = (characters: number): void => count(characters / BYTE
 
 /** Counts so many permissions that were read from the database. */
 export const countPermissions = (permissions: number): void => count(permissions / PERMISSIONS_PER_CALL);
+
+/** Counts so many rows that were looked through for a page of a list. */
+export const countRows = (rows: number): void => count(rows / ROWS_PER_CALL);
 
 function count(cost: number): void {
   const meter = meters.getStore();

@@ -1,8 +1,9 @@
 import type { AuditEntry, auditMethods } from "@gatehouse/protocol";
 import { standingOf } from "../actor.ts";
 import type { Denials } from "../denials.ts";
+import { countRows } from "../meter.ts";
 import type { Handlers } from "../rpc.ts";
-import { paged } from "./rows.ts";
+import { MOST_ROWS_READ, paged } from "./rows.ts";
 
 export const auditHandlers = (denials: Denials): Handlers<typeof auditMethods> => ({
   async "audit.list"({ actor: actorId, method, outcome, since, after, limit }, { actor, sql }) {
@@ -12,10 +13,8 @@ export const auditHandlers = (denials: Denials): Handlers<typeof auditMethods> =
     const placeOf = (id: string) => sql`(
       select place from audit where id = ${id} and space_id = ${space.id}
       union all select place from audit_denials where id = ${id} and space_id = ${space.id})`;
-    const entries = await sql<AuditEntry[]>`
-      select id, at, json_build_object('id', actor_id, 'kind', actor_kind, 'name', actor_name) as actor,
-             via, credential_id, owner_id as on_behalf_of, acting_id as act, method, target, outcome, reason, count, request_id, trace_id
-      from (
+    const record = sql`
+      select *, row_number() over (order by place desc) as nth from (
         select id, place, space_id, at, actor_id, actor_kind, actor_name, via, credential_id, owner_id, acting_id, method, target, outcome,
                null as reason, 1 as count, request_id, trace_id from audit
         union all
@@ -23,13 +22,23 @@ export const auditHandlers = (denials: Denials): Handlers<typeof auditMethods> =
                reason, count, request_id, trace_id from audit_denials
       ) as record
       where space_id = ${space.id}
-        ${actorId === undefined ? sql`` : sql`and actor_id = ${actorId}`}
-        ${method === undefined ? sql`` : sql`and method = ${method}`}
-        ${outcome === undefined ? sql`` : sql`and outcome = ${outcome}`}
         ${since === undefined ? sql`` : sql`and place > coalesce(${placeOf(since)}, 0)`}
         ${after === undefined ? sql`` : sql`and place < ${placeOf(after)}`}
+      order by place desc limit ${MOST_ROWS_READ}`;
+    const wanted = sql`(true
+      ${actorId === undefined ? sql`` : sql`and actor_id = ${actorId}`}
+      ${method === undefined ? sql`` : sql`and method = ${method}`}
+      ${outcome === undefined ? sql`` : sql`and outcome = ${outcome}`})`;
+    const found = await sql<(AuditEntry & { wanted: boolean; last: boolean })[]>`
+      select id, at, json_build_object('id', actor_id, 'kind', actor_kind, 'name', actor_name) as actor,
+             via, credential_id, owner_id as on_behalf_of, acting_id as act, method, target, outcome, reason, count, request_id, trace_id,
+             ${wanted} as wanted, nth = ${MOST_ROWS_READ} as last
+      from (${record}) as looked_through where ${wanted} or nth = ${MOST_ROWS_READ}
       order by place desc limit ${limit + 1}`;
+    const end = found.at(-1);
+    if (end?.last) countRows(MOST_ROWS_READ);
+    const entries = found.filter((one) => one.wanted).map(({ wanted: _, last: __, ...entry }) => entry);
     const { rows, next } = paged(entries, limit);
-    return { entries: rows, next };
+    return { entries: rows, next: next ?? (end?.last ? end.id : null) };
   },
 });

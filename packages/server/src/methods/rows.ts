@@ -1,5 +1,6 @@
 import { PAGE_BYTES } from "@gatehouse/protocol";
 import type { Fragment, Sql } from "../db.ts";
+import { countRows } from "../meter.ts";
 import { Refusal } from "../refusal.ts";
 
 /** The one row. @throws Refusal NOT_FOUND when there is none */
@@ -31,22 +32,34 @@ export function paged<Row extends { id: string }>(found: readonly Row[], limit: 
   return { rows, next: found.length > rows.length ? (rows.at(-1)?.id ?? null) : null };
 }
 
+/** Rows that one page looks through at most, of a list that leaves some of them out. */
+export const MOST_ROWS_READ = 5000;
+
 /**
  * The keys of a page that is bounded in rows and in bytes: rows that don't fit are never read.
  * @param found a query in the order of the list, for one row more than a page holds: `key`, and the `bytes` that its row takes
- * @returns next, the key of the last row: null on the last page
+ * @param last a query for the `key` of the last row that this page may look through, where `found` ends before the list does:
+ * the page holds then what was found until there, be it nothing, and is counted by what was read
+ * @returns next, the key behind which the list goes on: null on the last page
  */
-export async function pageOf(sql: Sql, found: Fragment, limit: number): Promise<{ keys: string[]; next: string | null }> {
-  const { keys, more } = one(
-    await sql<{ keys: string[]; more: boolean }[]>`
+export async function pageOf(
+  sql: Sql,
+  found: Fragment,
+  limit: number,
+  last: Fragment = sql`select null`,
+): Promise<{ keys: string[]; next: string | null }> {
+  const { keys, more, until } = one(
+    await sql<{ keys: string[]; more: boolean; until: string | null }[]>`
       with found as materialized (${found}),
       page as (
         select key, nth from (
           select key, row_number() over () as nth, sum(bytes) over (rows unbounded preceding) as total from found) sized
         where nth <= ${limit} and (nth = 1 or total <= ${PAGE_BYTES}))
-      select array(select key::text from page order by nth) as keys, (select count(*) from found) > (select count(*) from page) as more`,
+      select array(select key::text from page order by nth) as keys, (select count(*) from found) > (select count(*) from page) as more,
+             case when (select count(*) from found) <= ${limit} then (${last})::text end as until`,
   );
-  return { keys, next: more ? (keys.at(-1) ?? null) : null };
+  if (until !== null) countRows(MOST_ROWS_READ);
+  return { keys, next: more ? (keys.at(-1) ?? null) : until };
 }
 
 /** When something is to end, in UTC. @throws Refusal INVALID_PARAMS where that has been */
