@@ -4,6 +4,7 @@ import { Client, InMemoryTransport } from "@modelcontextprotocol/client";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { makeHolding } from "./agent-holding.ts";
 import { makeWorkplace, type Workplace } from "./agents.ts";
+import { connectHttp } from "./mcp.ts";
 import { until } from "./run.ts";
 
 let at: Workplace;
@@ -81,6 +82,25 @@ test("access that ends while an answer comes hides neither the turn, nor what th
   held.gateOf(chat.id, 1).happen();
   const other = await connect();
   expect(await other.call("wait_agent_message", { chatId: chat.externalId, turn: 1 })).toMatchObject({ is: { text: "half, whole" } });
+});
+
+test("access that ends while an answer comes is told at once over HTTP, too, though too many wrong credentials came from its address", async () => {
+  const holding = makeHolding();
+  const busy = await makeWorkplace({ FAILED_AUTH_LIMIT: "5" });
+  await busy.serve([holding.agent]);
+  const { id, key } = await busy.must("apiKey.create", { name: "http" }, null);
+  const client = await connectHttp(new URL(`/mcp?space=${busy.slug}`, busy.server.url), key);
+  const answer = client.callTool({ name: "start_agent_chat", arguments: { task: "holding", chatId: "held", message: "hold" } });
+  const chat = await until("the chat is there", async () => (await busy.must("session.list", { task: "holding" })).sessions[0]);
+  await until("half of it has come", async () => (await busy.events(chat.id)).some(({ kind }) => kind === "chunks"));
+  const wrong = async () => (await busy.server.call("me_wrong", "whoami")).error?.data.code;
+  await until("the address is held up", async () => (await wrong()) === "RATE_LIMITED");
+  await busy.must("apiKey.delete", { id }, null);
+  const { isError, _meta } = await answer;
+  expect([isError, _meta?.["gatehouse/error"]]).toEqual([true, expect.objectContaining({ code: "UNAUTHENTICATED" })]);
+  holding.gateOf(chat.id, 1).happen();
+  await client.close();
+  await busy.close();
 });
 
 test("a first message that is refused leaves a chat whose name is told", async () => {

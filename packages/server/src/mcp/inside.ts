@@ -13,10 +13,12 @@ const OUT = /^\/api\/v1\/sessions\/([^/]+)\/out$/;
  * it can call as them, and never learns by what. Every call enters the one path of a call.
  */
 export function insideOf(house: House, caller: Sender, reading: Reading): typeof fetch {
+  // It was good at the door. Where it is not any more, that is told at once, however many wrong ones came from its address.
+  const { address: _, ...presented } = caller.presented;
   const inside = async (input: string | URL | Request, init: RequestInit = {}): Promise<Response> => {
     const { pathname } = new URL(input instanceof Request ? input.url : input);
     const headers = Object.fromEntries(new Headers(init.headers));
-    const { presented, requestId, left, space = headers["x-me-space"] } = caller;
+    const { requestId, left, space = headers["x-me-space"] } = caller;
     const here: Sender = { presented, requestId, space, left, ...(init.signal && { gone: init.signal }) };
     const door = RPC[pathname];
     return traceRequest({ method: init.method ?? "GET", route: door ? pathname : OUT.source, headers }, async () => {
