@@ -104,3 +104,61 @@ test("who may write a session, and not its task, does not delete it", async () =
   expect(await codeOf("session.delete", { session: session.id }, server, narrow)).toBe("FORBIDDEN");
   expect((await must("session.get", { session: session.id })).id).toBe(session.id);
 });
+
+class RolledBack extends Error {}
+/** What is left right after a statement, which is then taken back. */
+async function leftAfter(statement: string, left: string): Promise<number> {
+  let n = -1;
+  await server.sql
+    .begin(async (sql) => {
+      await sql.unsafe(statement);
+      const [row] = await sql.unsafe<{ n: number }[]>(`select (${left})::integer as n`);
+      n = row?.n as number;
+      throw new RolledBack();
+    })
+    .catch((thrown) => {
+      if (!(thrown instanceof RolledBack)) throw thrown;
+    });
+  return n;
+}
+const remains = async () => (await server.sql`select from remains`).length;
+
+test("a long log is not removed by the call that deletes its session, which would hold its credential, but soon after", async () => {
+  const { session } = await must("session.create", { task: "support" });
+  await server.sql.unsafe(`
+    insert into session_events (session_id, seq, direction, kind, data) select '${session.id}', i, 'out', 'chunks', '[]' from generate_series(1, 12000) i`);
+  await server.sql.unsafe(`
+    insert into turns (session_id, turn, input_id, input_seq, status, ended_at) select '${session.id}', i, i, i, 'complete', now() from generate_series(1, 6000) i`);
+  const rows = `select (select count(*) from session_events where session_id = '${session.id}') + (select count(*) from turns where session_id = '${session.id}')`;
+  expect(await leftAfter(`delete from sessions where id = '${session.id}'`, rows)).toBe(17_000);
+  await must("session.delete", { session: session.id });
+  expect(await codeOf("session.events", { session: session.id })).toBe("NOT_FOUND");
+  await until("nothing is left of it", async () => (await rowsOf(session.id)) === 0 && (await remains()) === 0);
+});
+
+test("the sessions of a space go with it: nobody reaches them any more, and they are removed soon after, with their logs", async () => {
+  const { slug: large } = (await server.call(ada.session, "space.create", { name: "Large" })).result;
+  const { id: space } = (await server.call(ada.session, "space.get", {}, large)).result;
+  await server.sql.unsafe(`
+    with s as (insert into sessions (id, space_id, task, idle_timeout_seconds) select uuidv7(), '${space}', 'support', 5 from generate_series(1, 100) returning id)
+    insert into session_events (session_id, seq, direction, kind, data) select id, i, 'out', 'chunks', '[]' from s, generate_series(1, 1500) i`);
+  const { session, token } = (await server.call(ada.session, "session.create", { task: "support", message: "hello" }, large)).result;
+  const headers = { authorization: `Bearer ${ada.session}`, "x-me-space": large };
+  const stream = await fetch(`${second.url}/api/v1/sessions/${session.id}/out`, { headers });
+  const streamed = stream.text();
+  const waits = server.call(ada.session, "run.lease", { tasks: ["other"], worker: "w", waitSeconds: 2 }, large);
+  const sessions = `select count(*) from sessions where space_id = '${space}'`;
+  expect(await leftAfter(`delete from spaces where id = '${space}'`, sessions)).toBe(81);
+  expect((await server.call(ada.session, "space.delete", { slug: large, confirm: large })).error).toBeUndefined();
+  expect((await server.call(ada.session, "session.get", { session: session.id }, large)).error?.data.code).toBe("NOT_FOUND");
+  expect((await server.call(token, "session.get", { session: session.id }, large)).status).toBe(401);
+  expect(await streamed).toContain('"why":"access ended"');
+  await until("nothing is left of it", async () => {
+    const [row] = await server.sql.unsafe<{ n: number }[]>(`
+      select ((${sessions}) + (select count(*) from session_events e where not exists (select from sessions s where s.id = e.session_id)))::integer as n`);
+    return row?.n === 0 && (await remains()) === 0;
+  });
+  expect((await waits).error?.data.code).toBe("NOT_FOUND");
+  const begun = server.sql`insert into sessions (id, space_id, task, idle_timeout_seconds) values (uuidv7(), ${space}, 'support', 5)`;
+  await expect(begun).rejects.toMatchObject({ code: "23503" });
+});

@@ -7,6 +7,8 @@ export const MAX_ATTEMPTS = 5;
 const EVERY_MS = 500;
 /** Most rows that one sweep deals with, so that servers share the work. */
 const AT_ONCE = 100;
+/** For how long one sweep removes what is left of what was deleted, in milliseconds. */
+const REMOVING_MS = 200;
 
 /**
  * Ends what time ends: runs whose worker is silent for longer than its lease, and sessions that expire.
@@ -19,6 +21,10 @@ export function startSweeping(sql: Database, log: Logger, retain: (sql: Database
   void (async () => {
     while (!stopped) {
       await sweep(sql).catch((cause: unknown) => log.debug({ cause: loggable(cause) }, "a sweep failed"));
+      if (stopped) return;
+      await removeRemains(sql).catch((cause: unknown) =>
+        log.warn({ cause: loggable(cause) }, "what is left of deleted sessions and spaces was not removed"),
+      );
       if (stopped) return;
       await retain(sql).catch((cause: unknown) => log.warn({ cause: loggable(cause) }, "what is to be kept no longer was not deleted"));
       if (stopped) return;
@@ -35,6 +41,13 @@ export function startSweeping(sql: Database, log: Logger, retain: (sql: Database
     stopped = true;
     wake();
   };
+}
+
+/** Removes what is left of sessions and spaces that were deleted, in small steps. */
+async function removeRemains(sql: Database): Promise<void> {
+  const until = performance.now() + REMOVING_MS;
+  for (let any: boolean | undefined = true; any && performance.now() < until; )
+    [{ any } = { any: false }] = await sql<{ any: boolean }[]>`select clear_remains() as any`;
 }
 
 /** One after the other, each in a statement of its own: what ends one does not wait for another. */
