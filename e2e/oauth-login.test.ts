@@ -59,6 +59,56 @@ test("consent is asked for each time, and may be refused", async () => {
   await expect(client.finish(back.href, kept)).rejects.toThrow();
 });
 
+test("no parameter of a program's, and no page on the way, leads past the question", async () => {
+  const client = await standardClient(server);
+  const mallory = await server.user("mallory");
+  const tried: Record<string, string>[] = [
+    { max_age: "1" },
+    { prompt: "none" },
+    { prompt: "login" },
+    { claims: "{}" },
+    { request: "e30.e30." },
+    { nonce: "x" },
+  ];
+  for (const more of tried) {
+    const { address } = await client.begin(more);
+    const signIn = new URL((await openJar(server.url).get(address)).headers.get("location") as string);
+    expect([signIn.pathname, signIn.searchParams.get("prompt"), signIn.searchParams.has("max_age")]).toEqual([
+      "/sign-in",
+      "consent",
+      false,
+    ]);
+    const theirs = openJar(server.url);
+    await theirs.signIn(mallory.email, mallory.password);
+    // As if a session from before were too old for the program.
+    await server.sql`update auth.session set "createdAt" = now() - interval '1 hour' where "userId" = ${mallory.id}`;
+    const { body } = await theirs.post("/api/auth/oauth2/consent", { accept: true, oauth_query: signIn.search.slice(1) });
+    expect(new URL(body.url).origin).not.toBe(server.url);
+  }
+});
+
+test("what leads on to a program, and not to the question whether to allow it, is taken by no page", async () => {
+  const client = await standardClient(server);
+  const person = await server.user("olga");
+  const signIn = new URL((await openJar(server.url).get((await client.begin()).address)).headers.get("location") as string);
+  for (const change of ["", "login", "none"]) {
+    const query = new URLSearchParams(signIn.search);
+    query.delete("prompt");
+    if (change) query.set("prompt", change);
+    const jar = openJar(server.url);
+    for (const [path, input] of [
+      ["sign-in/email", { email: person.email, password: person.password }],
+      ["oauth2/consent", { accept: true }],
+      ["sign-in/social", { provider: "corp" }],
+      ["passkey/verify-authentication", { response: { id: "x" } }],
+    ] as const) {
+      const { status, body } = await jar.post(`/api/auth/${path}`, { ...input, oauth_query: query.toString() });
+      expect([path, status, body.code]).toEqual([path, 400, "INVALID_PARAMS"]);
+      expect(body.detail).toContain("must lead to the question"); // whatever signs it
+    }
+  }
+});
+
 test("a redirect goes to a loopback address of the client, on any port, and nowhere else", async () => {
   const jar = openJar(server.url);
   await forgetAttempts();
@@ -284,6 +334,25 @@ test("what is for the door for programs, or for another server, is not for the c
   }
   expect((await client.refresh(refresh_token as string)).access_token).toBeDefined();
 });
+
+test.each(["token.revoke", "/api/v1/revoke"])(
+  "a session that is revoked by %s takes along what was signed in by it, as signing out does",
+  async (how) => {
+    const client = await standardClient(server);
+    const person = await server.user("nina");
+    const jar = openJar(server.url);
+    const token = (await jar.signIn(person.email, person.password)).headers.get("set-auth-token") as string;
+    const loggedIn = async (scope: string) => {
+      const kept = await client.begin({ scope });
+      return client.finish(await answerConsent(jar, kept.address, person), kept);
+    };
+    const [passing, staying] = [await loggedIn("account"), await loggedIn(SCOPE)];
+    if (how === "token.revoke") expect((await server.call(token, how, { token })).error).toBeUndefined();
+    else expect((await jar.form(how, { token })).status).toBe(200);
+    const statuses = await Promise.all([token, passing.access_token, staying.access_token].map((one) => server.call(one, "whoami")));
+    expect(statuses.map(({ status }) => status)).toEqual([401, 401, 200]);
+  },
+);
 
 test("a login that asked to stay outlives the session it was allowed in, and expires by itself", async () => {
   await forgetAttempts();

@@ -102,6 +102,72 @@ test("after a reset, a person is told which passkeys, connected accounts and key
   expect(complaints).toEqual([]);
 });
 
+test("to revoke all ends also what came after the page was loaded, and is not stopped by what is gone already", async () => {
+  const ada = await server.user("Ada");
+  const { page } = await openWindow();
+  await signInto(page, server.origin, ada);
+  const bait = (await server.call(ada.session, "apiKey.create", { name: "bait" })).result;
+  const kept = (await server.call(ada.session, "apiKey.create", { name: "kept" })).result;
+  await page.goto(`${server.origin}/account`);
+  const thief = openJar(server.url);
+  await thief.post("/api/auth/sign-in/email", { email: ada.email, password: ada.password }, { origin: server.origin });
+  const late = (await server.call(ada.session, "apiKey.create", { name: "late" })).result;
+  await server.call(ada.session, "apiKey.delete", { id: bait.id });
+  await follow(page, "form#revoke-all button");
+  expect(await shown(page)).toContain("All passkeys, connected accounts and API keys are revoked.");
+  expect(await shown(page)).toContain("No API key works for you or your agents.");
+  for (const key of [kept.key, late.key]) expect((await server.call(key, "whoami")).status).toBe(401);
+  expect(await thief.whoami()).toBeUndefined();
+  const entries = await server.sql`select from audit where actor_id = ${ada.id} and method = 'apiKey.delete'`;
+  expect(entries).toHaveLength(3);
+});
+
+test("whose only way in is an account at a provider keeps it, and is told when all else is revoked", async () => {
+  const eve = await server.user("Eve");
+  const { key } = (await server.call(eve.session, "apiKey.create", { name: "key" })).result;
+  await server.sql`delete from auth.account where "userId" = ${eve.id}`;
+  await server.sql`
+    insert into auth.account (id, "userId", "accountId", "providerId") values (uuidv7(), ${eve.id}, 'https://corp.example 7', 'corp')`;
+  const jar = openJar(server.url);
+  const { status, body } = await jar.post("/api/auth/revoke-all", {}, { authorization: `Bearer ${eve.session}` });
+  expect([status, body.code]).toEqual([409, "CONFLICT"]);
+  expect(body.detail).toContain("choose one by mail first");
+  expect((await server.call(key, "whoami")).status).toBe(401);
+  expect(await server.sql`select from auth.account where "userId" = ${eve.id}`).toHaveLength(1);
+});
+
+test("keys of agents whose group one administers are told of after a reset, listed, and revoked with all", async () => {
+  const ada = await server.user("Ada");
+  const must = async (method: string, params: object, space?: string) => {
+    const { result, error } = await server.call(ada.session, method, params, space);
+    if (error) throw new Error(JSON.stringify(error));
+    return result;
+  };
+  const { slug } = await must("space.create", { name: "Home" });
+  const { id: group } = await must("group.create", { name: "crew" }, slug);
+  await must("group.addMember", { group, member: ada.id }, slug);
+  await must("group.setMemberAdmin", { group, member: ada.id, admin: true }, slug);
+  const { id: agent } = await must("agent.create", { name: "worker" });
+  await must("agent.transfer", { id: agent, to: group });
+  const { key } = await must("apiKey.create", { name: "the thief's", agent });
+  const jar = openJar(server.url);
+  const post = (path: string, body: object) => jar.post(`/api/auth${path}`, body, { origin: server.origin });
+  await post("/request-password-reset", { email: ada.email });
+  expect((await post("/reset-password", { newPassword: NEW, token: await box.token(ada.email) })).status).toBe(200);
+  const notice = await until("they are told by mail", () =>
+    box.mails.find(({ to, text }) => to === ada.email && text.includes("Still good")),
+  );
+  expect(notice.text.replace(/\s+/g, " ")).toContain("1 API keys of yours and your agents'.");
+  expect(notice.text).toContain("open invitations");
+  const session = (await post("/sign-in/email", { email: ada.email, password: NEW })).headers.get("set-auth-token") as string;
+  const { page } = await openWindow();
+  await signInto(page, server.origin, { ...ada, session });
+  await page.goto(`${server.origin}/account`);
+  expect(await shown(page)).toContain("of “worker” of the group “crew”");
+  await follow(page, "form#revoke-all button");
+  expect((await server.call(key, "whoami")).status).toBe(401);
+});
+
 test("a new password ends every link to choose one that was mailed before, and no one else's", async () => {
   const [eve, ben] = [await server.user("Eve"), await server.user("Ben")];
   const post = (path: string, body: object) => openJar(server.url).post(`/api/auth${path}`, body, { origin: server.origin });

@@ -207,6 +207,7 @@ test.each([
   ["an address of a domain with a port", "15b", "a@corp.example:25", {}],
   ["an address of a domain with a dot too many", "16", "a@corp.example.", {}],
   ["an address that is too long", "17", `${"a".repeat(250)}@corp.example`, {}],
+  ["an address with a letter that is another one in small letters", "17b", "mar\u212a@corp.example", {}],
   ["an address that is not text", "18", 7 as unknown as string, {}],
   ["a subject that is too long", "s".repeat(256), "nina@corp.example", {}],
   ["a subject with a space", "http://127.0.0.1 1", "nina@corp.example", {}],

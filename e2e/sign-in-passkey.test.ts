@@ -82,3 +82,13 @@ test("a passkey is added only by who has just signed in, and taken away only by 
   const stale = await jar.get("/api/auth/passkey/generate-register-options");
   expect([stale.status, stale.body.detail]).toEqual([403, expect.stringContaining("Sign in again")]);
 });
+
+test("a passkey that is registered already, be it by another person, is not registered again", async () => {
+  const { passkey } = await withPasskey(await server.user("Ivan"));
+  const judy = await server.user("Judy");
+  const jar = openJar(server.url);
+  await jar.signIn(judy.email, judy.password);
+  const options = (await jar.get("/api/auth/passkey/generate-register-options")).body;
+  const again = await jar.post("/api/auth/passkey/verify-registration", { response: passkey.register(options), name: "laptop" });
+  expect([again.status, again.body.code]).toEqual([409, "CONFLICT"]);
+});

@@ -59,6 +59,7 @@ const constraints: Record<string, Refusal> = {
   user_email_key: new Refusal("CONFLICT", "There is already an account with that e-mail address."),
   group_name: new Refusal("CONFLICT", "There is already a group of that name in the space."),
   invite_email: new Refusal("CONFLICT", "That address is invited already. Revoke the open invitation first."),
+  passkey_credentialID_key: new Refusal("CONFLICT", "This passkey is registered here already. Make a new one."),
   owner_can_own: new Refusal("CONFLICT", "A group that owns agents stays: transfer or delete them first. One that is gone can own none."),
   last_admin: new Refusal("LAST_ADMIN"),
   limit_spaces: limitReached("You have made as many spaces as the limit allows. Delete one"),

@@ -20,12 +20,12 @@ import { migrate, upToDate } from "./migrate.ts";
 import { addOAuth } from "./oauth/doors.ts";
 import { addMetadata } from "./oauth/metadata.ts";
 import { sweepClients } from "./oauth/register.ts";
+import { addAccount } from "./people/account.ts";
 import { createAuth } from "./people/auth.ts";
 import { addPeople } from "./people/doors.ts";
 import { createGuesses } from "./people/guesses.ts";
 import { createMailer } from "./people/mail.ts";
 import { addPages } from "./people/pages/pages.ts";
-import { addPrograms } from "./people/programs.ts";
 import { bindToIssuers } from "./people/providers.ts";
 import { ensureLocalOwner, openSession, sweep } from "./people/users.ts";
 import { spacePolicy, userPolicy } from "./policy.ts";
@@ -159,7 +159,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     const reading = { streams: new Streams(feed, log), tails: openTails(bell) };
     const app = await openDoors(house, [
       addPeople,
-      addPrograms,
+      addAccount,
       addPages,
       addOAuth(keys),
       addMetadata,

@@ -5,6 +5,7 @@ import { loginPrefixes, prefixOf } from "../key.ts";
 import { heldWhile } from "../known.ts";
 import { managedOwners } from "../needs.ts";
 import { endLogin, loginOf } from "../people/login.ts";
+import { endSessionIn } from "../people/users.ts";
 import { nobody, Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import { mayNameMembers } from "../rules.ts";
@@ -47,7 +48,7 @@ export const tokenHandlers = ({ jwt, identify }: Minting): Handlers<typeof token
     if (source?.login && !source.token)
       await at.sql`delete from auth.logins where id = (select "authorizationCodeId" from auth."oauthAccessToken" where id = ${id})`;
     else if (isToken(found.actor.credential)) await at.sql`delete from tokens where id = ${id}`;
-    else if (via === "session") await at.sql`delete from auth.session where id = ${id}`;
+    else if (via === "session") await endSessionIn(at.sql, id);
     else await at.sql`delete from api_keys where id = ${id}`;
     at.audit.target = id;
     return {};

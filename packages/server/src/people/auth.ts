@@ -34,6 +34,17 @@ export interface Asked {
   password?: string | undefined;
   /** What its database failed with, first: it answers all the same, and may take it for "nobody is signed in". */
   failure?: unknown;
+  /** What it has begun by its answer. */
+  began: Began;
+}
+
+/** What better-auth begins while it answers, and by which password. */
+export interface Began {
+  session?: { id: string; userId: string };
+  /** An account at a provider that is known from now on. */
+  account?: { id: string; userId: string };
+  /** The hash of the password that was found to be right. */
+  hash?: string;
 }
 
 /** What better-auth is being asked. */
@@ -64,7 +75,7 @@ const RESET = `
   select (select count(*)::integer from auth.passkey where "userId" = $1) as passkeys,
          (select count(*)::integer from auth.account where "userId" = $1 and password is null) as accounts,
          (select count(*)::integer from api_keys k join principals p on p.id = k.principal_id
-          where (p.id = $1 or p.owner_id = $1) and coalesce(k.expires_at > now(), true)) as keys`;
+          where (p.id = $1 or p.owner_id in (select managed_owners($1))) and coalesce(k.expires_at > now(), true)) as keys`;
 
 /** Removes the account of an address that nobody has confirmed, and the links that were mailed for it. */
 const GIVE_WAY = `
@@ -83,7 +94,7 @@ Passkeys, connected accounts and keys do not end with a password. Still good: ${
 
 ${publicUrl}/account
 
-Secret keys of your spaces are still good too, whoever made them: me secretkey list shows them, me audit list who made each.
+Secret keys of your spaces are still good too, and open invitations, whoever made them: me secretkey list and me invite list show them, me audit who made each.
 
 If you did not change your password, somebody else reads your mail. Secure your mailbox, then choose another password:
 
@@ -152,6 +163,7 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
 
   const tellOfAccount = async ({ id, userId, providerId }: { id: string; userId: string; providerId: string }) => {
     const provider = oidcProviders.find((known) => known.id === providerId);
+    if (provider) begun({ account: { id, userId } });
     const [person] = provider ? ((await ask(CONNECTED, userId, id)) as { email: string }[]) : [];
     if (provider && person)
       sendMail?.({ to: person.email, subject: "An account is connected with yours", text: connected(publicUrl, provider.name) });
@@ -185,7 +197,11 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
       resetPasswordTokenExpiresIn: LINK_SECONDS,
       password: {
         hash: async (password) => inTurn() && hashPassword(password),
-        verify: async (both) => inTurn() && verifyPassword(both),
+        verify: async (both) => {
+          const right = inTurn() && (await verifyPassword(both));
+          if (right) begun({ hash: both.hash });
+          return right;
+        },
       },
       sendResetPassword: ({ user, token }) =>
         mail(
@@ -223,7 +239,10 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
     // Having the address of an account, at a provider, is not having the account: its person connects the two, signed in.
     account: { accountLinking: { disableImplicitLinking: true } },
     // What a provider hands out of its own is never used here, so it is not kept.
-    databaseHooks: { account: { create: { before: withoutTokens, after: tellOfAccount }, update: { before: withoutTokens } } },
+    databaseHooks: {
+      account: { create: { before: withoutTokens, after: tellOfAccount }, update: { before: withoutTokens } },
+      session: { create: { after: async ({ id, userId }) => begun({ session: { id, userId } }) } },
+    },
     // What it has no answer to is thrown: it would print it, and answer with an empty 500.
     onAPIError: { errorURL: `${publicUrl}/sign-in`, throw: true },
     rateLimit: { enabled: false }, // limits.ts counts, for each account too
@@ -306,6 +325,8 @@ function noted(failure: unknown): never {
   note(failure);
   throw failure;
 }
+
+const begun = (what: Began): void => void Object.assign(asked.getStore()?.began ?? {}, what);
 
 const withoutTokens = async (account: object) => ({ data: { ...account, accessToken: null, refreshToken: null, idToken: null } });
 

@@ -6,12 +6,14 @@ import { examine, readJson } from "../json.ts";
 import { issuesOf } from "../params.ts";
 import { mustFit, Refusal, toRefusal } from "../refusal.ts";
 import { FAULTS, loggable } from "../telemetry.ts";
+import type { Began } from "./auth.ts";
 import { AUTH, handOver, refuseForeignPages, signedIn } from "./hand-over.ts";
 import { createHashing, type Hashing } from "./hashing.ts";
 import { countAttempt, forgive, isKnown, type LimitName } from "./limits.ts";
 import { networkOf } from "./network.ts";
+import { takeBack } from "./proofs.ts";
 import { routes } from "./routes.ts";
-import { refusalOf, wordOf } from "./words.ts";
+import { overtaken, refusalOf, wordOf } from "./words.ts";
 
 type Route = (typeof routes)[number];
 type Input = Record<string, unknown>;
@@ -96,7 +98,10 @@ async function answer(
     underWay.add(done);
     return reply.send({ status: true });
   }
-  const question = { method: route.method, path, signedIn: true, ...asIs, ...(await route.asks?.(input, house, request)) };
+  const at = new Date();
+  const before = route.proof && (await signedIn(house, request, route.method));
+  const began: Began = {};
+  const question = { began, method: route.method, path, signedIn: true, ...asIs, ...(await route.asks?.(input, house, request)) };
   const answered = route.hashes
     ? await hashing.run(await hasherOf(house, request, hashing, input), () => handOver(house, request, { ...question, hashes: true }))
     : await handOver(house, request, question);
@@ -109,12 +114,19 @@ async function answer(
     return reply.redirect(refusedPage(house, wordOf(text)), 302);
   }
 
+  const body = text ? (JSON.parse(text) as Body | null) : null;
+  const stands = await route.proof?.({ sql: forSignIn(sql), began, session: before?.session, at, input, provider: id });
+  if (stands === false) {
+    await takeBack(sql, began, body?.id).finally(() => house.doors.user.feed.doubt());
+    if (route.navigates) return reply.redirect(refusedPage(house, "failed"), 302);
+    throw overtaken;
+  }
+
   if (route.path === "/sign-in/email") await forgive(sql, "signIn", String(input.email));
   for (const cookie of answered.headers.getSetCookie()) reply.header("set-cookie", cookie);
   const token = answered.headers.get("set-auth-token");
   if (token && route.path === "/sign-in/email") reply.header("set-auth-token", token);
 
-  const body = text ? (JSON.parse(text) as Body | null) : null;
   const principal = body?.user?.id;
   const line = { route: route.path, requestId: request.id, address: request.ip, outcome: "OK", principal };
   if (route.method === "POST") log.info(line, said[route.path] ?? "sign-in");
@@ -144,6 +156,8 @@ async function hasherOf({ doors }: House, { ip }: FastifyRequest, hashing: Hashi
 
 /** What better-auth answers with, as far as it matters here. */
 interface Body {
+  /** Of a passkey that was added. */
+  id?: string;
   redirect?: boolean;
   url?: string;
   user?: { id: string } | null;

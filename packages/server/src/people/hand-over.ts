@@ -2,7 +2,7 @@ import type { FastifyRequest } from "fastify";
 import { type House, presentedBy } from "../house.ts";
 import { Refusal } from "../refusal.ts";
 import { isUnreachable } from "../unreachable.ts";
-import { ADDRESS_HEADER, type Asked, asked, sessionOf } from "./auth.ts";
+import { ADDRESS_HEADER, type Asked, asked, type Began, sessionOf } from "./auth.ts";
 
 /** Where better-auth is reached. */
 export const AUTH = "/api/auth";
@@ -22,6 +22,8 @@ export interface Question {
   hashes?: boolean;
   /** The password of whoever confirms an address. */
   password?: string;
+  /** Is told what the answer has begun. */
+  began?: Began;
 }
 
 /**
@@ -32,7 +34,7 @@ export interface Question {
 export async function handOver(
   house: House,
   request: FastifyRequest,
-  { method, path, query, body, signedIn = false, membership, hashes = false, password }: Question,
+  { method, path, query, body, signedIn = false, membership, hashes = false, password, began = {} }: Question,
 ): Promise<Response> {
   const headers = signedIn ? signedInHeaders(house, request, method) : new Headers();
   headers.set(ADDRESS_HEADER, request.ip);
@@ -42,7 +44,7 @@ export async function handOver(
   const search = query && query.size > 0 ? `?${query}` : "";
   const url = `${house.publicUrl}${AUTH}${path}${search}`;
   const sent = new Request(url, { method, headers, ...(body && { body: form ? body.toString() : JSON.stringify(body) }) });
-  const asking: Asked = { membership, hashes, password };
+  const asking: Asked = { membership, hashes, password, began };
   const { feed } = house.doors.user;
   const answered = await asked
     .run(asking, () => house.auth.handler(sent))

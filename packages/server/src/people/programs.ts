@@ -1,11 +1,4 @@
-import type { FastifyInstance } from "fastify";
-import { z } from "zod";
-import { retried } from "../change.ts";
 import type { House } from "../house.ts";
-import { tryReadJson } from "../json.ts";
-import { Refusal } from "../refusal.ts";
-import { refused } from "./doors.ts";
-import { AUTH, signedIn } from "./hand-over.ts";
 
 /** A program that a person has signed in to, once. */
 export interface Login {
@@ -29,23 +22,3 @@ export const loginsOf = ({ doors }: House, person: string) => doors.user.sql<Log
   from auth.logins l join (select distinct on (login) * from tokens) t on t.login = l.id
   join auth."oauthClient" c on c."clientId" = t."clientId" left join spaces s on s.id = l.space_id
   order by l.created_at desc`;
-
-const End = z.strictObject({ id: z.string().max(128) });
-
-/** Opens the way for people to sign a program out that they no longer want to act for them. */
-export function addPrograms(app: FastifyInstance, house: House): void {
-  app.post(`${AUTH}/programs/end`, async (request, reply) => {
-    const { sql, feed, log } = house.doors.user;
-    const line = { route: "/programs/end", requestId: request.id, address: request.ip };
-    try {
-      const found = await signedIn(house, request, "POST");
-      if (!found) throw new Refusal("UNAUTHENTICATED");
-      const { id } = End.parse(tryReadJson(request.body));
-      await retried(() => sql`delete from auth.logins where id = ${id} and user_id = ${found.user.id}`).finally(() => feed.doubt());
-      log.info({ ...line, principal: found.user.id }, "signed a program out");
-      return reply.send({});
-    } catch (thrown) {
-      return refused(house, reply, thrown instanceof z.ZodError ? new Refusal("INVALID_PARAMS", 'Send {"id": "<login>"}.') : thrown, line);
-    }
-  });
-}

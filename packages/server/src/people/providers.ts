@@ -19,13 +19,16 @@ export function openIdProviders(providers: readonly OidcProvider[], vouched: (em
   return { ...genericOAuth({ config }), init: async () => ({ context: { genericOAuthPendingDiscovery } }) };
 }
 
-/** An e-mail address: one `@`, a domain in its one ASCII form (IDNA, RFC 5890), and no character that can't be seen. */
+/**
+ * An e-mail address: one `@`, before it ASCII alone (that a Kelvin sign is a k in small letters makes it nobody else's address),
+ * a domain in its one ASCII form (IDNA, RFC 5890), and no character that can't be seen.
+ */
 const Email = z
   .string()
   .max(254)
   .transform((text) => {
     const [local = "", domain = "", ...more] = text.split("@");
-    return more.length > 0 ? "" : `${local}@${asciiDomain(domain) ?? ""}`.toLowerCase();
+    return more.length > 0 || !/^[!-~]+$/.test(local) ? "" : `${local}@${asciiDomain(domain) ?? ""}`.toLowerCase();
   })
   .pipe(z.email().max(254));
 

@@ -8,6 +8,7 @@ import { Refusal } from "../refusal.ts";
 import { type Question, signedIn } from "./hand-over.ts";
 import type { LimitName } from "./limits.ts";
 import { COMMAND_LINE } from "./login.ts";
+import { byPasskey, byPassword, byProvider, inSession, type Proof } from "./proofs.ts";
 import { Email, endSession, NewUser, Password } from "./users.ts";
 import { fresh } from "./words.ts";
 
@@ -22,6 +23,8 @@ interface Route {
   account?: "email" | "session";
   /** It takes a proof of who somebody is, rather than a session. */
   proves?: true;
+  /** Whether what was proven still stands, once something has begun by it. */
+  proof?: Proof;
   /** It has a share of an address's rate of its own. */
   reserved?: true;
   /** Refuses what this server, as it is set up, can't do. */
@@ -42,7 +45,14 @@ interface Route {
 
 const Token = z.string().min(1).max(4096);
 /** The query of a page that better-auth sent somebody to in the middle of signing a program in: signed by it. */
-const OAuthQuery = z.string().max(8192);
+const OAuthQuery = z
+  .string()
+  .max(8192)
+  // Whatever better-auth makes of it on the way, a person is asked before a program gets in.
+  .refine(
+    (query) => new URLSearchParams(query).getAll("prompt").join() === "consent",
+    "must lead to the question whether to allow the program",
+  );
 const oauth_query = OAuthQuery.optional();
 /** Most characters of a program's request to sign in, encoded. */
 const MAX_REQUEST = 6144;
@@ -58,6 +68,18 @@ const Ceremony = z.looseObject({ id: z.string().max(2048) });
 const PasskeyId = z.uuidv7("must be the id of a passkey");
 const Nothing = z.object({});
 
+/** What is read of a program's request to sign in (RFC 6749 §4.1.1, RFC 7636 §4.3, RFC 8707 §2); the rest is ignored, as §3.1 has it. */
+const AUTHORIZE = new Set([
+  "response_type",
+  "client_id",
+  "redirect_uri",
+  "scope",
+  "state",
+  "code_challenge",
+  "code_challenge_method",
+  "resource",
+]);
+
 /** How long after signing in a session may do what outlives it: as better-auth has it, for passkeys. */
 const FRESH_MS = 24 * 3600 * 1000;
 
@@ -72,6 +94,7 @@ export const routes: readonly Route[] = [
     account: "email",
     hashes: true,
     proves: true,
+    proof: byPassword,
     reserved: true,
   },
   {
@@ -128,7 +151,7 @@ export const routes: readonly Route[] = [
     takes: z.strictObject({ id: z.uuidv7("must be the id of a connected account") }),
     asks: ({ id }) => ({ body: { accountId: id } }),
   },
-  { method: "GET", path: "/callback/:id", takes: z.record(z.string(), z.string()), limit: "link", navigates: true },
+  { method: "GET", path: "/callback/:id", takes: z.record(z.string(), z.string()), limit: "link", navigates: true, proof: byProvider },
 
   {
     method: "POST",
@@ -166,6 +189,7 @@ export const routes: readonly Route[] = [
     path: "/passkey/verify-registration",
     takes: z.strictObject({ response: Ceremony, name: z.string().max(64).optional() }),
     limit: "link",
+    proof: inSession,
   },
   { method: "GET", path: "/passkey/generate-authenticate-options", takes: Nothing, limit: "link" },
   {
@@ -174,6 +198,7 @@ export const routes: readonly Route[] = [
     takes: z.strictObject({ response: Ceremony, oauth_query }),
     limit: "link",
     proves: true,
+    proof: byPasskey,
     reserved: true,
   },
   { method: "GET", path: "/passkey/list-user-passkeys", takes: Nothing },
@@ -192,7 +217,10 @@ export const routes: readonly Route[] = [
     },
     // Consent is asked for each time: any program on a machine can say that it is the command line (RFC 8252 §8.6).
     asks: (query, { publicUrl }) => {
-      const { resource, scope, ...rest } = query as Record<string, string>;
+      const { resource, scope, ...rest } = Object.fromEntries(Object.entries(query).filter(([name]) => AUTHORIZE.has(name))) as Record<
+        string,
+        string
+      >;
       const known = isResourceOf(publicUrl, rest.client_id, resource);
       const wanted = scope !== undefined && { scope: knownScope(rest.client_id, scope) };
       return { query: new URLSearchParams({ ...rest, ...wanted, ...(!known && { resource }), prompt: "consent" }) };

@@ -89,16 +89,17 @@ export async function openSession(auth: Auth, userId: string): Promise<{ token: 
  * in between. @param user whose it is @throws what the database failed with: then it may not have ended
  */
 export const endSession = (sql: Database, user: string, id: string) =>
-  retried(() =>
-    sql.as(lineInPerson(user), { urgent: true }).begin(async (tx) => {
-      await tx`select from auth.session where id = ${id} for update`;
-      await tx`
-        delete from auth.logins where id in (
-          select "authorizationCodeId" from auth."oauthRefreshToken" where "sessionId" = ${id}
-          union select "authorizationCodeId" from auth."oauthAccessToken" where "sessionId" = ${id})`;
-      await tx`delete from auth.session where id = ${id}`;
-    }),
-  );
+  retried(() => sql.as(lineInPerson(user), { urgent: true }).begin((tx) => endSessionIn(tx, id)));
+
+/** As `endSession` does, in a transaction that is open. */
+export async function endSessionIn(tx: Sql, id: string): Promise<void> {
+  await tx`select from auth.session where id = ${id} for update`;
+  await tx`
+    delete from auth.logins where id in (
+      select "authorizationCodeId" from auth."oauthRefreshToken" where "sessionId" = ${id}
+      union select "authorizationCodeId" from auth."oauthAccessToken" where "sessionId" = ${id})`;
+  await tx`delete from auth.session where id = ${id}`;
+}
 
 async function insertUser(sql: Sql, email: string, name: string, verified: boolean): Promise<string> {
   const id = uuidv7();

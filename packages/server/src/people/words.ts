@@ -8,6 +8,11 @@ const stale = new Refusal(
 );
 /** For what outlives a session, such as a new passkey. */
 export const fresh = new Refusal("FORBIDDEN", "Sign in again first: this takes a fresh sign-in.");
+/** For who proved what stood then, and does not now. */
+export const overtaken = new Refusal(
+  "UNAUTHENTICATED",
+  "You were signed out meanwhile, or what you signed in by was changed. Sign in again.",
+);
 const passkey = new Refusal(
   "UNAUTHENTICATED",
   "This passkey is not known here, or was not confirmed in time. Try again, or sign in another way.",

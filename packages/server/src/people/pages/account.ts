@@ -1,4 +1,5 @@
 import type { House } from "../../house.ts";
+import { keysOf } from "../account.ts";
 import { loginsOf } from "../programs.ts";
 import { abilities, signedInAs } from "./asking.ts";
 import { type Html, html, named } from "./html.ts";
@@ -30,22 +31,6 @@ const problems = new Map([
   ["email_does_not_match", "That account has another e-mail address than this one, so the two are not connected."],
   ["account_already_linked_to_different_user", "That account is connected to somebody else here."],
 ]);
-
-interface Key {
-  id: string;
-  name: string;
-  hint: string;
-  /** The agent that it is a key of; null where it is the person's own. */
-  agent: string | null;
-  since: string;
-}
-
-/** The API keys by which programs come in as the person, or as an agent of theirs. */
-const keysOf = ({ doors }: House, person: string) => doors.user.sql<Key[]>`
-  select k.id, k.name, k.hint, case when p.kind = 'a' then p.name end as agent, k.created_at as since
-  from api_keys k join principals p on p.id = k.principal_id
-  where (p.id = ${person} or p.owner_id = ${person}) and coalesce(k.expires_at > now(), true)
-  order by p.kind desc, k.created_at desc`;
 
 /** An account at a provider with which the person signs in. */
 interface Connected {
@@ -79,7 +64,7 @@ export const account: Page = async ({ house, request, query, person }) => {
   const passkeys = await ask<Passkey[]>(house, request, "/passkey/list-user-passkeys");
   const [logins, keys, connected] = await Promise.all([
     loginsOf(house, person.id),
-    keysOf(house, person.id),
+    keysOf(house.doors.user.sql, person.id),
     connectedOf(house, person.id),
   ]);
   const error = query.get("error");
@@ -125,13 +110,13 @@ ${abilities(scopes.join(" "))}
 <h2>API keys</h2>
 ${keys.length === 0 && html`<p class="fine">No API key works for you or your agents.</p>`}
 ${keys.map(
-  ({ id, name, hint, agent, since }) => html`<details>
-<summary><strong>${name}</strong> <span class="fine">${agent !== null && html`of ${named(agent)}, `}ends in ${hint}, since <time datetime="${since}">${since.slice(0, 10)}</time></span></summary>
+  ({ id, name, hint, agent, group, since }) => html`<details>
+<summary><strong>${name}</strong> <span class="fine">${agent !== null && html`of ${named(agent)}${group !== null && html` of the group ${named(group)}`}, `}ends in ${hint}, since <time datetime="${since}">${since.slice(0, 10)}</time></span></summary>
 <form method="post" data-revoke="${id}"><button class="quiet">Revoke ${named(name)}</button></form>
 </details>`,
 )}
 <h2>Was somebody else in your account?</h2>
-<p class="fine">A new password does not end passkeys, connected accounts and API keys. If you are not sure about one, revoke all, and make new ones: that signs you out everywhere else, too, and your programs. Secret keys of your spaces end by <code>me secretkey revoke</code>.</p>
+<p class="fine">A new password does not end passkeys, connected accounts and API keys. If you are not sure about one, revoke all, and make new ones: that signs you out everywhere else, too, and your programs. Keys of agents of groups that you administer are among them. Secret keys of your spaces end by <code>me secretkey revoke</code>, invitations by <code>me invite revoke</code>.</p>
 <form id="revoke-all" method="post"><button class="quiet">Revoke all passkeys, connected accounts and API keys</button></form>
 <form id="sign-out" method="post"><button class="quiet">Sign out</button></form>`,
   };

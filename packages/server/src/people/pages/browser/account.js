@@ -51,18 +51,7 @@ for (const form of document.querySelectorAll("form")) {
 }
 
 onSubmit(element("revoke-all"), async () => {
-  const forms = [...document.querySelectorAll("form")];
-  for (const { dataset } of forms) {
-    if (dataset.remove) await call("/passkey/delete-passkey", { id: dataset.remove });
-    if (dataset.revoke) await revokeKey(dataset.revoke);
-    if (dataset.end) await call("/programs/end", { id: dataset.end });
-  }
-  try {
-    // It is refused where it would be their only way in.
-    for (const { dataset } of forms) if (dataset.disconnect) await call("/unlink-account", { id: dataset.disconnect });
-  } finally {
-    await call("/revoke-other-sessions", {}); // last: nobody comes in by one of them meanwhile
-  }
+  await call("/revoke-all", {});
   await done("all-revoked");
 });
 

@@ -1,0 +1,103 @@
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { z } from "zod";
+import { lineInPerson } from "../budgets.ts";
+import { retried } from "../change.ts";
+import type { Sql } from "../db.ts";
+import { type House, presentedBy } from "../house.ts";
+import { tryReadJson } from "../json.ts";
+import { call } from "../oauth/client.ts";
+import { Refusal } from "../refusal.ts";
+import { refused } from "./doors.ts";
+import { AUTH, signedIn } from "./hand-over.ts";
+
+/** An API key by which programs come in as a person, or as an agent that the person manages. */
+interface Key {
+  id: string;
+  name: string;
+  hint: string;
+  /** The agent that it is a key of; null where it is the person's own. */
+  agent: string | null;
+  /** The group that owns the agent; null where the person does. */
+  group: string | null;
+  since: string;
+}
+
+/** The keys of a person that have not expired, those of their own first: also of agents of groups that they administer. */
+export const keysOf = (sql: Sql, person: string) => sql<Key[]>`
+  select k.id, k.name, k.hint, case when p.kind = 'a' then p.name end as agent, g.name as group, k.created_at as since
+  from api_keys k join principals p on p.id = k.principal_id left join principals g on g.id = p.owner_id and g.kind = 'g'
+  where (p.id = ${person} or p.owner_id in (select managed_owners(${person}))) and coalesce(k.expires_at > now(), true)
+  order by p.kind desc, k.created_at desc`;
+
+/** Who is signed in, and by which session. */
+type Found = NonNullable<Awaited<ReturnType<typeof signedIn>>>;
+
+/** Opens what a person can do with their account besides what better-auth knows of. */
+export function addAccount(app: FastifyInstance, house: House): void {
+  const open = (path: string, said: string, run: (request: FastifyRequest, found: Found) => Promise<void>) =>
+    app.post(AUTH + path, async (request, reply) => {
+      const { log } = house.doors.user;
+      const line = { route: path, requestId: request.id, address: request.ip };
+      try {
+        const found = await signedIn(house, request, "POST");
+        if (!found) throw new Refusal("UNAUTHENTICATED");
+        await run(request, found);
+        log.info({ ...line, principal: found.user.id }, said);
+        return await reply.send({});
+      } catch (thrown) {
+        return refused(house, reply, thrown, line);
+      }
+    });
+  open("/programs/end", "signed a program out", async ({ body }, { user }) => endProgram(house, user.id, body));
+  open("/revoke-all", "revoked all ways in", async (request, found) => revokeAll(house, request, found));
+}
+
+const End = z.strictObject({ id: z.string().max(128) });
+
+/** Signs a program out that is no longer to act for a person. */
+async function endProgram({ doors: { user } }: House, person: string, body: unknown): Promise<void> {
+  const read = End.safeParse(tryReadJson(body as Uint8Array));
+  if (!read.success) throw new Refusal("INVALID_PARAMS", 'Send {"id": "<login>"}.');
+  await retried(() => user.sql`delete from auth.logins where id = ${read.data.id} and user_id = ${person}`).finally(() =>
+    user.feed.doubt(),
+  );
+}
+
+/** How often it is looked for keys that were made meanwhile, by keys whose turn had not come. */
+const MOST_ROUNDS = 20;
+
+const ONLY_WAY_IN = new Refusal(
+  "CONFLICT",
+  "All else is revoked. But you have no password: choose one by mail first, then disconnect the accounts that are connected with yours.",
+);
+
+/**
+ * Ends every way into a person's account but their password and the session in which they ask, whatever is gone already, and
+ * whatever came after they looked: first all at once by which somebody could come in or make another way, then every key.
+ * @throws Refusal CONFLICT, after all that, where an account at a provider is the only way in that is left
+ */
+async function revokeAll(house: House, request: FastifyRequest, { user, session }: Found): Promise<void> {
+  const { sql, feed } = house.doors.user;
+  const mine = sql.as(lineInPerson(user.id), { urgent: true });
+  const locked = await retried(() =>
+    mine.begin(async (tx) => {
+      await tx`delete from auth.session where "userId" = ${user.id} and id <> ${session.id}`;
+      await tx`delete from auth.logins where user_id = ${user.id}`;
+      await tx`delete from auth."deviceCode" where "userId" = ${user.id}`;
+      await tx`delete from auth.passkey where "userId" = ${user.id}`;
+      const [password] = await tx`select from auth.account where "userId" = ${user.id} and password is not null`;
+      if (password) await tx`delete from auth.account where "userId" = ${user.id} and password is null`;
+      return password === undefined;
+    }),
+  ).finally(() => feed.doubt());
+  for (let round = 0; round < MOST_ROUNDS; round++) {
+    const keys = await keysOf(mine, user.id);
+    if (keys.length === 0) break;
+    for (const { id } of keys) await call(house, request, "apiKey.delete", { id }, presentedBy(request)).catch(unlessGone);
+  }
+  if (locked && (await mine`select from auth.account where "userId" = ${user.id}`).length > 0) throw ONLY_WAY_IN;
+}
+
+function unlessGone(thrown: unknown): void {
+  if (!(thrown instanceof Refusal && thrown.code === "NOT_FOUND")) throw thrown;
+}

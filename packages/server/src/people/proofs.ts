@@ -1,0 +1,63 @@
+import type { Database, Sql } from "../db.ts";
+import type { Began } from "./auth.ts";
+import { endSession } from "./users.ts";
+
+/** What somebody has proven to better-auth, and what came of it. */
+interface Proven {
+  sql: Sql;
+  began: Began;
+  /** The session in which they asked, if they were signed in. */
+  session: { id: string; userId: string } | undefined;
+  /** When they asked. */
+  at: Date;
+  /** What they sent. */
+  input: Record<string, unknown>;
+  /** The provider that they were led to. */
+  provider: string | undefined;
+}
+
+/**
+ * Whether what was proven stands, looked at after something was begun by it. better-auth looks at it first and begins last: a
+ * password may be another one by then, a passkey removed, a session ended. Whatever ends it just now is waited for; what ends it
+ * later finds what has begun, and ends that too.
+ */
+export type Proof = (proven: Proven) => Promise<boolean>;
+
+const any = async (rows: Promise<readonly object[]>): Promise<boolean> => (await rows).length > 0;
+
+/** The password by which a session was begun is still that of the account. */
+export const byPassword: Proof = async ({ sql, began: { session, hash } }) =>
+  !session || any(sql`select from auth.account where "userId" = ${session.userId} and password = ${hash ?? null} for share`);
+
+/** The passkey by which a session was begun is still one of the person's. */
+export const byPasskey: Proof = async ({ sql, began: { session }, input }) =>
+  !session ||
+  any(sql`
+    select from auth.passkey
+    where "userId" = ${session.userId} and "credentialID" = ${(input.response as { id: string }).id} for key share`);
+
+/** The session in which something was asked has not ended. */
+export const inSession: Proof = async ({ sql, session }) =>
+  session !== undefined && any(sql`select from auth.session where id = ${session.id} for key share`);
+
+/**
+ * The account at a provider by which a session was begun is still connected; or the session in which it was connected has not
+ * ended. Where a browser comes back without that session, one that the person had by then is enough.
+ */
+export const byProvider: Proof = async (proven) => {
+  const { sql, began, session, at, provider } = proven;
+  if (began.session)
+    return any(sql`
+      select from auth.account where "userId" = ${began.session.userId} and "providerId" = ${provider ?? null} for key share`);
+  if (!began.account) return true;
+  const { userId } = began.account;
+  if (session?.userId === userId) return inSession(proven);
+  return any(sql`select from auth.session where "userId" = ${userId} and "createdAt" < ${at.toISOString()} for key share`);
+};
+
+/** Ends what was begun by what does not stand any more. @param passkey the id of one that was added */
+export async function takeBack(sql: Database, { session, account }: Began, passkey: string | undefined): Promise<void> {
+  if (session) await endSession(sql, session.userId, session.id);
+  if (account) await sql`delete from auth.account where id = ${account.id}`;
+  if (passkey !== undefined) await sql`delete from auth.passkey where id = ${passkey}`;
+}
