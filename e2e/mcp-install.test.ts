@@ -276,3 +276,23 @@ test("the space that the shell names is written, as the client may not have it",
   const { file } = await meJson(home, ["mcp", "install", "cursor"]);
   expect(entryIn("cursor", await readFile(file, "utf8"))?.args.slice(-2)).toEqual(["--space", at.slug]);
 });
+
+test.each([
+  ["a link to a file that is there", ".mcp.json", "there.json"],
+  ["a link to a file that is not there yet", ".mcp.json", "not-there.json"],
+  ["a folder that is a link", ".cursor", "."],
+  ["a folder that is a link to a folder that is not there", ".cursor", "not-there"],
+])("with --project nothing is written outside of the folder, be there %s", async (_what, link, to) => {
+  const home = await makeHome({ ME_SERVER: "http://127.0.0.1:1" });
+  const [project, elsewhere] = [join(home.folder, "project"), join(home.folder, "elsewhere")];
+  await mkdir(project);
+  await mkdir(elsewhere);
+  await writeFile(join(elsewhere, "there.json"), "{}");
+  await symlink(join(elsewhere, to), join(project, link));
+  const client = link === ".cursor" ? "cursor" : "claude";
+  const { code, stderr } = await start(process.execPath, [ME, "mcp", "install", client, "--project"], home.env, "", project).finished;
+  expect([code, stderr]).toEqual([exitCodes.error, expect.stringContaining("leads out of this folder")]);
+  expect(await readdir(elsewhere)).toEqual(["there.json"]);
+  expect(await readFile(join(elsewhere, "there.json"), "utf8")).toBe("{}");
+  expect(await readdir(project)).toEqual([link]);
+});

@@ -59,11 +59,17 @@ const endings: Partial<Record<string, Ending>> = {
   UNAVAILABLE: "unreachable",
 } satisfies Partial<Record<GatehouseError["code"], Ending>>;
 
+/** Of what no command expects: something is missing that every Gatehouse answers with, unless `me` itself is wrong. */
+const amiss = ({ message }: Error): string =>
+  `The server's answer lacks what me looks for, or me is wrong. Check the address of the server, and that both are up to date. (${message})`;
+
 /** How an error ends the command, and what there is to say of it; `code` is stable. */
 export function describe(error: unknown): { ending: Ending; code: string; message: string; data: object } {
   if (error instanceof CommanderError) return { ending: error.exitCode === 0 ? "ok" : "usage", code: "USAGE", message: "", data: {} };
   if (error instanceof CliError)
     return { ending: error.ending, code: error.ending.toUpperCase().replaceAll(" ", "_"), message: error.message, data: {} };
+  if (error instanceof TypeError || error instanceof ReferenceError)
+    return { ending: "error", code: "ERROR", message: amiss(error), data: {} };
   const { code, message, data } = error as Partial<GatehouseError>;
   const ending = (code && endings[code]) || "error";
   return { ending, code: code ?? "ERROR", message: message ?? String(error), data: data ?? {} };

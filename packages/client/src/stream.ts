@@ -1,5 +1,6 @@
 import type { SessionEvent, StreamEnd } from "@gatehouse/protocol";
 import { createParser, type EventSourceMessage } from "eventsource-parser";
+import { MOST_BYTES, tooMuch } from "./connect.ts";
 import { GatehouseError } from "./error.ts";
 import { refusalOf, request, strange, type Target } from "./transport.ts";
 import { unreachable } from "./unreachable.ts";
@@ -91,7 +92,14 @@ class Line {
     if (!answer.body || !answer.headers.get("content-type")?.startsWith("text/event-stream")) throw strange(target, answer);
     yield undefined;
     const messages: EventSourceMessage[] = [];
-    const parser = createParser({ onEvent: (message) => messages.push(message) });
+    let endless = false;
+    const parser = createParser({
+      onEvent: (message) => messages.push(message),
+      maxBufferSize: MOST_BYTES,
+      onError: ({ type }) => {
+        endless ||= type === "max-buffer-size-exceeded";
+      },
+    });
     const decoder = new TextDecoder();
     const reader = answer.body.getReader();
     for (;;) {
@@ -101,6 +109,7 @@ class Line {
       });
       if (done) return;
       parser.feed(decoder.decode(value, { stream: true }));
+      if (endless) throw tooMuch(target.server);
       // Whoever reads slowly is not taken for a line that is silent.
       clearTimeout(this.#timer);
       yield* messages.splice(0);

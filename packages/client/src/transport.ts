@@ -108,7 +108,7 @@ export async function post(target: Target, path: string, body: RpcRequest | RpcR
   const answer = await reach(target, path, body);
   if (answer.status === 204) return [];
   const text = await answer.text().catch((cause: unknown) => {
-    throw unreachable(target, cause); // the line broke in the middle of the answer
+    throw cause instanceof GatehouseError ? cause : unreachable(target, cause); // the line broke in the middle of the answer
   });
   const answers = readAnswers(text);
   if (!answers) throw strange(target, answer);

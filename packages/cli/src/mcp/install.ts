@@ -1,5 +1,5 @@
 import { mkdir, readFile, readlink, realpath, stat, writeFile } from "node:fs/promises";
-import { dirname, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { CliError } from "../exit.ts";
 import type { Me } from "../me.ts";
 import { replaceFile } from "../replace.ts";
@@ -47,6 +47,7 @@ export async function install(me: Me, name: string, { args, project, print }: In
   const launch = launchOf(["--server", await me.server(), ...args]);
   const named = project ? resolve(client.projectFile as string) : client.file(me.settings);
   const file = await behindLinks(named);
+  if (project) await mustBeHere(named, file);
   const answer = { client: client.title, file, changed: false, backup: null, lines: null, next: client.next };
   if (print) return { ...answer, lines: edited("", client, launch, false)?.trimEnd().split("\n") ?? [] };
 
@@ -79,14 +80,29 @@ function edited(text: string, { format, servers, typed }: McpClient, launch: Lau
   return format === "toml" ? editToml(text, place, launch) : editJson(text, place, { ...(typed && { type: "stdio" }), ...launch });
 }
 
-/** The file that a link leads to, also one that is not there yet: so a link stays one. */
-async function behindLinks(file: string): Promise<string> {
+/** The file that a path leads to by its links, also where it is not there yet: so a link stays one. */
+async function behindLinks(path: string): Promise<string> {
   try {
-    return await realpath(file);
+    return await realpath(path);
   } catch (error) {
-    const to = (error as NodeJS.ErrnoException).code === "ENOENT" ? await readlink(file).catch(() => undefined) : undefined;
-    return to === undefined ? file : behindLinks(resolve(await realpath(dirname(file)), to));
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") return path;
+    const folder = await behindLinks(dirname(path));
+    const to = await readlink(path).catch(() => undefined);
+    return to === undefined ? join(folder, basename(path)) : behindLinks(resolve(folder, to));
   }
+}
+
+/**
+ * The configuration of a folder that others may have written lies in that folder: a link there could have it written to
+ * any file of the person's. @throws CliError
+ */
+async function mustBeHere(named: string, file: string): Promise<void> {
+  const here = await realpath(".");
+  if (file.startsWith(here.endsWith(sep) ? here : here + sep)) return;
+  throw new CliError(
+    "error",
+    `${relative(process.cwd(), named)} is behind a link that leads out of this folder, to ${file}. Nothing was changed. Remove the link, or leave out --project.`,
+  );
 }
 
 /** The text of bytes, whole; undefined where they are not UTF-8, as to write them back would change them. */
