@@ -27,11 +27,11 @@ const any = async (rows: Promise<readonly object[]>): Promise<boolean> => (await
 
 /** The password by which a session was begun is still that of the account. */
 export const byPassword: Proof = async ({ sql, began: { session, hash } }) =>
-  !session || any(sql`select from auth.account where "userId" = ${session.userId} and password = ${hash ?? null} for share`);
+  session !== undefined && any(sql`select from auth.account where "userId" = ${session.userId} and password = ${hash ?? null} for share`);
 
 /** The passkey by which a session was begun is still one of the person's. */
 export const byPasskey: Proof = async ({ sql, began: { session }, input }) =>
-  !session ||
+  session !== undefined &&
   any(sql`
     select from auth.passkey
     where "userId" = ${session.userId} and "credentialID" = ${(input.response as { id: string }).id} for key share`);
