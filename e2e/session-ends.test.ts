@@ -93,7 +93,7 @@ test("a reader who stops reading holds little, and is dropped after a while; one
     await sql.end();
   });
   const tails = openTails(bell);
-  const reader = { allowed: async () => true, sent: async () => {} };
+  const reader = { party: "somebody", allowed: async () => true, sent: async () => {} };
   const [stuck, reading] = [await makeLine(), await makeLine()];
 
   // Each listener that stayed would hold what was written before it was added, for as long as the stream is open.
@@ -128,4 +128,54 @@ test("a reader who stops reading holds little, and is dropped after a while; one
   expect(reading.ours.destroyed).toBe(false);
   await until("the slow one has much of it", () => writes > 100);
   expect(most, "listeners of an open stream").toBeLessThanOrEqual(3);
+});
+
+test("many readers of one party, who take long to be asked, hold up the end of no other's stream, and are asked in one round at a time", async () => {
+  const { session } = await turns.must("session.create", { task: "many", message: "one" });
+  const sql = openDatabase(turns.server.databaseUrl);
+  const log = { warn: () => {}, info: () => {} } as never;
+  const [feed, bell] = [openFeed(turns.server.databaseUrl, log), openBell(turns.server.databaseUrl, log)];
+  const streams = new Streams(feed, log);
+  const tails = openTails(bell);
+  const MANY = 400;
+  /** Who is asked now: their answers come when the test says. */
+  const asked: (() => void)[] = [];
+  let open = true;
+  let counted = 0;
+  const wait = () =>
+    new Promise<boolean>((resolve) => {
+      counted++;
+      if (open) resolve(true);
+      else asked.push(() => resolve(true));
+    });
+  onTestFinished(async () => {
+    open = true;
+    for (const go of asked) go();
+    streams.close();
+    await Promise.all([feed.close(), bell.close()]);
+    await sql.end();
+  });
+  const reading = (party: string, allowed: () => Promise<boolean>) => {
+    const written: string[] = [];
+    const to = new Writable({
+      write(chunk, _encoding, done) {
+        written.push(String(chunk));
+        done();
+      },
+    });
+    void streams.serve(to, tails.follow(session.id, 0, sql, sql), { party, allowed, sent: async () => {} });
+    return written;
+  };
+  for (let i = 0; i < MANY; i++) reading("many", wait);
+  let mayRead = true;
+  const other = reading("other", async () => mayRead);
+  await until("all are open", () => counted >= MANY && other.join("").includes("event: message"));
+  open = false;
+  await until("some are asked, and wait", () => asked.length > 0);
+  mayRead = false;
+  await until("the other's stream has ended", () => other.join("").includes("access ended"));
+  // Of theirs no more are asked than before, in however many rounds.
+  const before = asked.length;
+  await until("another round was due", async () => (await turns.must("session.get", { session: session.id })).id === session.id);
+  expect([before <= 16, asked.length]).toEqual([true, before]);
 });

@@ -157,6 +157,8 @@ export async function mayCall(door: Door, caller: Caller, method: string, input:
 
 /** An open stream among its caller's. */
 interface StreamPlace {
+  /** In whose name the caller reads. */
+  party: string;
   /** Reads in the caller's name. */
   sql: Database;
   /** Reads in the name of all who read in the caller's space. */
@@ -171,7 +173,8 @@ export async function holdStream(door: Door, caller: Caller): Promise<StreamPlac
   const actor = await enter(door, caller);
   const release = door.budgets.hold("streams", actor);
   const shared = door.sql.as(`readers of ${actor.standing?.space.id}`);
-  return { sql: door.sql.as(lineOf(actor)), shared, sent: door.budgets.pacer(actor), release };
+  const party = lineOf(actor);
+  return { party, sql: door.sql.as(party), shared, sent: door.budgets.pacer(actor), release };
 }
 
 /** Who it is by now, where they stand, and whether they may. @throws Refusal */

@@ -20,8 +20,19 @@ export async function slice(): Promise<void> {
   sliceEnds = performance.now() + SLICE_MS;
 }
 
-/** Serves one request per turn of the event loop; the parties that wait take turns. */
-function openTurns(): (party: string) => Promise<void> | undefined {
+/**
+ * Serves one request per turn of the event loop; the parties that wait take turns.
+ * @param sliceMs where what is served is small: as many as fit into so many milliseconds
+ */
+function openTurns(sliceMs = 0): (party: string) => Promise<void> | undefined {
+  let ends = 0;
+  const next = (release: () => void) => {
+    if (performance.now() < ends) return queueMicrotask(release);
+    setImmediate(() => {
+      ends = performance.now() + sliceMs;
+      release();
+    });
+  };
   const semaphore = new FairSemaphore(1, 1, Number.POSITIVE_INFINITY);
   return (party) => {
     let granted = false;
@@ -29,7 +40,7 @@ function openTurns(): (party: string) => Promise<void> | undefined {
       granted = true;
     };
     semaphore.request(party, (release) => {
-      setImmediate(release);
+      next(release);
       resolve();
     });
     if (granted) return undefined;
@@ -52,3 +63,6 @@ export const strangersTurn = openTurns();
  * @returns nothing, where there was no wait
  */
 export const callersTurn = openTurns();
+
+/** Waits for a turn of the event loop in which few readers of streams are judged; parties take turns. @returns nothing, where there was no wait */
+export const judgesTurn = openTurns(1);

@@ -165,11 +165,11 @@ export async function openStream(
   const allowed = () => mayCall(house.doors.space, caller, "session.get", { session: session.id });
   const over = session.closedAt !== null && Number(from) >= session.lastSeq;
   return async (open) => {
-    const { sql, shared, sent, release } = await holdStream(house.doors.space, caller);
+    const { party, sql, shared, sent, release } = await holdStream(house.doors.space, caller);
     try {
       const to = open();
       to.write(": open\n\n");
-      await streams.serve(to, tails.follow(session.id, Number(from), sql, shared), { allowed, sent }, over);
+      await streams.serve(to, tails.follow(session.id, Number(from), sql, shared), { party, allowed, sent }, over);
     } finally {
       release();
     }

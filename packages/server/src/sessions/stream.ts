@@ -3,6 +3,7 @@ import type { StreamEnd } from "@gatehouse/protocol";
 import type { Logger } from "pino";
 import type { Feed } from "../feed.ts";
 import { loggable } from "../telemetry.ts";
+import { judgesTurn } from "../turns.ts";
 import type { Follower } from "./tails.ts";
 
 /** How often a stream on which nothing comes says that it is open. */
@@ -13,11 +14,13 @@ const EXPIRY_MS = 500;
 const JUDGE_MS = 250;
 const STALLED_MS = 30_000;
 
-/** How many are asked at once. */
+/** How many of one party are asked at once. */
 const AT_ONCE = 16;
 
 /** The reader of a stream. */
 interface Reader {
+  /** In whose name they read. */
+  party: string;
   allowed(): Promise<boolean>;
   sent(characters: number): Promise<void>;
 }
@@ -25,6 +28,7 @@ interface Reader {
 /** The open event streams of this server. */
 export class Streams {
   readonly #open = new Set<Stream>();
+  readonly #parties = new Map<string, Party>();
   readonly #timers: ReturnType<typeof setInterval>[];
   readonly #log: Logger;
   readonly #stalledMs: number;
@@ -47,7 +51,7 @@ export class Streams {
       setInterval(() => {
         if (!this.#changed && feed.fresh()) return;
         this.#changed = false;
-        this.#judge();
+        for (const party of this.#parties.values()) void party.judge();
       }, JUDGE_MS),
     ];
   }
@@ -56,36 +60,67 @@ export class Streams {
    * Writes a session's events to a reader as server-sent events (WHATWG HTML §9.2), until the session is over, the
    * reader goes, stops reading, or may read no more. Where the log can't be read, as the database is away, the line is
    * closed: its reader comes again. One that has read all there is stays, and goes on when the database is back.
+   * @param party in whose name they read: none waits until the readers of another are asked
    * @param allowed whether the reader still may: asked again whenever what it hangs on may have changed
    * @param sent told how many characters went to the reader; no more goes before it resolves
    * @param over the session is, and the reader has read all of it
    */
-  async serve(response: Writable, follower: Follower, { allowed, sent }: Reader, over = false): Promise<void> {
-    const stream = new Stream(response, follower, { allowed, sent }, this.#stalledMs);
+  async serve(response: Writable, follower: Follower, reader: Reader, over = false): Promise<void> {
+    const stream = new Stream(response, follower, reader, this.#stalledMs);
     if (over) return stream.end("the session is over");
     this.#open.add(stream);
+    const party = this.#parties.get(reader.party) ?? new Party(reader.party);
+    this.#parties.set(reader.party, party);
+    party.streams.add(stream);
     try {
       await stream.run();
     } catch (cause) {
       this.#log.warn({ cause: loggable(cause) }, "a session's log can't be read: its reader is to come again");
     } finally {
       this.#open.delete(stream);
+      party.streams.delete(stream);
+      if (party.streams.size === 0 && this.#parties.get(reader.party) === party) this.#parties.delete(reader.party);
       stream.close();
     }
-  }
-
-  /** Asks of every stream whether its reader still may read: of some at a time, where there are thousands. */
-  async #judge(): Promise<void> {
-    const streams = this.#open.values();
-    const some = async () => {
-      for (const stream of streams) await stream.judge();
-    };
-    await Promise.all(Array.from({ length: AT_ONCE }, some));
   }
 
   close(): void {
     for (const timer of this.#timers) clearInterval(timer);
     for (const stream of this.#open) stream.end("the server stops");
+  }
+}
+
+/** The streams that are read in the name of one party. */
+class Party {
+  readonly streams = new Set<Stream>();
+  readonly #name: string;
+  #judging = false;
+  #again = false;
+
+  constructor(name: string) {
+    this.#name = name;
+  }
+
+  /**
+   * Asks of every stream whether its reader still may read: of each in a turn of the event loop of its own, of some at a time, as
+   * there may be thousands, and all of them once more if it is called meanwhile.
+   */
+  async judge(): Promise<void> {
+    this.#again = true;
+    if (this.#judging) return;
+    this.#judging = true;
+    while (this.#again) {
+      this.#again = false;
+      const streams = this.streams.values();
+      const some = async () => {
+        for (const stream of streams) {
+          await judgesTurn(this.#name);
+          await stream.judge();
+        }
+      };
+      await Promise.allSettled(Array.from({ length: Math.min(AT_ONCE, this.streams.size) }, some));
+    }
+    this.#judging = false;
   }
 }
 
