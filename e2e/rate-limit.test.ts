@@ -10,6 +10,28 @@ beforeAll(async () => {
 });
 afterAll(() => server.close());
 
+test("one credential has one share, however it is spelled, and whatever comes with it", async () => {
+  const { session } = await server.user("Speller");
+  const { key } = (await server.call(session, "apiKey.create", { name: "spelled" })).result;
+  const cookie = (more: string, value = encodeURIComponent(session)) => ({
+    origin: server.url,
+    cookie: `a=1; gatehouse.session_token=${value}${more}`,
+  });
+  const everyByte = (text: string) => Buffer.from(text).toString("hex").replace(/../g, "%$&");
+  const spellings: Record<string, Record<string, string>[]> = {
+    "a key": ["Bearer ", "bearer ", "BEARER  ", "bEaReR     "].map((scheme) => ({ authorization: scheme + key })),
+    "a session": [session, encodeURIComponent(session), everyByte(session)].map((token) => ({ authorization: `Bearer ${token}` })),
+    "a cookie": [cookie(""), cookie("; b=2"), cookie(`; gatehouse.session_token=${session}x`), cookie("", everyByte(session))],
+  };
+  for (const [what, headers] of Object.entries(spellings)) {
+    await server.post(WHOAMI, headers[0]); // from now on it is known here
+    const asked = Array.from({ length: 3 * LIMIT }, (_, i) => server.post(WHOAMI, headers[i % headers.length]));
+    const good = (await Promise.all(asked)).filter(({ status }) => status === 200);
+    expect([what, good.length <= LIMIT]).toEqual([what, true]);
+    expect(good.length).toBeGreaterThanOrEqual(LIMIT - 1);
+  }
+});
+
 const PAGE = { origin: "https://page.example" };
 
 test("requests beyond the limit are told when to come back, whoever asks, until the minute is over", async () => {

@@ -23,25 +23,55 @@ export type Credentials = Pick<IncomingHttpHeaders, "authorization" | "cookie" |
 };
 
 const BEARER = /^bearer +(\S+) *$/i;
+const SESSION_COOKIE = /(?:^|;) *((?:__Host-)?gatehouse\.session_token)=([^; ]*)/;
+/** The token of a session, with its signature: as better-auth makes it, and no other that it would take for the same. */
+const SESSION = /^[A-Za-z0-9]{32}\.[A-Za-z0-9+/]{43}=$/;
+
+/** The token that a header holds. */
+const tokenIn = (authorization: string | undefined): string | undefined => BEARER.exec(authorization ?? "")?.[1];
+
+/** A session's token, which may be percent-encoded, as cookies are. */
+function sessionIn(text: string | undefined): string | undefined {
+  try {
+    const token = decodeURIComponent(text ?? "");
+    return SESSION.test(token) ? token : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The one cookie that proves a session, whatever others come with it: the first of that name. */
+function sessionCookieIn(cookie: string | undefined): string | undefined {
+  const [, name, value] = SESSION_COOKIE.exec(cookie ?? "") ?? [];
+  const token = sessionIn(value);
+  return token === undefined ? undefined : `${name}=${encodeURIComponent(token)}`;
+}
 
 const hashes = new WeakMap<Credentials, string>();
 
-/** Names what is presented, by a hash of all that the ladder looks at: a cookie is worth nothing from another origin. Made once. */
+/**
+ * Names what is presented, by a hash of all that the ladder looks at, and of nothing else: one credential has one name, however
+ * it is spelled. A cookie is worth nothing from another origin. Made once.
+ */
 export function hashOf(presented: Credentials): string {
   const known = hashes.get(presented) ?? makeHash(presented);
   hashes.set(presented, known);
   return known;
 }
 
-const makeHash = ({ authorization, cookie, origin, subject, resource, toEnd }: Credentials): string =>
-  createHash("sha256")
-    .update(JSON.stringify(authorization === undefined ? [cookie, origin] : { authorization, subject, resource, toEnd }))
-    .digest("base64");
+function makeHash({ authorization, cookie, origin, subject, resource, toEnd }: Credentials): string {
+  const token = tokenIn(authorization);
+  const looked =
+    authorization === undefined
+      ? [sessionCookieIn(cookie), origin]
+      : { token: sessionIn(token) ?? token ?? [authorization], subject, resource, toEnd };
+  return createHash("sha256").update(JSON.stringify(looked)).digest("base64");
+}
 
 /** Whether what is presented is refused without asking the database: nothing, or what has not the form of a credential. */
 export function isHopeless({ authorization }: Credentials): boolean {
   if (authorization === undefined) return true;
-  const token = BEARER.exec(authorization)?.[1];
+  const token = tokenIn(authorization);
   return token === undefined || (looksLikeKey(token) && prefixOf(token) === undefined);
 }
 
@@ -65,16 +95,17 @@ export function createAuthenticate(ground: Ground): Authenticate {
   return async ({ authorization, cookie, origin, subject, resource, toEnd }) => {
     // A request that carries an Authorization header never falls back to its cookie.
     if (authorization !== undefined) {
-      const token = BEARER.exec(authorization)?.[1];
+      const token = tokenIn(authorization);
       if (!token) throw unauthenticated("not a Bearer credential");
       const { actor: caller, mayAct } = await identify(ground, token);
       if (mayAct && !toEnd) throw unauthenticated("a token for an agent to act, presented by itself");
       if (!opens(caller.credential, resource)) throw unauthenticated("a credential for another door");
       return subject === undefined ? caller : actingFor(ground, caller, subject);
     }
-    if (cookie === undefined || resource !== undefined) throw unauthenticated("no credential");
+    const session = sessionCookieIn(cookie);
+    if (session === undefined || resource !== undefined) throw unauthenticated("no credential");
     if (origin === undefined || !ground.cookieOrigins.includes(origin)) throw unauthenticated("cookie from an origin that is not allowed");
-    return bySession(ground.auth, new Headers({ cookie }));
+    return bySession(ground.auth, new Headers({ cookie: session }));
   };
 }
 
@@ -91,7 +122,9 @@ export async function identify({ sql, auth, readToken }: Ground, credential: str
   if (looksLikeLogin(credential)) return { actor: await byLogin(sql, credential) };
   if (looksLikeKey(credential)) return { actor: await byKey(sql, credential) };
   if (looksLikeJwt(credential)) return readToken(sql, credential);
-  return { actor: await bySession(auth, new Headers({ authorization: `Bearer ${credential}` })) };
+  const session = sessionIn(credential);
+  if (session === undefined) throw unauthenticated("not in the form of any credential");
+  return { actor: await bySession(auth, new Headers({ authorization: `Bearer ${session}` })) };
 }
 
 /** The user that a token speaks for, with the agent that it was made for, who calls by a key of its own. */
