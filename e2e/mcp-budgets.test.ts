@@ -36,6 +36,19 @@ async function post(key: string, body: unknown, signal: AbortSignal | null = nul
 const message = (method: string, params: object = {}) => ({ jsonrpc: "2.0", id: 1, method, params });
 const client = { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "tests", version: "1" } };
 
+const many = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`m${i}`, {}]));
+test.each([
+  ["_meta of a call", message("tools/call", { name: "whoami", arguments: {}, _meta: many(1000) })],
+  ["arguments of a call", message("tools/call", { name: "whoami", arguments: many(1000) })],
+  ["capabilities of a client", message("initialize", { ...client, capabilities: { experimental: many(1000) } })],
+  ["what no method takes", message("tools/list", { more: [[many(998)]] })],
+])("a message of many values is refused before the protocol looks at it: %s", async (_what, body) => {
+  const { status, text } = await post(await makeKey(), body);
+  expect([status, JSON.parse(text).code]).toEqual([413, "PAYLOAD_TOO_LARGE"]);
+  const fewer = await post(await makeKey(), message("tools/call", { name: "whoami", arguments: {}, _meta: many(400) }));
+  expect(fewer.status).toBe(200);
+});
+
 test.each([
   ["ping", message("ping"), 8 * RATE],
   ["initialize", message("initialize", client), 8 * RATE],

@@ -35,7 +35,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
  */
 export function readJson(body: Uint8Array | undefined): { text: string; value: unknown } {
   const bytes = body ?? new Uint8Array();
-  countValues(bytes);
+  mustHoldFew(bytes);
   try {
     const text = utf8.decode(bytes);
     return { text, value: JSON.parse(text) };
@@ -54,8 +54,8 @@ export function tryReadJson(body: unknown): unknown {
   }
 }
 
-/** One pass over the bytes, which ends at the first value too many. @throws Refusal PAYLOAD_TOO_LARGE */
-function countValues(bytes: Uint8Array): void {
+/** One pass over the bytes of a body, which ends at the first value too many. @throws Refusal PAYLOAD_TOO_LARGE */
+export function mustHoldFew(bytes: Uint8Array, most = MAX_VALUES): void {
   /** Entries of each array and object that is open here, down to MAX_DEPTH. */
   const entries = new Uint32Array(MAX_DEPTH + 1);
   let depth = 0;
@@ -65,8 +65,7 @@ function countValues(bytes: Uint8Array): void {
     if (byte === QUOTE) i = endOfBytes(bytes, i);
     else if (byte === COMMA || byte === OPEN_ARRAY || byte === OPEN_OBJECT) {
       if (byte !== COMMA && ++depth <= MAX_DEPTH) entries[depth] = 0;
-      if (++values > MAX_VALUES)
-        throw new Refusal("PAYLOAD_TOO_LARGE", `The request holds more than ${MAX_VALUES} values. Send fewer at a time.`);
+      if (++values > most) throw new Refusal("PAYLOAD_TOO_LARGE", `The request holds more than ${most} values. Send fewer at a time.`);
       if (depth <= MAX_DEPTH && ++(entries[depth] as number) > MAX_ENTRIES)
         throw new Refusal(
           "PAYLOAD_TOO_LARGE",

@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Actor } from "../actor.ts";
 import { hostOf, isLoopback } from "../config.ts";
 import { challengeWith, type House, inDoor, readAs, senderOf } from "../house.ts";
-import { tryReadJson } from "../json.ts";
+import { mustHoldFew, tryReadJson } from "../json.ts";
 import { MCP, programScopes } from "../oauth/scopes.ts";
 import { Refusal } from "../refusal.ts";
 import type { Sender } from "../rpc.ts";
@@ -62,6 +62,7 @@ async function serve(house: House, request: FastifyRequest, reply: FastifyReply,
   // Besides the calls it leads to: many messages lead to none.
   await house.doors.user.budgets.pay(actor, MESSAGE_COST);
   mustBeMessage(body);
+  mustHoldFew((request.body as Uint8Array | undefined) ?? new Uint8Array(), MAX_VALUES);
   const lacks = await lacking(house, actor, space, serving, body);
   if (lacks.length > 0) {
     const scope = [...(actor.credential.scope ?? []).map(formatPermission), ...lacks];
@@ -84,6 +85,8 @@ async function serve(house: House, request: FastifyRequest, reply: FastifyReply,
 
 /** The cost of a message, in calls, besides the calls it leads to: the protocol itself takes time. */
 const MESSAGE_COST = 5;
+/** Most values of a message, far more than any tool takes: the protocol's own checks take milliseconds for thousands. */
+const MAX_VALUES = 1000;
 /** Longest name of a method or a tool. Ours are shorter; longer ones would come back in the answer. */
 const MAX_NAME_LENGTH = 64;
 

@@ -10,9 +10,13 @@ import { Refusal } from "../refusal.ts";
 import type { Handlers } from "../rpc.ts";
 import { readStanding } from "../standing.ts";
 import { joinGroup, joinSpace } from "./join.ts";
-import { FIRST, one, paged } from "./rows.ts";
+import { FIRST, one, paged, pageOf } from "./rows.ts";
 
 const hash = (token: string): Uint8Array => new Uint8Array(createHash("sha256").update(token).digest());
+
+/** What an invitation takes of a page, and each group that it names, in bytes: about as much as their names can. */
+const ROW_BYTES = 800;
+const GROUP_BYTES = 330;
 
 /** Invitations that can still be accepted. */
 const open = (sql: Sql) => sql`i.expires_at > now() and key_lives(i.key_id)`;
@@ -43,15 +47,21 @@ export const inviteHandlers: Handlers<typeof inviteMethods> = {
   },
 
   async "invite.list"({ after, limit }, { actor, sql }) {
-    const found = await sql<Invite[]>`
+    const { keys, next } = await pageOf(
+      sql,
+      sql`select i.id as key, ${ROW_BYTES} + ${GROUP_BYTES} * (select count(*) from invite_groups ig where ig.invite_id = i.id) as bytes
+        from invites i
+        where i.space_id = ${standingOf(actor).space.id} and ${open(sql)} and i.id > ${after ?? FIRST} order by i.id limit ${limit + 1}`,
+      limit,
+    );
+    const invites = await sql<Invite[]>`
       select i.id, i.email, i.expires_at, i.created_at,
              case when b.id is not null then json_build_object('id', b.id, 'kind', b.kind, 'name', b.name) end as invited_by,
              coalesce((select json_agg(json_build_object('id', g.id, 'kind', g.kind, 'name', g.name) order by lower(g.name))
                        from invite_groups ig join principals g on g.id = ig.group_id where ig.invite_id = i.id and ${seesGroups(actor)}), '[]') as groups
       from invites i left join principals b on b.id = i.invited_by
-      where i.space_id = ${standingOf(actor).space.id} and ${open(sql)} and i.id > ${after ?? FIRST} order by i.id limit ${limit + 1}`;
-    const { rows, next } = paged(found, limit);
-    return { invites: rows, next };
+      where i.id = any(${keys}::uuid[]) order by i.id`;
+    return { invites, next };
   },
 
   async "invite.revoke"({ id }, { actor, sql, audit }) {
