@@ -1,4 +1,4 @@
-import { type Layer, looksLikeId, MAX_EVENT_BYTES, type Run, type Session, storedBytes } from "@gatehouse/protocol";
+import { type Layer, looksLikeId, MAX_EVENT_BYTES, type Permission, type Run, type Session, storedBytes } from "@gatehouse/protocol";
 import { LRUCache } from "lru-cache";
 import { type Actor, standingOf } from "../actor.ts";
 import type { Fragment, Sql } from "../db.ts";
@@ -165,21 +165,32 @@ export function idsAlone(layers: readonly Layer[]): string[] | undefined {
   return byId?.permissions.flatMap(({ type, path }) => (type === "sessions" && path !== undefined && looksLikeId(path) ? [path] : []));
 }
 
+/** The paths of a type that some permissions are for. */
+const pathsOf = (permissions: readonly Permission[], wanted: string): string[] =>
+  permissions.flatMap(({ type, path }) => (type === wanted && path !== undefined ? [path] : []));
+
+const lengthsOf = (paths: readonly string[]): number[] => [...new Set(paths.map(({ length }) => length))];
+
+const membersOf = (sql: Sql, paths: readonly string[]): Fragment => sql.json(Object.fromEntries(paths.map((path) => [path, true])));
+
+/** How many paths `readable` looks for, for each row. */
+export const checksOf = (layers: readonly Layer[]): number =>
+  layers.reduce((sum, { permissions }) => sum + lengthsOf(pathsOf(permissions, "tasks")).length, 0);
+
 /** Those sessions `s` (or, with tasks alone, those tasks `s`) that every layer lets the caller read. */
 export function readable(sql: Sql, layers: readonly Layer[], { tasksAlone = false } = {}): Fragment {
   const conditions = layers.map(({ permissions }) => {
     const all = permissions.some(
       ({ type, path }) => path === undefined && (type === undefined || type === "tasks" || (type === "sessions" && !tasksAlone)),
     );
-    // As the members of one object, which PostgreSQL finds by a binary search, whatever plan it makes.
-    const pathsOf = (wanted: string) =>
-      sql.json(Object.fromEntries(permissions.flatMap(({ type, path }) => (type === wanted && path !== undefined ? [[path, true]] : []))));
     const task = tasksAlone ? sql`s.path` : sql`s.task`;
-    // A path is read by who holds it, or one that it is beneath: as many are looked for as it has parts, however many are held.
+    const tasks = pathsOf(permissions, "tasks");
+    // A path is read by who holds it, or one that it is beneath: as many are looked for as have different lengths, however many are
+    // held. They are members of one object, which PostgreSQL finds by a binary search, whatever plan it makes.
     return sql`(${all}
-      or exists (select from string_to_array(${task}, '/') part, generate_series(1, cardinality(part)) depth
-        where ${pathsOf("tasks")} ? array_to_string(part[:depth], '/'))
-      ${tasksAlone ? sql`` : sql`or ${pathsOf("sessions")} ? s.id::text`})`;
+      or exists (select from unnest(${lengthsOf(tasks)}::integer[]) held
+        where substr(${task}, held + 1, 1) in ('/', '') and ${membersOf(sql, tasks)} ? left(${task}, held))
+      ${tasksAlone ? sql`` : sql`or ${membersOf(sql, pathsOf(permissions, "sessions"))} ? s.id::text`})`;
   });
   return conditions.reduce((both, one) => sql`${both} and ${one}`, sql`${layers.length > 0}`);
 }
