@@ -178,6 +178,34 @@ describe("values are counted before they are parsed", () => {
   });
 });
 
+test.each([true, false])("bodies that do not end take up no more than their sender may send at once, announced: %s", async (announced) => {
+  const { key } = (await server.call(world.ada.session, "secretKey.create", { name: `chat-${announced}` }, world.slug)).result;
+  const { token } = (await server.call(key, "session.create", { task: "chat" }, world.slug)).result;
+  const SENT = 900_000;
+  const lines = Array.from({ length: 8 }, async () => {
+    const line = await dial(server.url);
+    const length = announced ? "content-length: 1000000" : "transfer-encoding: chunked";
+    line.write(
+      `POST /api/v1/space/rpc HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${token}\r\nx-me-space: ${world.slug}\r\ncontent-type: application/json\r\n${length}\r\n\r\n`,
+    );
+    line.write(announced ? "x".repeat(SENT) : `${SENT.toString(16)}\r\n${"x".repeat(SENT)}`);
+    return line;
+  });
+  const answers = await Promise.all(lines.map(async (dialed) => readAnswers(await received(await dialed))[0]?.status));
+  // A visitor of a chat sends four at once, at most; all others are refused before they are read.
+  expect(new Set(answers)).toEqual(new Set([408, 429]));
+  expect(answers.filter((status) => status === 429).length).toBeGreaterThanOrEqual(4);
+  // What has ended counts no more.
+  expect((await server.call(token, "session.list", {}, world.slug)).status).toBe(200);
+  const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "whoami", params: { x: "x".repeat(SENT) } });
+  const again = await fetch(`${server.url}/api/v1/space/rpc`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${token}`, "x-me-space": world.slug, "content-type": "application/json" },
+    body,
+  });
+  expect(again.status).toBe(200);
+});
+
 test("a message of too many parts is refused in few words", async () => {
   await world.asAda("task.register", { task: "echo" });
   await world.asAda("session.create", { task: "echo", externalId: "talk" });

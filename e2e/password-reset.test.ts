@@ -129,7 +129,7 @@ test("whose only way in is an account at a provider keeps it, and is told when a
   await server.sql`
     insert into auth.account (id, "userId", "accountId", "providerId") values (uuidv7(), ${eve.id}, 'https://corp.example 7', 'corp')`;
   const jar = openJar(server.url);
-  const { status, body } = await jar.post("/api/auth/revoke-all", {}, { authorization: `Bearer ${eve.session}` });
+  const { status, body } = await jar.post("/api/auth/revoke-all", { all: true }, { authorization: `Bearer ${eve.session}` });
   expect([status, body.code]).toEqual([409, "CONFLICT"]);
   expect(body.detail).toContain("choose one by mail first");
   expect((await server.call(key, "whoami")).status).toBe(401);

@@ -21,8 +21,11 @@ interface Taken {
   limit: number;
   /** For the whole body, so that a trickle holds nothing open. */
   timeoutMs: number;
-  /** Rejects unless the request comes with a good credential: asked before more is read than anybody may send. */
-  authenticate: () => Promise<unknown>;
+  /**
+   * Rejects unless the request comes with a good credential, which may send so many bytes more: asked before more is read than
+   * anybody may send. @returns called when the body is read, or is not to be
+   */
+  admit: (bytes: number) => Promise<() => void>;
 }
 
 /** Whether a body comes in another coding than none (RFC 9110 §8.4.1: names in any case, empty elements count for nothing). */
@@ -31,19 +34,38 @@ export const isCoded = (headers: IncomingHttpHeaders): boolean =>
 
 /**
  * Reads a request body, counting bytes as they arrive, whatever length was announced.
- * @throws Refusal PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE, and what `authenticate` throws
+ * @throws Refusal PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE, and what `admit` throws
  */
 export async function readBody(headers: IncomingHttpHeaders, payload: Readable, taken: Taken): Promise<Uint8Array> {
-  const { type, limit, timeoutMs, authenticate } = taken;
+  const { type, limit, timeoutMs, admit } = taken;
   const charset = /;\s*charset="?([^";\s]+)/i.exec(headers["content-type"] ?? "")?.[1];
   if ((charset && !/^utf-?8$/i.test(charset)) || isCoded(headers)) throw unsupported(type);
   const announced = Number(headers["content-length"] ?? 0);
-  let open = limit <= ANYBODYS_BYTES;
-  if (announced > ANYBODYS_BYTES && !open) {
-    await authenticate();
-    open = true;
+  let admitted: Promise<() => void> | undefined;
+  const admitOnce = async (bytes: number) => {
+    admitted = admit(bytes);
+    await admitted;
+  };
+  const large = (bytes: number) => limit > ANYBODYS_BYTES && bytes > ANYBODYS_BYTES;
+  try {
+    if (large(announced)) await admitOnce(Math.min(announced, limit));
+    if (announced > limit) throw tooLarge(limit);
+    return await collect(payload, limit, timeoutMs, (size) => (large(size) && !admitted ? admitOnce(limit) : undefined));
+  } finally {
+    admitted?.then(
+      (release) => release(),
+      () => {},
+    );
   }
-  if (announced > limit) throw tooLarge(limit);
+}
+
+/** @param arrived told how many bytes have come: no more is read before what it returns resolves */
+function collect(
+  payload: Readable,
+  limit: number,
+  timeoutMs: number,
+  arrived: (size: number) => Promise<void> | undefined,
+): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     const chunks: Uint8Array[] = [];
     let size = 0;
@@ -57,16 +79,17 @@ export async function readBody(headers: IncomingHttpHeaders, payload: Readable, 
       size += chunk.length;
       if (size > limit) return stop(tooLarge(limit));
       chunks.push(chunk);
-      if (open || size <= ANYBODYS_BYTES) return;
-      open = true;
+      const wait = arrived(size);
+      if (!wait) return;
       payload.pause();
-      authenticate().then(() => payload.resume(), stop);
+      wait.then(() => payload.resume(), stop);
     });
     payload.once("end", () => {
       clearTimeout(timer);
       resolve(joined(chunks, size));
     });
     payload.once("error", (cause) => stop(new Refusal("INVALID_REQUEST", "The request body broke off.", {}, { cause })));
+    payload.once("close", () => stop(new Refusal("INVALID_REQUEST", "The request body broke off.")));
   });
 }
 

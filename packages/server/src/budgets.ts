@@ -28,6 +28,8 @@ interface Limits {
   waits: Caps;
   /** Open event streams. */
   streams: Caps;
+  /** Bytes of bodies that are on their way, or are read: as many as they were announced to have. */
+  bodies: Caps;
   /** Characters of answers that have not left yet: until its client has read it, an answer takes up memory. */
   answers: Caps;
 }
@@ -43,6 +45,14 @@ export const limitsFrom = ({ callRate, maxStreams, maxWaits }: { callRate: numbe
   atOnce: { credential: 64, browser: 8, principal: 96, owner: 192, space: 192 },
   waits: capsOf(maxWaits),
   streams: capsOf(maxStreams),
+  bodies: {
+    credential: 64 * MILLION,
+    browser: 4 * MILLION,
+    principal: 96 * MILLION,
+    owner: 128 * MILLION,
+    space: 256 * MILLION,
+    server: 512 * MILLION,
+  },
   answers: {
     credential: 16 * MILLION,
     browser: 4 * MILLION,
@@ -118,7 +128,12 @@ export interface Place {
 export class Budgets {
   readonly #limits: Limits;
   readonly #shares = new Map<string, Share>();
-  readonly #held = { waits: new Map<string, number>(), streams: new Map<string, number>(), answers: new Map<string, number>() };
+  readonly #held = {
+    waits: new Map<string, number>(),
+    streams: new Map<string, number>(),
+    bodies: new Map<string, number>(),
+    answers: new Map<string, number>(),
+  };
   readonly #forgetting: ReturnType<typeof setInterval>;
 
   constructor(limits: Limits) {
@@ -216,11 +231,12 @@ export class Budgets {
     }
   }
 
-  /** Counts something that a caller holds open. @returns gives it back @throws Refusal RATE_LIMITED */
-  hold(what: "waits" | "streams", actor: Actor): () => void {
+  /** Counts something that a caller holds open, or so much of it. @returns gives it back @throws Refusal RATE_LIMITED */
+  hold(what: keyof typeof HELD, actor: Actor, amount = 1): () => void {
     const counts = this.#held[what];
-    if (holdersOf(actor).some(([kind, name]) => (counts.get(name) ?? 0) >= this.#limits[what][kind])) throw rateLimited(HELD[what], 5);
-    return count(counts, actor, 1);
+    if (holdersOf(actor).some(([kind, name]) => (counts.get(name) ?? 0) + amount > this.#limits[what][kind]))
+      throw rateLimited(HELD[what], 5);
+    return count(counts, actor, amount);
   }
 
   /** Counts an answer among its caller's until it has left. */
@@ -307,4 +323,5 @@ async function takeAll(shares: readonly Used[], cost: number): Promise<{ taken: 
 const HELD = {
   waits: "Too many calls wait already by this credential, its principal, its owner or its space, or on this server.",
   streams: "Too many event streams are open already by this credential, its principal, its owner or its space, or on this server.",
+  bodies: "Too much is being sent already by this credential, its principal, its owner or its space, or to this server.",
 };

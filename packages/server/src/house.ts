@@ -67,7 +67,7 @@ export function takeBodies(app: FastifyInstance, house: House, type: string): vo
       type,
       limit: request.routeOptions.bodyLimit,
       timeoutMs: house.config.bodyTimeoutMs,
-      authenticate: () => house.doors.user.authenticate(presentedBy(request)),
+      admit: async (bytes) => house.doors.user.budgets.hold("bodies", await house.doors.user.authenticate(presentedBy(request)), bytes),
     }),
   );
 }

@@ -63,6 +63,9 @@ async function endProgram({ doors: { user } }: House, person: string, body: unkn
   );
 }
 
+/** Said, so that nothing is revoked by a request that says nothing. */
+const All = z.strictObject({ all: z.literal(true) });
+
 /** How often it is looked for keys that were made meanwhile, by keys whose turn had not come. */
 const MOST_ROUNDS = 20;
 
@@ -77,6 +80,7 @@ const ONLY_WAY_IN = new Refusal(
  * @throws Refusal CONFLICT, after all that, where an account at a provider is the only way in that is left
  */
 async function revokeAll(house: House, request: FastifyRequest, { user, session }: Found): Promise<void> {
+  if (!All.safeParse(tryReadJson(request.body)).success) throw new Refusal("INVALID_PARAMS", 'Send {"all": true}.');
   const { sql, feed } = house.doors.user;
   const mine = sql.as(lineInPerson(user.id), { urgent: true });
   const locked = await retried(() =>

@@ -51,7 +51,7 @@ for (const form of document.querySelectorAll("form")) {
 }
 
 onSubmit(element("revoke-all"), async () => {
-  await call("/revoke-all", {});
+  await call("/revoke-all", { all: true });
   await done("all-revoked");
 });
 
