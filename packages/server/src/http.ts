@@ -29,7 +29,7 @@ import { answer } from "./rpc.ts";
 import { late } from "./share.ts";
 import { dropStalled } from "./stalled.ts";
 import { traceRequest } from "./telemetry.ts";
-import { strangersTurn } from "./turns.ts";
+import { arrivalsTurn, strangersTurn } from "./turns.ts";
 
 const READY_TIMEOUT_MS = 2000;
 /** How often a server that stops looks for idle connections, and how long it waits for those that are not. */
@@ -84,7 +84,8 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
     if ((request.ip as string | undefined) === undefined) return void reply.hijack();
     reply.headers({ "x-request-id": request.id, "cache-control": "no-store" });
     if (request.url.length > MAX_ADDRESS) throw new Refusal("URI_TOO_LONG");
-    if (!house.guesses.isKnown(presentedBy(request))) await strangersTurn(networkOf(request.ip));
+    const party = house.guesses.partyOf(presentedBy(request));
+    await (party === undefined ? strangersTurn(networkOf(request.ip)) : arrivalsTurn(party));
   });
   app.addHook("onSend", async (request, reply) => {
     if (reply.statusCode === 408 || isUnread(request)) reply.header("connection", "close");

@@ -58,6 +58,13 @@ function openTurns(sliceMs = 0): (party: string) => Promise<void> | undefined {
 export const strangersTurn = openTurns();
 
 /**
+ * Waits for a turn of the event loop in which few other requests of known callers are taken up, before anything is done for
+ * them; parties take turns.
+ * @returns nothing, where there was no wait
+ */
+export const arrivalsTurn = openTurns(1);
+
+/**
  * Waits for a turn of the event loop in which no other request of a known caller is begun; parties take turns. Whoever sends
  * many requests at once holds up the next of another by one of them.
  * @returns nothing, where there was no wait

@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
 import { type Authenticate, type Credentials, hashOf, isHopeless } from "../authenticate.ts";
+import { lineOf } from "../budgets.ts";
 import { FairSemaphore } from "../fair-semaphore.ts";
 import { Refusal } from "../refusal.ts";
 import { createFailures } from "./failures.ts";
@@ -11,7 +12,7 @@ const KNOWN = 50_000;
  * Unknown credentials that are looked up at once for all networks that have sent too many wrong ones, for one of them, and how
  * many of one may wait: a good one among them has its turn.
  */
-const LOOKUPS = { all: 4, each: 2, waiting: 5000 };
+const LOOKUPS = { all: 4, each: 2, waiting: 20_000 };
 
 /** Wrong credentials, by network: who is held up by them, and who is not. */
 export interface Guesses {
@@ -21,6 +22,8 @@ export interface Guesses {
   wait(address: string): number;
   /** Whether a credential was good on this server, and has not been refused since. */
   isKnown(presented: Credentials): boolean;
+  /** The party in whose name such a credential calls; undefined of any other. */
+  partyOf(presented: Credentials): string | undefined;
   /**
    * Looks up a credential that is unknown, in its turn. Where an address is over the limit, its turn comes after those that it sent before.
    * @param share which of its lines it stands in: revocation has one of its own
@@ -34,7 +37,8 @@ export interface Guesses {
 /** @param perMinute wrong credentials of a network after which more of them are held up; 0 = never */
 export function createGuesses(perMinute: number, now: () => number = Date.now): Guesses {
   const failures = createFailures(perMinute, now);
-  const known = new LRUCache<string, true>({ max: KNOWN });
+  /** The party of each that is known. */
+  const known = new LRUCache<string, string>({ max: KNOWN });
   const newLine = () => new FairSemaphore(LOOKUPS.all, LOOKUPS.each, LOOKUPS.waiting);
   const lines = { usual: newLine(), revocation: newLine() };
   const wait = (address: string) => failures.wait(networkOf(address));
@@ -55,6 +59,7 @@ export function createGuesses(perMinute: number, now: () => number = Date.now): 
     count: (address) => failures.count(networkOf(address)),
     wait,
     isKnown: (presented) => known.has(hashOf(presented)),
+    partyOf: (presented) => known.get(hashOf(presented)),
     lookUp,
     guard: (authenticate) => async (presented) => {
       const { address, toEnd } = presented;
@@ -64,7 +69,7 @@ export function createGuesses(perMinute: number, now: () => number = Date.now): 
       try {
         const asked = () => authenticate(presented);
         const actor = await (unseen ? lookUp(address, asked, toEnd && "revocation") : asked());
-        known.set(name, true);
+        known.set(name, lineOf(actor, true));
         return actor;
       } catch (thrown) {
         if (!(thrown instanceof Refusal && thrown.code === "UNAUTHENTICATED")) throw thrown;
