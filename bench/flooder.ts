@@ -36,6 +36,10 @@ const send = ({ path, method = "POST", headers = {}, body = "" }: Flood["request
     sent.end(body);
   });
 
+/** Says how often it was answered, also what is not over by itself. */
+const end = () => process.stdout.write(`${JSON.stringify(counts)}\n`, () => process.exit(0));
+setTimeout(end, seconds * 1000 + 500);
+
 process.stdout.write("flooding\n");
 await Promise.all(
   Array.from({ length: connections }, async (_, i) => {
@@ -44,5 +48,4 @@ await Promise.all(
     for (let n = i; performance.now() < until; n++) await send(requests[n % requests.length] as Flood["requests"][number], from);
   }),
 );
-process.stdout.write(`${JSON.stringify(counts)}\n`);
-process.exit(0);
+end();

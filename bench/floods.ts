@@ -87,15 +87,46 @@ async function programKey({ slug }: Flooder): Promise<string> {
   return (await owner.apiKey.create({ name: "flood", agent })).key;
 }
 
-/** Gives the flooder as many grants as a space may have, all but the few it has already. */
-async function manyGrants({ service, slug }: Flooder): Promise<void> {
+/** Makes calls in the flooder's space as its owner, a hundred at a time. */
+async function prepare({ slug }: Flooder, calls: readonly object[]): Promise<void> {
   const headers = { ...JSON_TYPE, authorization: `Bearer ${house.session}`, "x-me-space": slug };
-  const grant = (permission: string) => call("access.grant", { principal: service, permission });
-  for (let i = 0; i < 49; i++) {
-    const body = batch(100, (n) => grant(`read:things:t${i}/${n}`));
-    const answer = await fetch(house.url + RPC, { method: "POST", headers, body });
-    if (!answer.ok || (await answer.text()).includes('"error"')) throw new Error(`no grants: ${answer.status}`);
+  for (let from = 0; from < calls.length; from += 100) {
+    const answer = await fetch(house.url + RPC, { method: "POST", headers, body: text(calls.slice(from, from + 100)) });
+    if (!answer.ok || (await answer.text()).includes('"error"')) throw new Error(`not prepared: ${answer.status}`);
   }
+}
+
+/** Gives the flooder as many grants as a space may have, all but the few it has already, each beneath such a path. */
+const manyGrants = (by: Flooder, beneath: string): Promise<void> =>
+  prepare(
+    by,
+    Array.from({ length: 4900 }, (_, i) => call("access.grant", { principal: by.service, permission: `read:things:${beneath}${i}` })),
+  );
+
+/** As many invitations as there may be, each to as many groups. */
+async function manyInvitations(by: Flooder): Promise<void> {
+  const space = createSpaceClient({ server: house.url, credential: house.session, space: by.slug });
+  const groups: string[] = [];
+  for (let i = 0; i < 20; i++) groups.push((await space.group.create({ name: `group ${i} ${"x".repeat(40)}` })).id);
+  await prepare(
+    by,
+    Array.from({ length: 1000 }, () => call("invite.create", { groups })),
+  );
+  await space.access.grant({ principal: by.service, permission: "write:members" });
+}
+
+/** Sessions of a task of a hundred segments, of which the flooder may read none. @returns a key that may read others */
+async function deepTasks(by: Flooder): Promise<string> {
+  const task = Array(100).fill("a").join("/");
+  await prepare(
+    by,
+    Array.from({ length: 2000 }, () => call("session.create", { task })),
+  );
+  const space = createSpaceClient({ server: house.url, credential: house.session, space: by.slug });
+  const { key, id } = await space.secretKey.create({ name: "narrow", ceiling: ["read:tasks:b/c/d"] });
+  by.revoke = () => space.secretKey.revoke({ id });
+  by.key = key;
+  return key;
 }
 
 const floods: Record<string, (by: Flooder) => Described | Promise<Described>> = {
@@ -171,10 +202,60 @@ const floods: Record<string, (by: Flooder) => Described | Promise<Described>> = 
     };
   },
   "64 × access.check by who has 4,900 grants": async (by) => {
-    await manyGrants(by);
+    await manyGrants(by, "t/");
     return {
       connections: 64,
-      requests: [{ path: RPC, headers: by.headers, body: text(call("access.check", { permission: "read:things:t9/9" })) }],
+      requests: [{ path: RPC, headers: by.headers, body: text(call("access.check", { permission: "read:things:t/9" })) }],
+    };
+  },
+  "16 × access.effective by who has 4,900 grants of 118 segments": async (by) => {
+    await manyGrants(by, "a/".repeat(117));
+    return { connections: 16, requests: [{ path: RPC, headers: by.headers, body: text(call("access.effective")) }] };
+  },
+  "32 × invite.list of 1,000 to 20 groups each": async (by) => {
+    await manyInvitations(by);
+    return { connections: 32, requests: [{ path: RPC, headers: by.headers, body: text(call("invite.list", { limit: 1000 })) }] };
+  },
+  "16 × session.list of 2,000 of a task of 100 segments": async (by) => {
+    const headers = { ...by.headers, authorization: `Bearer ${await deepTasks(by)}` };
+    return { connections: 16, requests: [{ path: RPC, headers, body: text(call("session.list")) }] };
+  },
+  "64 × whoami, the key spelled in ever new ways": ({ headers, key }) => ({
+    connections: 64,
+    requests: Array.from({ length: 1000 }, (_, i) => ({
+      path: "/api/v1/user/rpc",
+      headers: { ...headers, authorization: `${["bearer", "Bearer", "BEARER", "bEARER"][i % 4]}${" ".repeat(1 + (i >> 2))}${key}` },
+      body: text(call("whoami")),
+    })),
+  }),
+  "32 × 9,990 members of _meta at /mcp": async (by) => ({
+    connections: 32,
+    requests: [
+      {
+        path: `/mcp?space=${by.slug}`,
+        headers: { ...JSON_TYPE, authorization: `Bearer ${await programKey(by)}`, accept: "application/json, text/event-stream" },
+        body: text(
+          call("tools/call", {
+            name: "whoami",
+            arguments: {},
+            _meta: Object.fromEntries(Array.from({ length: 9990 }, (_, i) => [`m${i}`, 0])),
+          }),
+        ),
+      },
+    ],
+  }),
+  "2,400 streams on which nothing comes": async (by) => {
+    const client = createSpaceClient({ server: house.url, credential: by.key, space: by.slug });
+    const browsers = [];
+    while (browsers.length < 240) browsers.push(await client.session.create({ task: "idle" }));
+    return {
+      connections: 2400,
+      networks: 64,
+      requests: browsers.map(({ session, token }) => ({
+        path: `/api/v1/sessions/${session.id}/out`,
+        method: "GET",
+        headers: { ...by.headers, authorization: `Bearer ${token}` },
+      })),
     };
   },
   "64 × no credential, by a stranger": () => ({

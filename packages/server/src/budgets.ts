@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type Actor, isBrowser } from "./actor.ts";
-import { BYTES_PER_CALL } from "./meter.ts";
+import { ANSWERED_PER_CALL, BYTES_PER_CALL } from "./meter.ts";
 import { late, rateLimited, Share } from "./share.ts";
 import { ownTurn } from "./turns.ts";
 
@@ -199,9 +199,9 @@ export class Budgets {
     let unpaid = 0;
     return async (characters) => {
       unpaid += characters;
-      const cost = Math.floor(unpaid / BYTES_PER_CALL);
+      const cost = Math.floor(unpaid / ANSWERED_PER_CALL);
       if (cost === 0) return;
-      unpaid -= cost * BYTES_PER_CALL;
+      unpaid -= cost * ANSWERED_PER_CALL;
       // A stream waits where a call would be refused with RATE_LIMITED.
       const paid = () => this.pay(actor, cost).catch(() => delay(AGAIN_MS, false));
       while ((await paid()) === false);

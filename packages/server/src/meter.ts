@@ -1,11 +1,13 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 
-/** Bytes of a request, or characters of an answer, that cost as much as the cheapest call. */
+/** Bytes of a request that cost as much as the cheapest call. */
 export const BYTES_PER_CALL = 8192;
+/** Characters of an answer that do: it is read from the database, put together, checked and sent. */
+export const ANSWERED_PER_CALL = 4096;
 /** Permissions that take about as long to read. */
 const PERMISSIONS_PER_CALL = 100;
 /** Rows that take about as long to look through. */
-const ROWS_PER_CALL = 500;
+const ROWS_PER_CALL = 100;
 
 /** The cost of a request beyond the fixed cost of its calls, in calls. */
 interface Meter {
@@ -21,7 +23,7 @@ export function metered<T>(run: (spent: () => number) => Promise<T>): Promise<T>
 }
 
 /** Counts an answer of so many characters. */
-export const countAnswer = (characters: number): void => count(characters / BYTES_PER_CALL);
+export const countAnswer = (characters: number): void => count(characters / ANSWERED_PER_CALL);
 
 /** Counts so many permissions that were read from the database. */
 export const countPermissions = (permissions: number): void => count(permissions / PERMISSIONS_PER_CALL);

@@ -36,7 +36,10 @@ export const auditHandlers = (denials: Denials): Handlers<typeof auditMethods> =
       from (${record}) as looked_through where ${wanted} or nth = ${MOST_ROWS_READ}
       order by place desc limit ${limit + 1}`;
     const end = found.at(-1);
-    if (end?.last) countRows(MOST_ROWS_READ);
+    if (found.length <= limit && [actorId, method, outcome].some((asked) => asked !== undefined)) {
+      const [read] = await sql<{ rows: number }[]>`select count(*)::integer as rows from (${record}) as looked_through`;
+      countRows(read?.rows ?? 0);
+    }
     const entries = found.filter((one) => one.wanted).map(({ wanted: _, last: __, ...entry }) => entry);
     const { rows, next } = paged(entries, limit);
     return { entries: rows, next: next ?? (end?.last ? end.id : null) };

@@ -5,12 +5,13 @@ import { type Actor, keyOf, standingOf } from "../actor.ts";
 import { exceeding } from "../bounds.ts";
 import type { Sql } from "../db.ts";
 import { answerQuestion } from "../explain.ts";
+import { countRows } from "../meter.ts";
 import { seesGroups } from "../needs.ts";
 import { Refusal } from "../refusal.ts";
 import type { Handlers } from "../rpc.ts";
 import { readStanding } from "../standing.ts";
 import { joinGroup, joinSpace } from "./join.ts";
-import { FIRST, one, paged, pageOf } from "./rows.ts";
+import { FIRST, fitting, one, paged, pageOf } from "./rows.ts";
 
 const hash = (token: string): Uint8Array => new Uint8Array(createHash("sha256").update(token).digest());
 
@@ -46,7 +47,8 @@ export const inviteHandlers: Handlers<typeof inviteMethods> = {
     return { id, token };
   },
 
-  async "invite.list"({ after, limit }, { actor, sql }) {
+  async "invite.list"({ after, limit: asked }, { actor, sql }) {
+    const limit = fitting(asked, ROW_BYTES);
     const { keys, next } = await pageOf(
       sql,
       sql`select i.id as key, ${ROW_BYTES} + ${GROUP_BYTES} * (select count(*) from invite_groups ig where ig.invite_id = i.id) as bytes
@@ -61,6 +63,8 @@ export const inviteHandlers: Handlers<typeof inviteMethods> = {
                        from invite_groups ig join principals g on g.id = ig.group_id where ig.invite_id = i.id and ${seesGroups(actor)}), '[]') as groups
       from invites i left join principals b on b.id = i.invited_by
       where i.id = any(${keys}::uuid[]) order by i.id`;
+    // Each names its groups, which were counted and read.
+    countRows(invites.reduce((rows, { groups }) => rows + groups.length, limit));
     return { invites, next };
   },
 

@@ -35,32 +35,48 @@ export function paged<Row extends { id: string }>(found: readonly Row[], limit: 
 /** Rows that one page looks through at most, of a list that leaves some of them out. */
 export const MOST_ROWS_READ = 5000;
 
+/** How a list is looked through that leaves rows out: a page holds what was found in so many rows, be it nothing. */
+interface Looking {
+  /** So many rows at most. */
+  most: number;
+  /** A query for how many rows there are, where they are fewer. */
+  read: Fragment;
+  /** A query for the key behind which the list goes on, where it has more rows than that. */
+  last: Fragment;
+}
+
 /**
  * The keys of a page that is bounded in rows and in bytes: rows that don't fit are never read.
  * @param found a query in the order of the list, for one row more than a page holds: `key`, and the `bytes` that its row takes
- * @param last a query for the `key` of the last row that this page may look through, where `found` ends before the list does:
- * the page holds then what was found until there, be it nothing, and is counted by what was read
+ * @param looking left out where every row of the list is wanted
  * @returns next, the key behind which the list goes on: null on the last page
  */
 export async function pageOf(
   sql: Sql,
   found: Fragment,
   limit: number,
-  last: Fragment = sql`select null`,
+  { most, read, last }: Looking = { most: 0, read: sql`select 0`, last: sql`select null` },
 ): Promise<{ keys: string[]; next: string | null }> {
-  const { keys, more, until } = one(
-    await sql<{ keys: string[]; more: boolean; until: string | null }[]>`
+  const page = one(
+    await sql<{ keys: string[]; more: boolean; until: string | null; read: number }[]>`
       with found as materialized (${found}),
       page as (
         select key, nth from (
           select key, row_number() over () as nth, sum(bytes) over (rows unbounded preceding) as total from found) sized
-        where nth <= ${limit} and (nth = 1 or total <= ${PAGE_BYTES}))
+        where nth <= ${limit} and (nth = 1 or total <= ${PAGE_BYTES})),
+      looked as materialized (
+        select through, case when through then (${last})::text end as until
+        from (select (select count(*) from found) <= ${limit} as through) looked)
       select array(select key::text from page order by nth) as keys, (select count(*) from found) > (select count(*) from page) as more,
-             case when (select count(*) from found) <= ${limit} then (${last})::text end as until`,
+             until, case when until is not null then ${most} when through then (${read}) else 0 end::integer as read
+      from looked`,
   );
-  if (until !== null) countRows(MOST_ROWS_READ);
-  return { keys, next: more ? (keys.at(-1) ?? null) : until };
+  countRows(page.read);
+  return { keys: page.keys, next: page.more ? (page.keys.at(-1) ?? null) : page.until };
 }
+
+/** Most rows of a page of which each takes so many bytes at least: no more need be looked at. */
+export const fitting = (limit: number, leastBytes: number): number => Math.min(limit, Math.ceil(PAGE_BYTES / leastBytes));
 
 /** When something is to end, in UTC. @throws Refusal INVALID_PARAMS where that has been */
 export function future(expiresAt: string): string {

@@ -19,7 +19,7 @@ import { addTo } from "../sessions/lock.ts";
 import { checksOf, dataOf, idsAlone, mustWrite, NO_SESSION, readable, runRows, sessionNamed, sessionRows } from "../sessions/rows.ts";
 import type { Jwt } from "../tokens/jwt.ts";
 import { mintToken } from "../tokens/mint.ts";
-import { future, MOST_ROWS_READ, one, pageOf } from "./rows.ts";
+import { fitting, future, MOST_ROWS_READ, one, pageOf } from "./rows.ts";
 import type { Ruled } from "./task.ts";
 
 /** Seconds that the token which comes with a session lives. */
@@ -117,6 +117,9 @@ const tellable = (session: Session, actor: Actor): Session => (mayNameMembers(ac
 /** What its maker knows a session by, which is not for whoever talks in it. */
 const NOT_FOR_BROWSERS = { externalId: null, metadata: {}, tags: [], createdBy: null } as const satisfies Partial<Session>;
 
+/** What a session takes of a page at least, as `sessions.bytes` has it. */
+const SESSION_BYTES = 1000;
+
 /** Paths that take about as long to look for as a row takes to read. */
 const CHECKS_PER_ROW = 6;
 
@@ -149,7 +152,8 @@ export const sessionHandlers = ({ jwt, rules }: Ruled & { jwt: Jwt }): Handlers<
     return shown(at, (await sessionNamed(session, at)).id);
   },
 
-  async "session.list"({ task, tag, status, after, limit }, { actor, sql }) {
+  async "session.list"({ task, tag, status, after, limit: asked }, { actor, sql }) {
+    const limit = fitting(asked, SESSION_BYTES);
     const { space, layers } = standingOf(actor);
     const ids = idsAlone(layers);
     // A page takes no longer for a caller whose tasks have paths of many lengths.
@@ -166,9 +170,13 @@ export const sessionHandlers = ({ jwt, rules }: Ruled & { jwt: Jwt }): Handlers<
         ${status === undefined ? sql`` : sql`and coalesce(s.close_reason, case when s.expires_at <= now() then 'expired' end, 'open') = ${status}`}
         order by s.id desc limit ${limit + 1}`,
       limit,
-      // Between the last that was looked at and the next: an id of neither, where they are not of the same millisecond, as the caller may read neither.
-      sql`select case when left(max(id), 13) > left(min(id), 13) then left(max(id), 13) || '-7000-8000-000000000000' else max(id) end
+      {
+        most,
+        read: sql`select count(*) from (select ${rows} limit ${most}) s`,
+        // Between the last that was looked at and the next: an id of neither, where they are not of the same millisecond, as the caller may read neither.
+        last: sql`select case when left(max(id), 13) > left(min(id), 13) then left(max(id), 13) || '-7000-8000-000000000000' else max(id) end
         from (select s.id::text ${rows} offset ${most - 1} limit 2) s having count(*) = 2`,
+      },
     );
     const sessions = await sessionRows(sql, sql`s.id = any(${keys}::uuid[]) order by s.id desc`);
     return { sessions: sessions.map((session) => tellable(session, actor)), next };
