@@ -18,7 +18,7 @@ export const valuesFor = (email: string, more: Record<string, unknown> = {}): Re
   errorCallbackURL: "/account",
   disableRedirect: true,
   accept: false,
-  oauth_query: "sig=x",
+  oauth_query: "prompt=consent&sig=x",
   user_code: "ABCDEFGH",
   userCode: "ABCDEFGH",
   response: {

@@ -149,39 +149,43 @@ export function effective(layers: readonly Layer[]): readonly Permission[] {
 }
 const together = new WeakMap<readonly Layer[], readonly Permission[]>();
 
-/** Without what others among them cover, in the order of their reach. */
+/** Without what others among them cover. */
 function terse(permissions: readonly Permission[]): readonly Permission[] {
   const index = heldIn(permissions);
-  index.terse ??= withoutCovered(permissions);
+  index.terse ??= withoutCovered([...index.strongest.values()].flatMap((ofType) => [...ofType.values()]));
   return index.terse;
 }
 
+/** @param permissions one for each reach */
 function withoutCovered(permissions: readonly Permission[]): Permission[] {
   const above: Reaching[] = [];
-  const kept: Permission[] = [];
-  for (const each of withReach(permissions).sort(byReach)) {
+  const kept = new Set<Permission>();
+  for (const each of inReach(permissions)) {
     const nearest = nearestAbove(each.reach, above);
     if (nearest && ranks(nearest.one, each.one)) continue;
     // Whatever is kept is stronger than all above it, so the nearest is the strongest.
     above.push(each);
-    kept.push(each.one);
+    kept.add(each.one);
   }
-  return kept;
+  return permissions.filter((one) => kept.has(one));
 }
 
 /** What each of some allows together with those of a layer that reach as far, or farther: the strongest of them leaves the most. Both are terse. */
 function within(some: readonly Permission[], layer: readonly Permission[]): Permission[] {
   const above: Reaching[] = [];
-  const wide = withReach(layer);
+  const wide = inReach(layer);
+  const left = new Map<Permission, Permission>();
   let next = 0;
-  return withReach(some).flatMap(({ one, reach }) => {
+  for (const { one, reach } of inReach(some)) {
     for (let other = wide[next]; other && other.reach <= reach; other = wide[++next]) {
       nearestAbove(other.reach, above);
       above.push(other);
     }
     const nearest = nearestAbove(reach, above);
-    return (nearest && intersect(one, nearest.one)) ?? [];
-  });
+    const both = nearest && intersect(one, nearest.one);
+    if (both) left.set(one, both);
+  }
+  return some.flatMap((one) => left.get(one) ?? []);
 }
 
 /** A permission, and its reach as one text: it reaches as far as another, or farther, when its text begins the other's. */
@@ -190,13 +194,11 @@ interface Reaching {
   readonly reach: string;
 }
 
-const withReach = (permissions: readonly Permission[]): Reaching[] => permissions.map((one) => ({ one, reach: reachOf(one) }));
+/** Widest first, so that each stands behind all that reach farther. No two have the same reach. */
+const inReach = (permissions: readonly Permission[]): Reaching[] =>
+  permissions.map((one) => ({ one, reach: reachOf(one) })).sort((a, b) => (a.reach < b.reach ? -1 : 1));
 
 const reachOf = ({ type, path }: Permission): string => (type === undefined ? "" : path === undefined ? `${type}:` : `${type}:${path}/`);
-
-/** Widest first, so that each stands behind all that reach farther; of the same reach, the strongest first. */
-const byReach = (a: Reaching, b: Reaching): number =>
-  a.reach < b.reach ? -1 : a.reach > b.reach ? 1 : RANK[b.one.action] - RANK[a.one.action];
 
 /** The nearest that reaches as far or farther. The others are dropped: in the order of reach, they reach nothing that is still to come. */
 function nearestAbove(reach: string, above: Reaching[]): Reaching | undefined {
@@ -216,7 +218,7 @@ interface Held {
   readonly strongest: ByReach;
   /** The strongest for anything of a type, on whatever path; by "", of all. */
   readonly beneath: ReadonlyMap<string, Permission>;
-  /** Those that no others among them cover, in the order of their reach; made when it is first asked for. */
+  /** Those that no others among them cover; made when it is first asked for. */
   terse?: readonly Permission[];
 }
 

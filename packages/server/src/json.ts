@@ -35,7 +35,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
  */
 export function readJson(body: Uint8Array | undefined): { text: string; value: unknown } {
   const bytes = body ?? new Uint8Array();
-  mustHoldFew(bytes);
+  countValues(bytes);
   try {
     const text = utf8.decode(bytes);
     return { text, value: JSON.parse(text) };
@@ -54,8 +54,8 @@ export function tryReadJson(body: unknown): unknown {
   }
 }
 
-/** One pass over the bytes of a body, which ends at the first value too many. @throws Refusal PAYLOAD_TOO_LARGE */
-export function mustHoldFew(bytes: Uint8Array, most = MAX_VALUES): void {
+/** One pass over the bytes of a body, which ends at the first value too many. @returns how many it holds @throws Refusal PAYLOAD_TOO_LARGE */
+export function countValues(bytes: Uint8Array, most = MAX_VALUES): number {
   /** Entries of each array and object that is open here, down to MAX_DEPTH. */
   const entries = new Uint32Array(MAX_DEPTH + 1);
   let depth = 0;
@@ -73,6 +73,7 @@ export function mustHoldFew(bytes: Uint8Array, most = MAX_VALUES): void {
         );
     } else if (byte === CLOSE_ARRAY || byte === CLOSE_OBJECT) depth = Math.max(0, depth - 1);
   }
+  return values;
 }
 
 /** The index of the quote that ends the string which begins at `start`; past the end where none does. */

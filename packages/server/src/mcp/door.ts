@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Actor } from "../actor.ts";
 import { hostOf, isLoopback } from "../config.ts";
 import { challengeWith, type House, inDoor, readAs, senderOf } from "../house.ts";
-import { mustHoldFew, tryReadJson } from "../json.ts";
+import { countValues, tryReadJson } from "../json.ts";
 import { MCP, programScopes } from "../oauth/scopes.ts";
 import { Refusal } from "../refusal.ts";
 import type { Sender } from "../rpc.ts";
@@ -62,7 +62,9 @@ async function serve(house: House, request: FastifyRequest, reply: FastifyReply,
   // Besides the calls it leads to: many messages lead to none.
   await house.doors.user.budgets.pay(actor, MESSAGE_COST);
   mustBeMessage(body);
-  mustHoldFew((request.body as Uint8Array | undefined) ?? new Uint8Array(), MAX_VALUES);
+  const values = countValues((request.body as Uint8Array | undefined) ?? new Uint8Array());
+  if (values > MAX_VALUES) mustBeForTool(body);
+  if (values > VALUES_PER_CALL) await house.doors.user.budgets.pay(actor, Math.floor(values / VALUES_PER_CALL));
   const lacks = await lacking(house, actor, space, serving, body);
   if (lacks.length > 0) {
     const scope = [...(actor.credential.scope ?? []).map(formatPermission), ...lacks];
@@ -85,7 +87,9 @@ async function serve(house: House, request: FastifyRequest, reply: FastifyReply,
 
 /** The cost of a message, in calls, besides the calls it leads to: the protocol itself takes time. */
 const MESSAGE_COST = 5;
-/** Most values of a message, far more than any tool takes: the protocol's own checks take milliseconds for thousands. */
+/** Values of a message that take about as long to check as the cheapest call takes. */
+const VALUES_PER_CALL = 100;
+/** Most values of a message beside the arguments of a tool: the protocol's own checks take far longer for each than ours. */
 const MAX_VALUES = 1000;
 /** Longest name of a method or a tool. Ours are shorter; longer ones would come back in the answer. */
 const MAX_NAME_LENGTH = 64;
@@ -102,7 +106,14 @@ function mustBeMessage(body: unknown): void {
 /** A message as far as this door reads it. */
 interface Message {
   method?: unknown;
-  params?: { name?: unknown } | null;
+  params?: { name?: unknown; arguments?: unknown } | null;
+}
+
+/** Of a message of many values, few are not for a tool, which says itself what is wrong with them. @throws Refusal PAYLOAD_TOO_LARGE */
+function mustBeForTool(body: unknown): void {
+  const { params, ...message } = (body ?? {}) as Message;
+  const rest = { ...message, params: { ...params, arguments: null } };
+  countValues(Buffer.from(JSON.stringify(rest)), MAX_VALUES);
 }
 
 const withoutCredentials = (headers: FastifyRequest["headers"]): Headers => {
