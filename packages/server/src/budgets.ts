@@ -36,8 +36,8 @@ interface Limits {
 
 /** A million characters. */
 const MILLION = 1_000_000;
-/** Who keeps no more characters of answers than this is not refused for what others keep. */
-const FAIR_ANSWERS = 4 * MILLION;
+/** Who keeps no more characters of answers, or of bodies, than this is not refused for what others keep. */
+const FAIR_CHARACTERS = 4 * MILLION;
 
 /** The limits that follow from the settings. */
 export const limitsFrom = ({ callRate, maxStreams, maxWaits }: { callRate: number; maxStreams: number; maxWaits: number }): Limits => ({
@@ -107,6 +107,9 @@ const partiesOf = (actor: Actor): [kind: Exclude<keyof Caps, "server">, name: st
   ["owner", `o:${lineOf(actor)}`],
   ...(actor.standing ? [["space", `s:${actor.standing.space.id}`] as [kind: "space", name: string]] : []),
 ];
+
+/** Whether others hold it, too. */
+const isShared = (kind: keyof Caps): boolean => kind === "space" || kind === "server";
 
 /** Whose what is held open counts as: also this server's. */
 const holdersOf = (actor: Actor): [kind: keyof Caps, name: string][] => [...partiesOf(actor), ["server", "server"]];
@@ -234,7 +237,9 @@ export class Budgets {
   /** Counts something that a caller holds open, or so much of it. @returns gives it back @throws Refusal RATE_LIMITED */
   hold(what: keyof typeof HELD, actor: Actor, amount = 1): () => void {
     const counts = this.#held[what];
-    if (holdersOf(actor).some(([kind, name]) => (counts.get(name) ?? 0) + amount > this.#limits[what][kind]))
+    const together = (name: string) => (counts.get(name) ?? 0) + amount;
+    const fair = what === "bodies" && together(partyOf(actor)) <= FAIR_CHARACTERS;
+    if (holdersOf(actor).some(([kind, name]) => together(name) > this.#limits[what][kind] && !(fair && isShared(kind))))
       throw rateLimited(HELD[what], 5);
     return count(counts, actor, amount);
   }
@@ -247,10 +252,8 @@ export class Budgets {
   /** Whether so much is kept already for a caller, or for all, that there is to be no further answer. */
   #leavesUnread(actor: Actor): boolean {
     const kept = (name: string) => this.#held.answers.get(name) ?? 0;
-    const fair = kept(partyOf(actor)) < FAIR_ANSWERS;
-    return holdersOf(actor).some(
-      ([kind, name]) => kept(name) >= this.#limits.answers[kind] && !(fair && (kind === "space" || kind === "server")),
-    );
+    const fair = kept(partyOf(actor)) < FAIR_CHARACTERS;
+    return holdersOf(actor).some(([kind, name]) => kept(name) >= this.#limits.answers[kind] && !(fair && isShared(kind)));
   }
 
   async #patiently<T>(run: () => Promise<T>): Promise<T> {
