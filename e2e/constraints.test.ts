@@ -92,3 +92,14 @@ test("to delete a row goes through no other table: what refers to it is found by
         and (i.indpred is null or pg_get_expr(i.indpred, i.indrelid) = format('(%I IS NOT NULL)', a.attname)))`;
   expect(bare.map(({ name }) => name)).toEqual([]);
 });
+
+test("who goes leaves no more references behind than there are limits", async () => {
+  const unset = await sql<{ name: string }[]>`
+    select c.conrelid::regclass || '.' || a.attname as name from pg_constraint c
+    join pg_attribute a on a.attrelid = c.conrelid and a.attnum = any(c.conkey) and c.confdeltype = 'n' where c.contype = 'f' order by 1`;
+  // So many spaces of a user, tasks of a space, and logins in a session, of which each takes a consent. Sessions, runs and grants of
+  // theirs there may be any number of.
+  expect(new Set(unset.map(({ name }) => name))).toEqual(
+    new Set(['auth."oauthAccessToken".sessionId', 'auth."oauthRefreshToken".sessionId', "spaces.created_by", "tasks.registered_by"]),
+  );
+});

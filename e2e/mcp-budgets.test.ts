@@ -41,6 +41,11 @@ test.each([
   ["_meta of a call", message("tools/call", { name: "whoami", arguments: {}, _meta: many(1000) })],
   ["capabilities of a client", message("initialize", { ...client, capabilities: { experimental: many(1000) } })],
   ["what no method takes", message("tools/list", { more: [[many(998)]] })],
+  ["beside params that are a long text", { ...message("tools/list"), more: Array(1200).fill(0), params: "x".repeat(900_000) }],
+  [
+    "as the arguments, a value that is there many times",
+    message("tools/call", { name: "whoami", arguments: 0, _meta: { all: Array(1200).fill(0) } }),
+  ],
 ])("a message of many values is refused before the protocol looks at it: %s", async (_what, body) => {
   const { status, text } = await post(await makeKey(), body);
   expect([status, JSON.parse(text).code]).toEqual([413, "PAYLOAD_TOO_LARGE"]);

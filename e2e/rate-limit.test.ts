@@ -32,6 +32,15 @@ test("one credential has one share, however it is spelled, and whatever comes wi
   }
 });
 
+test("a session's cookie that is known at another door opens none for programs", async () => {
+  const { session } = await server.user("Warm");
+  const headers = { origin: server.url, cookie: `gatehouse.session_token=${encodeURIComponent(session)}` };
+  expect((await server.post(WHOAMI, headers)).status).toBe(200);
+  const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list", params: {} });
+  const answer = await fetch(`${server.url}/mcp`, { method: "POST", headers: { ...headers, "content-type": "application/json" }, body });
+  expect(answer.status).toBe(401);
+});
+
 const PAGE = { origin: "https://page.example" };
 
 test("requests beyond the limit are told when to come back, whoever asks, until the minute is over", async () => {

@@ -162,3 +162,17 @@ test("the sessions of a space go with it: nobody reaches them any more, and they
   const begun = server.sql`insert into sessions (id, space_id, task, idle_timeout_seconds) values (uuidv7(), ${space}, 'support', 5)`;
   await expect(begun).rejects.toMatchObject({ code: "23503" });
 });
+
+test("an agent that has started and served sessions is deleted without a look at them, and they are nobody's then", async () => {
+  const { id: agent } = (await server.call(ada.session, "agent.create", { name: "starter" })).result;
+  const { key } = (await server.call(ada.session, "apiKey.create", { name: "starter", agent })).result;
+  await must("principal.add", { principal: agent });
+  await must("access.grant", { principal: agent, permission: "admin:tasks" });
+  const { session } = await must("session.create", { task: "started", message: "hello" }, server, key);
+  await must("run.lease", { tasks: ["started"], worker: "w", waitSeconds: 5 }, server, key);
+  expect((await must("session.get", { session: session.id })).createdBy).toMatchObject({ id: agent });
+  expect((await server.call(ada.session, "agent.delete", { id: agent })).error).toBeUndefined();
+  expect((await must("session.get", { session: session.id })).createdBy).toBeNull();
+  expect((await must("session.list", { task: "started" })).sessions).toMatchObject([{ id: session.id, createdBy: null }]);
+  expect((await must("run.list", { session: session.id })).runs).toHaveLength(1);
+});

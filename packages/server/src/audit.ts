@@ -34,6 +34,15 @@ export const columnsOf = ({ actor, method, requestId }: Audited) => ({
   trace_id: currentTraceId() ?? null,
 });
 
+/** Adds many changes of one kind to the record, each of a target of its own. */
+export async function recordChanges(sql: Sql, audited: Audited, targets: readonly string[]): Promise<void> {
+  const { actor_id, actor_kind, actor_name, credential_id, via, owner_id, acting_id, method, request_id, trace_id } = columnsOf(audited);
+  await sql`
+    insert into audit (id, actor_id, actor_kind, actor_name, credential_id, via, owner_id, acting_id, method, request_id, trace_id, target, outcome)
+    select new_id(), ${actor_id}, ${actor_kind}, ${actor_name}, ${credential_id}, ${via}, ${owner_id}, ${acting_id}, ${method}, ${request_id},
+           ${trace_id}, one, 'OK' from unnest(${[...targets]}::text[]) one`;
+}
+
 /**
  * Adds a change to the record: in its own transaction, so that the two happen or do not happen together.
  * @returns the tags of all that has ended by it

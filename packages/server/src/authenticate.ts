@@ -23,7 +23,8 @@ export type Credentials = Pick<IncomingHttpHeaders, "authorization" | "cookie" |
 };
 
 const BEARER = /^bearer +(\S+) *$/i;
-const SESSION_COOKIE = /(?:^|;) *((?:__Host-)?gatehouse\.session_token)=([^; ]*)/;
+/** The cookie of a session: over TLS the one that no other host can set, whatever others say beside it. */
+const SESSION_COOKIES = [/(?:^|;) *(__Host-gatehouse\.session_token)=([^; ]*)/, /(?:^|;) *(gatehouse\.session_token)=([^; ]*)/];
 /** The token of a session, with its signature: as better-auth makes it, and no other that it would take for the same. */
 const SESSION = /^[A-Za-z0-9]{32}\.[A-Za-z0-9+/]{43}=$/;
 
@@ -40,9 +41,9 @@ function sessionIn(text: string | undefined): string | undefined {
   }
 }
 
-/** The one cookie that proves a session, whatever others come with it: the first of that name. */
-function sessionCookieIn(cookie: string | undefined): string | undefined {
-  const [, name, value] = SESSION_COOKIE.exec(cookie ?? "") ?? [];
+/** The one cookie that proves a session, whatever others come with it: the first of its name. */
+function sessionCookieIn(cookie = ""): string | undefined {
+  const [, name, value] = SESSION_COOKIES.map((one) => one.exec(cookie)).find(Boolean) ?? [];
   const token = sessionIn(value);
   return token === undefined ? undefined : `${name}=${encodeURIComponent(token)}`;
 }
@@ -63,7 +64,7 @@ function makeHash({ authorization, cookie, origin, subject, resource, toEnd }: C
   const token = tokenIn(authorization);
   const looked =
     authorization === undefined
-      ? [sessionCookieIn(cookie), origin]
+      ? [sessionCookieIn(cookie), origin, resource]
       : { token: sessionIn(token) ?? token ?? [authorization], subject, resource, toEnd };
   return createHash("sha256").update(JSON.stringify(looked)).digest("base64");
 }

@@ -109,11 +109,18 @@ interface Message {
   params?: { name?: unknown; arguments?: unknown } | null;
 }
 
+const isObject = (value: unknown): value is object => typeof value === "object" && value !== null;
+
 /** Of a message of many values, few are not for a tool, which says itself what is wrong with them. @throws Refusal PAYLOAD_TOO_LARGE */
 function mustBeForTool(body: unknown): void {
-  const { params, ...message } = (body ?? {}) as Message;
-  const rest = { ...message, params: { ...params, arguments: null } };
-  countValues(Buffer.from(JSON.stringify(rest)), MAX_VALUES);
+  let values = 0;
+  const count = (value: unknown): void => {
+    if (++values > MAX_VALUES)
+      throw new Refusal("PAYLOAD_TOO_LARGE", `A message holds at most ${MAX_VALUES} values beside the arguments of a tool.`);
+    if (isObject(value)) for (const inner of Object.values(value)) if (!isObject(inner) || inner !== tools) count(inner);
+  };
+  const tools = (body as Message | undefined)?.params?.arguments;
+  count(body);
 }
 
 const withoutCredentials = (headers: FastifyRequest["headers"]): Headers => {

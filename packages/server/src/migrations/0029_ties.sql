@@ -40,9 +40,10 @@ end $$;
 
 drop trigger hold_whom_key_let_in on api_keys;
 drop function hold_whom_key_let_in();
+-- A transaction that ends very many keys leaves all of it for later.
 create function leave_ties() returns trigger language plpgsql as $$
 begin
-  if not clear_key(old.id, 20, 100) then insert into remains values (old.id, 'key') on conflict do nothing; end if;
+  if current_setting('gatehouse.later', true) = 'on' or not clear_key(old.id, 20, 100) then insert into remains values (old.id, 'key') on conflict do nothing; end if;
   return null;
 end $$;
 create trigger leave_ties after delete on api_keys for each row execute function leave_ties();
@@ -50,7 +51,8 @@ create trigger leave_ties after delete on api_keys for each row execute function
 create or replace function clear_remains() returns boolean language plpgsql as $$
 declare here remains; cleared boolean;
 begin
-  select * into here from remains order by id limit 1 for update skip locked;
+  -- Keys first, as what they have made counts where there are limits; and none waits until another is done.
+  select * into here from remains order by kind = 'key' desc, random() limit 1 for update skip locked;
   if not found then return false; end if;
   cleared := case here.kind
     when 'session' then clear_session(here.id, 5000)

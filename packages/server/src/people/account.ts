@@ -1,11 +1,11 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
+import { recordChanges } from "../audit.ts";
 import { lineInPerson } from "../budgets.ts";
 import { retried } from "../change.ts";
 import type { Sql } from "../db.ts";
 import { type House, presentedBy } from "../house.ts";
 import { tryReadJson } from "../json.ts";
-import { call } from "../oauth/client.ts";
 import { Refusal } from "../refusal.ts";
 import { refused } from "./doors.ts";
 import { AUTH, signedIn } from "./hand-over.ts";
@@ -66,42 +66,39 @@ async function endProgram({ doors: { user } }: House, person: string, body: unkn
 /** Said, so that nothing is revoked by a request that says nothing. */
 const All = z.strictObject({ all: z.literal(true) });
 
-/** How often it is looked for keys that were made meanwhile, by keys whose turn had not come. */
-const MOST_ROUNDS = 20;
-
 const ONLY_WAY_IN = new Refusal(
   "CONFLICT",
   "All else is revoked. But you have no password: choose one by mail first, then disconnect the accounts that are connected with yours.",
 );
 
 /**
- * Ends every way into a person's account but their password and the session in which they ask, whatever is gone already, and
- * whatever came after they looked: first all at once by which somebody could come in or make another way, then every key.
+ * Ends every way into a person's account but their password and the session in which they ask: all at once, whatever is gone already,
+ * and whatever came after they looked. What is being made just then by one of them holds it, and is ended too.
  * @throws Refusal CONFLICT, after all that, where an account at a provider is the only way in that is left
  */
 async function revokeAll(house: House, request: FastifyRequest, { user, session }: Found): Promise<void> {
   if (!All.safeParse(tryReadJson(request.body)).success) throw new Refusal("INVALID_PARAMS", 'Send {"all": true}.');
-  const { sql, feed } = house.doors.user;
-  const mine = sql.as(lineInPerson(user.id), { urgent: true });
+  const { sql, feed, authenticate } = house.doors.user;
+  const actor = await authenticate(presentedBy(request));
   const locked = await retried(() =>
-    mine.begin(async (tx) => {
+    sql.as(lineInPerson(user.id), { urgent: true }).begin(async (tx) => {
+      await tx`select set_config('gatehouse.later', 'on', true)`;
       await tx`delete from auth.session where "userId" = ${user.id} and id <> ${session.id}`;
       await tx`delete from auth.logins where user_id = ${user.id}`;
       await tx`delete from auth."deviceCode" where "userId" = ${user.id}`;
       await tx`delete from auth.passkey where "userId" = ${user.id}`;
+      const keys = await tx<{ id: string }[]>`
+        delete from api_keys k using principals p
+        where p.id = k.principal_id and (p.id = ${user.id} or p.owner_id in (select managed_owners(${user.id}))) returning k.id`;
+      await recordChanges(
+        tx,
+        { actor, method: "apiKey.delete", requestId: request.id },
+        keys.map(({ id }) => id),
+      );
       const [password] = await tx`select from auth.account where "userId" = ${user.id} and password is not null`;
       if (password) await tx`delete from auth.account where "userId" = ${user.id} and password is null`;
       return password === undefined;
     }),
   ).finally(() => feed.doubt());
-  for (let round = 0; round < MOST_ROUNDS; round++) {
-    const keys = await keysOf(mine, user.id);
-    if (keys.length === 0) break;
-    for (const { id } of keys) await call(house, request, "apiKey.delete", { id }, presentedBy(request)).catch(unlessGone);
-  }
-  if (locked && (await mine`select from auth.account where "userId" = ${user.id}`).length > 0) throw ONLY_WAY_IN;
-}
-
-function unlessGone(thrown: unknown): void {
-  if (!(thrown instanceof Refusal && thrown.code === "NOT_FOUND")) throw thrown;
+  if (locked && (await sql`select from auth.account where "userId" = ${user.id}`).length > 0) throw ONLY_WAY_IN;
 }
