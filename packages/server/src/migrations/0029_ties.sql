@@ -24,11 +24,18 @@ alter table remains add constraint remains_kind_check check (kind in ('session',
 -- is held before what they are in, as everything else takes both: whoever gives them something at this moment holds them, and may
 -- wait for their place on the roster.
 create function clear_key(key uuid, most_members integer, most integer) returns boolean language plpgsql as $$
-declare spaces uuid[]; who uuid[];
+declare spaces uuid[]; who uuid[]; most_tokens constant integer := 1000; ended integer;
 begin
   select array_agg(m.space_id), array_agg(m.principal_id) into spaces, who
     from (select space_id, principal_id from members where key_id = key order by principal_id limit most_members) m;
   perform from principals p where p.id = any(who) order by p.id for update;
+  -- Their tokens for the space first, which are worth nothing there any more: with the memberships would go however many there are.
+  delete from tokens where ctid = any(array(
+    select t.ctid from unnest(spaces, who) as one (space, principal) join tokens t on t.space_id = one.space and t.principal_id = one.principal
+    union select t.ctid from unnest(spaces, who) as one (space, principal) join tokens t on t.space_id = one.space and t.actor_id = one.principal
+    limit most_tokens));
+  get diagnostics ended = row_count;
+  if ended = most_tokens then return false; end if;
   delete from members m using unnest(spaces, who) as one (space, principal)
     where m.space_id = one.space and m.principal_id = one.principal and m.key_id = key;
   delete from group_members where ctid = any(array(select ctid from group_members where key_id = key limit most));
