@@ -195,7 +195,7 @@ test.each([true, false])("bodies that do not end take up no more than their send
   // A visitor of a chat sends four at once, at most; all others are refused before they are read.
   expect(new Set(answers)).toEqual(new Set([408, 429]));
   expect(answers.filter((status) => status === 429).length).toBeGreaterThanOrEqual(4);
-  // What has ended counts no more.
+  // A body that has ended counts no more.
   expect((await server.call(token, "session.list", {}, world.slug)).status).toBe(200);
   const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "whoami", params: { x: "x".repeat(SENT) } });
   const again = await fetch(`${server.url}/api/v1/space/rpc`, {

@@ -46,7 +46,7 @@ async function busyKey() {
   return { id, key, space, group };
 }
 
-/** How much is left of what a key has made. */
+/** Counts the rows that a key has made. */
 const leftOf = (id: string) => `
   (select count(*) from members where key_id = '${id}') + (select count(*) from grants where key_id = '${id}')
   + (select count(*) from group_members where key_id = '${id}') + (select count(*) from invites where key_id = '${id}')`;

@@ -36,7 +36,7 @@ async function signedIn({ email, password }: TestUser): Promise<Jar> {
   return jar;
 }
 
-/** What a mailed link leads to. */
+/** Asks for a reset by mail. @returns follows the link in it */
 async function reset({ email }: TestUser, at = server.url): Promise<() => Promise<Answered>> {
   const jar = openJar(at);
   await jar.post("/api/auth/request-password-reset", { email });

@@ -106,7 +106,7 @@ test("who may write a session, and not its task, does not delete it", async () =
 });
 
 class RolledBack extends Error {}
-/** What is left right after a statement, which is then taken back. */
+/** Runs a statement, counts the rows that are left right after it, and rolls it back. */
 async function leftAfter(statement: string, left: string): Promise<number> {
   let n = -1;
   await server.sql

@@ -138,7 +138,7 @@ test("many readers of one party, who take long to be asked, hold up the end of n
   const streams = new Streams(feed, log);
   const tails = openTails(bell);
   const MANY = 400;
-  /** Who is asked now: their answers come when the test says. */
+  /** Readers that are asked now: their answers come when the test says. */
   const asked: (() => void)[] = [];
   let open = true;
   let counted = 0;

@@ -56,7 +56,7 @@ export const page = {
   limit: z.number().int().min(1).max(1000).default(200).describe("most rows of a page"),
 };
 
-/** Where the next page begins; null on the last one alone. */
+/** The `after` of the next page; null on the last one alone. */
 export const Next = Id.nullable();
 
 /** Whether a value is one of JSON: one walk, where zod's own schema tries a union at each value. */

@@ -163,14 +163,14 @@ function withoutCovered(permissions: readonly Permission[]): Permission[] {
   for (const each of inReach(permissions)) {
     const nearest = nearestAbove(each.reach, above);
     if (nearest && ranks(nearest.one, each.one)) continue;
-    // Whatever is kept is stronger than all above it, so the nearest is the strongest.
+    // Each that is kept is stronger than all above it, so the nearest is the strongest.
     above.push(each);
     kept.add(each.one);
   }
   return permissions.filter((one) => kept.has(one));
 }
 
-/** What each of some allows together with those of a layer that reach as far, or farther: the strongest of them leaves the most. Both are terse. */
+/** Intersects each of some permissions with the strongest of a layer that reaches as far or farther: it leaves the most. Both are terse. */
 function within(some: readonly Permission[], layer: readonly Permission[]): Permission[] {
   const above: Reaching[] = [];
   const wide = inReach(layer);

@@ -36,7 +36,7 @@ interface Limits {
 
 /** A million characters. */
 const MILLION = 1_000_000;
-/** Who keeps no more characters of answers, or of bodies, than this is not refused for what others keep. */
+/** Characters of answers, or of bodies, that a caller may keep whatever others keep. */
 const FAIR_CHARACTERS = 4 * MILLION;
 
 /** The limits that follow from the settings. */
@@ -108,7 +108,7 @@ const partiesOf = (actor: Actor): [kind: Exclude<keyof Caps, "server">, name: st
   ...(actor.standing ? [["space", `s:${actor.standing.space.id}`] as [kind: "space", name: string]] : []),
 ];
 
-/** Whether others hold it, too. */
+/** Whether a cap is for several owners together. */
 const isShared = (kind: keyof Caps): boolean => kind === "space" || kind === "server";
 
 /** Whose what is held open counts as: also this server's. */

@@ -119,7 +119,8 @@ function mustBeForTool(body: unknown): void {
       throw new Refusal("PAYLOAD_TOO_LARGE", `A message holds at most ${MAX_VALUES} values beside the arguments of a tool.`);
     if (isObject(value)) for (const inner of Object.values(value)) if (!isObject(inner) || inner !== tools) count(inner);
   };
-  const tools = (body as Message | undefined)?.params?.arguments;
+  const { method, params } = (body ?? {}) as Message;
+  const tools = method === "tools/call" ? params?.arguments : undefined;
   count(body);
 }
 

@@ -36,7 +36,8 @@ export const auditHandlers = (denials: Denials): Handlers<typeof auditMethods> =
       from (${record}) as looked_through where ${wanted} or nth = ${MOST_ROWS_READ}
       order by place desc limit ${limit + 1}`;
     const end = found.at(-1);
-    if (found.length <= limit && [actorId, method, outcome].some((asked) => asked !== undefined)) {
+    if (end?.last) countRows(MOST_ROWS_READ);
+    else if (found.length <= limit && [actorId, method, outcome].some((asked) => asked !== undefined)) {
       const [read] = await sql<{ rows: number }[]>`select count(*)::integer as rows from (${record}) as looked_through`;
       countRows(read?.rows ?? 0);
     }

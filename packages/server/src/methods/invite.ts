@@ -15,7 +15,7 @@ import { FIRST, fitting, one, paged, pageOf } from "./rows.ts";
 
 const hash = (token: string): Uint8Array => new Uint8Array(createHash("sha256").update(token).digest());
 
-/** What an invitation takes of a page, and each group that it names, in bytes: about as much as their names can. */
+/** Bytes of an invitation in a page, and of each group that it names: about as many as with the longest names. */
 const ROW_BYTES = 800;
 const GROUP_BYTES = 330;
 

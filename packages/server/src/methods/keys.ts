@@ -3,7 +3,7 @@ import { uuidv7 } from "uuidv7";
 import type { Fragment, Sql } from "../db.ts";
 import { hashKey, hintOfKey, kindsOf, makeKey } from "../key.ts";
 import { Refusal } from "../refusal.ts";
-import { future, LAST, type PageParams, pageOf } from "./rows.ts";
+import { fitting, future, LAST, type PageParams, pageOf } from "./rows.ts";
 
 /** A condition on `api_keys k` and `principals p`, whose they are: which keys are meant. */
 type Which = Fragment;
@@ -41,8 +41,9 @@ const KEY_BYTES = 1200;
 export async function listKeys(
   sql: Sql,
   holders: Fragment,
-  { after, limit }: PageParams,
+  { after, limit: asked }: PageParams,
 ): Promise<{ keys: ApiKey[]; next: string | null }> {
+  const limit = fitting(asked, KEY_BYTES);
   const { keys: ids, next } = await pageOf(
     sql,
     sql`

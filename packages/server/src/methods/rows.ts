@@ -35,7 +35,7 @@ export function paged<Row extends { id: string }>(found: readonly Row[], limit: 
 /** Rows that one page looks through at most, of a list that leaves some of them out. */
 export const MOST_ROWS_READ = 5000;
 
-/** How a list is looked through that leaves rows out: a page holds what was found in so many rows, be it nothing. */
+/** Bounds of a page of a list that leaves rows out: it holds the rows that were found among so many, or none. */
 interface Looking {
   /** So many rows at most. */
   most: number;

@@ -117,7 +117,7 @@ const tellable = (session: Session, actor: Actor): Session => (mayNameMembers(ac
 /** What its maker knows a session by, which is not for whoever talks in it. */
 const NOT_FOR_BROWSERS = { externalId: null, metadata: {}, tags: [], createdBy: null } as const satisfies Partial<Session>;
 
-/** What a session takes of a page at least, as `sessions.bytes` has it. */
+/** Least bytes of a session in a page, as `sessions.bytes` has it. */
 const SESSION_BYTES = 1000;
 
 /** Paths that take about as long to look for as a row takes to read. */

@@ -1,5 +1,5 @@
--- To delete a row asks each table that refers to it: each has an index for that. A run goes with its session alone, and so does
--- a turn: no turn looks for its run.
+-- To delete a row asks each table that refers to it: each has an index for that. Runs and turns go with their session alone, so
+-- turns need no key to their run.
 create index on invite_groups (group_id);
 create index on invites (key_id) where key_id is not null;
 create index on principals (owner_id) where owner_id is not null;
@@ -10,18 +10,23 @@ create index on auth."oauthAccessToken" ("clientId");
 create index on auth."oauthConsent" ("clientId");
 create index on auth."oauthRefreshToken" ("clientId");
 alter table turns drop constraint turns_run_id_fkey;
--- Who made very much may go all the same: that they are gone is seen by who looks for them.
+-- Principals may be named by any number of these. Readers join them to principals, and show a name where there still is one.
 alter table grants drop constraint grants_granted_by_fkey;
 alter table runs drop constraint runs_worker_id_fkey;
 alter table sessions drop constraint sessions_created_by_fkey;
 
--- What is left of a session, or of a space, that was deleted: nobody can reach it any more, and it is removed step by step.
--- A deletion holds the credential it came by, and would hold it for as long as a long log, or a large space, takes.
-create table remains (id uuid7 primary key, kind text not null check (kind in ('session', 'space')));
+-- Deleted sessions, spaces and keys of which rows are left: nobody can reach those rows any more, and they are removed step by step.
+-- A deletion holds the credential it came by, and cascades would hold it for as long as a long log or a large space takes; to
+-- delete a key took along all that it had made, and held everybody whom it had let in.
+create table remains (id uuid7 primary key, kind text not null check (kind in ('session', 'space', 'key')));
 
 alter table session_events drop constraint session_events_session_id_fkey;
 alter table turns drop constraint turns_session_id_fkey;
 alter table sessions drop constraint sessions_space_id_fkey;
+alter table members drop constraint members_key_id_fkey;
+alter table group_members drop constraint group_members_key_id_fkey;
+alter table grants drop constraint grants_key_id_fkey;
+alter table invites drop constraint invites_key_id_fkey;
 
 -- As the foreign key did: a space that is there stays until the session is, and in one that is gone nothing begins.
 create function be_in_space() returns trigger language plpgsql as $$
@@ -32,9 +37,26 @@ begin
 end $$;
 create trigger be_in_space before insert on sessions for each row execute function be_in_space();
 
--- Removes at most so many rows of the log of a session that was deleted. Returns whether none is left.
-create function clear_session(session uuid, most integer) returns boolean language plpgsql as $$
-declare events integer; others integer;
+-- As in 0002, but rows of a key that is gone are dead, like those of a key that has expired.
+create or replace view live_members as
+  select t.* from members t left join api_keys k on k.id = t.key_id
+  where t.key_id is null or (k.id is not null and (k.expires_at is null or k.expires_at > now()));
+create or replace view live_group_members as
+  select t.* from group_members t left join api_keys k on k.id = t.key_id
+  where t.key_id is null or (k.id is not null and (k.expires_at is null or k.expires_at > now()));
+create or replace view live_grants as
+  select t.* from grants t left join api_keys k on k.id = t.key_id
+  where t.key_id is null or (k.id is not null and (k.expires_at is null or k.expires_at > now()));
+
+-- The keys by which others come in as a person, or as an agent that the person manages.
+create function keys_of(person uuid) returns setof api_keys language sql stable as $$
+  select k.* from api_keys k join principals p on p.id = k.principal_id
+  where p.id = person or p.owner_id in (select managed_owners(person))
+$$;
+
+-- Removes some rows of the log of a session that was deleted. Returns whether none is left.
+create function clear_session(session uuid) returns boolean language plpgsql as $$
+declare most constant integer := 1000; events integer; others integer;
 begin
   delete from session_events where ctid = any(array(select ctid from session_events where session_id = session limit most));
   get diagnostics events = row_count;
@@ -43,35 +65,66 @@ begin
   return events + others < most;
 end $$;
 
--- Removes at most so many sessions of a space that was deleted, but none that a call still holds. Returns whether none is left.
-create function clear_space(space uuid, most integer) returns boolean language plpgsql as $$
+-- Removes some sessions of a space that was deleted, but none that a call still holds. Returns whether none is left.
+create function clear_space(space uuid) returns boolean language plpgsql as $$
 begin
-  delete from sessions where id in (select id from sessions where space_id = space limit most for update skip locked);
+  delete from sessions where id in (select id from sessions where space_id = space limit 20 for update skip locked);
   return not exists (select from sessions where space_id = space);
 end $$;
 
-create function leave_log() returns trigger language plpgsql as $$
+-- Removes some of what a key had made that was deleted. Returns whether none is left. Principals are held before their memberships,
+-- as everything else takes both: a call that gives them something at this moment holds them, and may wait for their place on the
+-- roster.
+create function clear_key(key uuid) returns boolean language plpgsql as $$
+declare spaces uuid[]; principals uuid[]; most constant integer := 1000; ended integer;
 begin
-  if not clear_session(old.id, 1000) then insert into remains values (old.id, 'session') on conflict do nothing; end if;
+  select array_agg(m.space_id), array_agg(m.principal_id) into spaces, principals
+    from (select space_id, principal_id from members where key_id = key order by principal_id limit 20) m;
+  perform from principals p where p.id = any(principals) order by p.id for update;
+  -- Their tokens for the space first, which are worth nothing there any more: any number of them would go with the memberships.
+  delete from tokens where ctid = any(array(
+    select t.ctid from unnest(spaces, principals) as one (space, principal)
+      join tokens t on t.space_id = one.space and t.principal_id = one.principal
+    union select t.ctid from unnest(spaces, principals) as one (space, principal)
+      join tokens t on t.space_id = one.space and t.actor_id = one.principal
+    limit most));
+  get diagnostics ended = row_count;
+  if ended = most then return false; end if;
+  delete from members m using unnest(spaces, principals) as one (space, principal)
+    where m.space_id = one.space and m.principal_id = one.principal and m.key_id = key;
+  delete from group_members where ctid = any(array(select ctid from group_members where key_id = key limit 100));
+  delete from grants where ctid = any(array(select ctid from grants where key_id = key limit 100));
+  delete from invites where ctid = any(array(select ctid from invites where key_id = key limit 100));
+  return not exists (select from members where key_id = key) and not exists (select from group_members where key_id = key)
+    and not exists (select from grants where key_id = key) and not exists (select from invites where key_id = key);
+end $$;
+
+-- One step. Returns whether none is left.
+create function clear_some(kind text, id uuid) returns boolean language sql as $$
+  select case kind when 'session' then clear_session(id) when 'space' then clear_space(id) when 'key' then clear_key(id) end
+$$;
+
+-- The first step is part of the deletion, which most need no other of. A transaction that deletes very many leaves it for later.
+create function leave_remains() returns trigger language plpgsql as $$
+begin
+  if current_setting('gatehouse.later', true) = 'on' or not clear_some(tg_argv[0], old.id) then
+    insert into remains values (old.id, tg_argv[0]) on conflict do nothing;
+  end if;
   return null;
 end $$;
-create trigger leave_log after delete on sessions for each row execute function leave_log();
+create trigger leave_log after delete on sessions for each row execute function leave_remains('session');
+create trigger leave_sessions after delete on spaces for each row execute function leave_remains('space');
+drop trigger hold_whom_key_let_in on api_keys;
+drop function hold_whom_key_let_in();
+create trigger leave_ties after delete on api_keys for each row execute function leave_remains('key');
 
-create function leave_sessions() returns trigger language plpgsql as $$
-begin
-  if not clear_space(old.id, 20) then insert into remains values (old.id, 'space') on conflict do nothing; end if;
-  return null;
-end $$;
-create trigger leave_sessions after delete on spaces for each row execute function leave_sessions();
-
--- One step, which servers share. Returns whether there was anything to remove.
+-- One step of a deletion that is not done, which servers share. Returns whether there was any.
 create function clear_remains() returns boolean language plpgsql as $$
-declare here remains; cleared boolean;
+declare here remains;
 begin
-  -- Keys first, as what they have made counts where there are limits; and none waits until another is done.
+  -- Keys first, as their rows count where there are limits; and none waits until another is done.
   select * into here from remains order by kind = 'key' desc, random() limit 1 for update skip locked;
   if not found then return false; end if;
-  cleared := case here.kind when 'session' then clear_session(here.id, 5000) else clear_space(here.id, 20) end;
-  if cleared then delete from remains where id = here.id; end if;
+  if clear_some(here.kind, here.id) then delete from remains where id = here.id; end if;
   return true;
 end $$;

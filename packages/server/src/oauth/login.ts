@@ -7,6 +7,7 @@ import type { House } from "../house.ts";
 import { handOver } from "../people/hand-over.ts";
 import { countAttempt } from "../people/limits.ts";
 import { endLogin, hashLogin, loginOf } from "../people/login.ts";
+import { isOpen } from "../people/proofs.ts";
 import { DEFAULT_SCOPE } from "../people/routes.ts";
 import { Refusal } from "../refusal.ts";
 import { publicForm } from "./client.ts";
@@ -55,8 +56,7 @@ export async function byDevice(house: House, request: FastifyRequest, sent: Form
     select session_id as session from auth."deviceCode" where "deviceCode" = ${params.device_code}`;
   const answer = await exchange(house, request, params);
   // better-auth looks at the code first, and makes the login last: the session in which it was allowed may have ended by then.
-  const stands = await sql`select from auth.session where id = ${code?.session ?? null} for key share`;
-  if (stands.length > 0) return answer;
+  if (code?.session && (await isOpen(sql, code.session))) return answer;
   const login = await loginOf(sql, String(answer.access_token));
   if (login) await endLogin(sql, login.id).finally(() => house.doors.user.feed.doubt());
   throw new OAuthError("invalid_grant");

@@ -25,11 +25,11 @@ interface Key {
 /** The keys of a person that have not expired, those of their own first: also of agents of groups that they administer. */
 export const keysOf = (sql: Sql, person: string) => sql<Key[]>`
   select k.id, k.name, k.hint, case when p.kind = 'a' then p.name end as agent, g.name as group, k.created_at as since
-  from api_keys k join principals p on p.id = k.principal_id left join principals g on g.id = p.owner_id and g.kind = 'g'
-  where (p.id = ${person} or p.owner_id in (select managed_owners(${person}))) and coalesce(k.expires_at > now(), true)
+  from keys_of(${person}) k join principals p on p.id = k.principal_id left join principals g on g.id = p.owner_id and g.kind = 'g'
+  where coalesce(k.expires_at > now(), true)
   order by p.kind desc, k.created_at desc`;
 
-/** Who is signed in, and by which session. */
+/** A person who is signed in, and their session. */
 type Found = NonNullable<Awaited<ReturnType<typeof signedIn>>>;
 
 /** Opens what a person can do with their account besides what better-auth knows of. */
@@ -88,8 +88,7 @@ async function revokeAll(house: House, request: FastifyRequest, { user, session 
       await tx`delete from auth."deviceCode" where "userId" = ${user.id}`;
       await tx`delete from auth.passkey where "userId" = ${user.id}`;
       const keys = await tx<{ id: string }[]>`
-        delete from api_keys k using principals p
-        where p.id = k.principal_id and (p.id = ${user.id} or p.owner_id in (select managed_owners(${user.id}))) returning k.id`;
+        delete from api_keys where id in (select id from keys_of(${user.id})) returning id`;
       await recordChanges(
         tx,
         { actor, method: "apiKey.delete", requestId: request.id },

@@ -34,11 +34,11 @@ export interface Asked {
   password?: string | undefined;
   /** What its database failed with, first: it answers all the same, and may take it for "nobody is signed in". */
   failure?: unknown;
-  /** What it has begun by its answer. */
+  /** Filled with the session or account that its answer begins. */
   began: Began;
 }
 
-/** What better-auth begins while it answers, and by which password. */
+/** A session or an account that better-auth has begun with an answer, and the password that proved it. */
 export interface Began {
   session?: { id: string; userId: string };
   /** An account at a provider that is known from now on. */
@@ -74,8 +74,7 @@ const RESET = `
   with confirmed as (update auth."user" set "emailVerified" = true where id = $1)
   select (select count(*)::integer from auth.passkey where "userId" = $1) as passkeys,
          (select count(*)::integer from auth.account where "userId" = $1 and password is null) as accounts,
-         (select count(*)::integer from api_keys k join principals p on p.id = k.principal_id
-          where (p.id = $1 or p.owner_id in (select managed_owners($1))) and coalesce(k.expires_at > now(), true)) as keys`;
+         (select count(*)::integer from keys_of($1) where coalesce(expires_at > now(), true)) as keys`;
 
 /** Removes the account of an address that nobody has confirmed, and the links that were mailed for it. */
 const GIVE_WAY = `

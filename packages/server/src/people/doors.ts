@@ -99,7 +99,8 @@ async function answer(
     return reply.send({ status: true });
   }
   const at = new Date();
-  const before = route.proof && (await signedIn(house, request, route.method));
+  // A route that takes a proof of who somebody is asks for no session.
+  const before = route.proof && !route.proves && (await signedIn(house, request, route.method));
   const began: Began = {};
   const question = { began, method: route.method, path, signedIn: true, ...asIs, ...(await route.asks?.(input, house, request)) };
   const answered = route.hashes
@@ -115,7 +116,7 @@ async function answer(
   }
 
   const body = text ? (JSON.parse(text) as Body | null) : null;
-  const stands = await route.proof?.({ sql: forSignIn(sql), began, session: before?.session, at, input, provider: id });
+  const stands = await route.proof?.({ sql: forSignIn(sql), began, session: before ? before.session : undefined, at, input, provider: id });
   if (stands === false) {
     await takeBack(sql, began, body?.id).finally(() => house.doors.user.feed.doubt());
     if (route.navigates) return reply.redirect(refusedPage(house, "failed"), 302);

@@ -2,7 +2,7 @@ import type { Database, Sql } from "../db.ts";
 import type { Began } from "./auth.ts";
 import { endSession } from "./users.ts";
 
-/** What somebody has proven to better-auth, and what came of it. */
+/** A request that better-auth has granted. */
 interface Proven {
   sql: Sql;
   began: Began;
@@ -10,16 +10,16 @@ interface Proven {
   session: { id: string; userId: string } | undefined;
   /** When they asked. */
   at: Date;
-  /** What they sent. */
+  /** The body, or the query. */
   input: Record<string, unknown>;
   /** The provider that they were led to. */
   provider: string | undefined;
 }
 
 /**
- * Whether what was proven stands, looked at after something was begun by it. better-auth looks at it first and begins last: a
- * password may be another one by then, a passkey removed, a session ended. Whatever ends it just now is waited for; what ends it
- * later finds what has begun, and ends that too.
+ * Checks a proof again after better-auth has begun a session by it. better-auth checks first and begins last: meanwhile the
+ * password may be changed, the passkey removed, the session ended. A change that is under way is waited for; a later one finds
+ * the session that has begun, and ends it too. @returns whether the proof still stands
  */
 export type Proof = (proven: Proven) => Promise<boolean>;
 
@@ -36,9 +36,12 @@ export const byPasskey: Proof = async ({ sql, began: { session }, input }) =>
     select from auth.passkey
     where "userId" = ${session.userId} and "credentialID" = ${(input.response as { id: string }).id} for key share`);
 
+/** Checks that a session has not ended; waits for one that is about to. */
+export const isOpen = (sql: Sql, session: string): Promise<boolean> =>
+  any(sql`select from auth.session where id = ${session} for key share`);
+
 /** The session in which something was asked has not ended. */
-export const inSession: Proof = async ({ sql, session }) =>
-  session !== undefined && any(sql`select from auth.session where id = ${session.id} for key share`);
+export const inSession: Proof = async ({ sql, session }) => session !== undefined && isOpen(sql, session.id);
 
 /**
  * The account at a provider by which a session was begun is still connected; or the session in which it was connected has not

@@ -23,7 +23,7 @@ interface Route {
   account?: "email" | "session";
   /** It takes a proof of who somebody is, rather than a session. */
   proves?: true;
-  /** Whether what was proven still stands, once something has begun by it. */
+  /** Checks the proof again, once better-auth has begun something by it. */
   proof?: Proof;
   /** It has a share of an address's rate of its own. */
   reserved?: true;
@@ -48,7 +48,7 @@ const Token = z.string().min(1).max(4096);
 const OAuthQuery = z
   .string()
   .max(8192)
-  // Whatever better-auth makes of it on the way, a person is asked before a program gets in.
+  // A person is asked before a program gets in, also where better-auth has taken the prompt out on the way.
   .refine(
     (query) => new URLSearchParams(query).getAll("prompt").join() === "consent",
     "must lead to the question whether to allow the program",
@@ -68,7 +68,7 @@ const Ceremony = z.looseObject({ id: z.string().max(2048) });
 const PasskeyId = z.uuidv7("must be the id of a passkey");
 const Nothing = z.object({});
 
-/** What is read of a program's request to sign in (RFC 6749 §4.1.1, RFC 7636 §4.3, RFC 8707 §2); the rest is ignored, as §3.1 has it. */
+/** The parameters of a program's request to sign in that are read (RFC 6749 §4.1.1, RFC 7636 §4.3, RFC 8707 §2); the rest is ignored, as §3.1 has it. */
 const AUTHORIZE = new Set([
   "response_type",
   "client_id",

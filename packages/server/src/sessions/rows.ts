@@ -173,7 +173,7 @@ const lengthsOf = (paths: readonly string[]): number[] => [...new Set(paths.map(
 
 const membersOf = (sql: Sql, paths: readonly string[]): Fragment => sql.json(Object.fromEntries(paths.map((path) => [path, true])));
 
-/** How many paths `readable` looks for, for each row. */
+/** The number of paths that `readable` looks for, for each row. */
 export const checksOf = (layers: readonly Layer[]): number =>
   layers.reduce((sum, { permissions }) => sum + lengthsOf(pathsOf(permissions, "tasks")).length, 0);
 

@@ -14,7 +14,7 @@ const EXPIRY_MS = 500;
 const JUDGE_MS = 250;
 const STALLED_MS = 30_000;
 
-/** How many of one party are asked at once. */
+/** Most readers of one party that are asked at once. */
 const AT_ONCE = 16;
 
 /** The reader of a stream. */
@@ -27,7 +27,6 @@ interface Reader {
 
 /** The open event streams of this server. */
 export class Streams {
-  readonly #open = new Set<Stream>();
   readonly #parties = new Map<string, Party>();
   readonly #timers: ReturnType<typeof setInterval>[];
   readonly #log: Logger;
@@ -43,7 +42,7 @@ export class Streams {
     });
     this.#timers = [
       setInterval(() => {
-        for (const stream of this.#open) stream.beat();
+        for (const stream of this.#open()) stream.beat();
       }, BEAT_MS),
       setInterval(() => {
         this.#changed = true;
@@ -68,7 +67,6 @@ export class Streams {
   async serve(response: Writable, follower: Follower, reader: Reader, over = false): Promise<void> {
     const stream = new Stream(response, follower, reader, this.#stalledMs);
     if (over) return stream.end("the session is over");
-    this.#open.add(stream);
     const party = this.#parties.get(reader.party) ?? new Party(reader.party);
     this.#parties.set(reader.party, party);
     party.streams.add(stream);
@@ -77,7 +75,6 @@ export class Streams {
     } catch (cause) {
       this.#log.warn({ cause: loggable(cause) }, "a session's log can't be read: its reader is to come again");
     } finally {
-      this.#open.delete(stream);
       party.streams.delete(stream);
       if (party.streams.size === 0 && this.#parties.get(reader.party) === party) this.#parties.delete(reader.party);
       stream.close();
@@ -86,7 +83,11 @@ export class Streams {
 
   close(): void {
     for (const timer of this.#timers) clearInterval(timer);
-    for (const stream of this.#open) stream.end("the server stops");
+    for (const stream of this.#open()) stream.end("the server stops");
+  }
+
+  #open(): Stream[] {
+    return [...this.#parties.values()].flatMap(({ streams }) => [...streams]);
   }
 }
 

@@ -7,7 +7,7 @@ export const MAX_ATTEMPTS = 5;
 const EVERY_MS = 500;
 /** Most rows that one sweep deals with, so that servers share the work. */
 const AT_ONCE = 100;
-/** For how long one sweep removes what is left of what was deleted, in milliseconds. */
+/** Milliseconds for which one sweep removes rows of what was deleted. */
 const REMOVING_MS = 200;
 
 /**
@@ -23,7 +23,7 @@ export function startSweeping(sql: Database, log: Logger, retain: (sql: Database
       await sweep(sql).catch((cause: unknown) => log.debug({ cause: loggable(cause) }, "a sweep failed"));
       if (stopped) return;
       await removeRemains(sql).catch((cause: unknown) =>
-        log.warn({ cause: loggable(cause) }, "what is left of deleted sessions and spaces was not removed"),
+        log.warn({ cause: loggable(cause) }, "rows of deleted sessions, spaces and keys were not removed"),
       );
       if (stopped) return;
       await retain(sql).catch((cause: unknown) => log.warn({ cause: loggable(cause) }, "what is to be kept no longer was not deleted"));
@@ -43,11 +43,13 @@ export function startSweeping(sql: Database, log: Logger, retain: (sql: Database
   };
 }
 
-/** Removes what is left of sessions and spaces that were deleted, in small steps. */
+/** Removes rows of sessions, spaces and keys that were deleted, in small steps. */
 async function removeRemains(sql: Database): Promise<void> {
   const until = performance.now() + REMOVING_MS;
-  for (let any: boolean | undefined = true; any && performance.now() < until; )
-    [{ any } = { any: false }] = await sql<{ any: boolean }[]>`select clear_remains() as any`;
+  while (performance.now() < until) {
+    const [step] = await sql<{ any: boolean }[]>`select clear_remains() as any`;
+    if (!step?.any) return;
+  }
 }
 
 /** One after the other, each in a statement of its own: what ends one does not wait for another. */
