@@ -3,7 +3,8 @@ import { openDatabase } from "@gatehouse/server";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { makeDatabase, startTestServer, type TestServer, type TestUser } from "./harness.ts";
-import { makeHome, meJson, until } from "./run.ts";
+import { rowsRead } from "./rows-read.ts";
+import { makeHome, meJson } from "./run.ts";
 
 /** Lists that have no pages, and why they are bounded all the same. */
 const WITHOUT_PAGES: Record<string, string> = {
@@ -195,30 +196,8 @@ describe("pages", () => {
   });
 });
 
-/** Rows that anybody read of our tables, since their counters were set to nothing. */
-async function rowsRead(sql: ReturnType<typeof openDatabase>): Promise<Record<string, number>> {
-  const tables = await sql<{ name: string; read: number }[]>`
-    select t.relname as name, (t.seq_tup_read + coalesce(sum(i.idx_tup_read), 0))::integer as read
-    from pg_stat_user_tables t left join pg_stat_user_indexes i using (relid) where t.schemaname = 'public' group by t.relid, t.relname, t.seq_tup_read`;
-  return Object.fromEntries(tables.map(({ name, read }) => [name, read]));
-}
-
 test("a page costs at most one pass over a table, not one for each holder or owner", async () => {
-  const sql = openDatabase(databaseUrl);
-  const counted = async (call: (server: TestServer) => Promise<unknown>) => {
-    await sql`select pg_stat_reset()`;
-    const server = await startTestServer({ DATABASE_URL: databaseUrl });
-    await call(server);
-    await server.close();
-    // A connection tells what it read at the latest when it ends.
-    await until("nobody else is on the database", async () => {
-      const others = await sql`
-        select from pg_stat_activity
-        where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'`;
-      return others.length === 0;
-    });
-    return rowsRead(sql);
-  };
+  const counted = (call: (server: TestServer) => Promise<unknown>) => rowsRead(databaseUrl, call);
   /** What a call costs that reads no list: who she is, and where she stands. */
   const bare = {
     user: await counted((server) => server.call(ada.session, "whoami")),
@@ -233,6 +212,5 @@ test("a page costs at most one pass over a table, not one for each holder or own
       if (own > MANY * 4.5) dear.push(`${list.method}: ${own} rows of ${table}`);
     }
   }
-  await sql.end();
   expect(dear).toEqual([]);
 });
