@@ -108,25 +108,3 @@ test("an agent, and a principal who leaves, take along keys that have made much,
   expect(left?.n).toBe(0);
   await until("nothing is left of what it made", async () => (await direct`select from remains`).length === 0);
 });
-
-test("nor do tokens of those whom a key has let in hold up its end, however many they have", async () => {
-  const { id, space } = await busyKey();
-  await direct.unsafe(`
-    insert into tokens (id, principal_id, space_id, scope, expires_at, session_id)
-      select uuidv7(), m.principal_id, m.space_id, array['read'], now() + interval '1 hour', (select id from auth.session where "userId" = '${ada.id}' limit 1)
-      from (select * from members where key_id = '${id}' order by principal_id limit 5) m, generate_series(1, 1000)`);
-  class RolledBack extends Error {}
-  const deleting = direct.begin(async (tx) => {
-    await tx`delete from api_keys where id = ${id}`;
-    expect((await tx`select from tokens where space_id = ${space}`).length).toBe(4000);
-    throw new RolledBack();
-  });
-  await deleting.catch((thrown) => {
-    if (!(thrown instanceof RolledBack)) throw thrown;
-  });
-  await must("apiKey.delete", { id });
-  await until("nothing is left", async () => {
-    const tokens = await direct`select from tokens where space_id = ${space}`;
-    return tokens.length === 0 && (await direct`select from remains`).length === 0;
-  });
-});

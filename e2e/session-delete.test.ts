@@ -31,7 +31,7 @@ const rowsOf = async (id: string) => {
   const [row] = await server.sql<{ rows: number }[]>`
     select ((select count(*) from sessions where id = ${id}) + (select count(*) from session_events where session_id = ${id})
       + (select count(*) from runs where session_id = ${id}) + (select count(*) from turns where session_id = ${id})
-      + (select count(*) from tokens where only_session_id = ${id}))::integer as rows`;
+      + (select count(*) from live_tokens where only_session_id = ${id}))::integer as rows`;
   return row?.rows;
 };
 

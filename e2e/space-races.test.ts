@@ -80,7 +80,7 @@ const theirs = (id: string) =>
     with who as (select id from principals where id = ${id} or owner_id = ${id})
     select 1 from members where space_id = ${space.id} and principal_id in (select id from who)
     union all select 1 from grants where space_id = ${space.id} and principal_id in (select id from who)
-    union all select 1 from tokens where space_id = ${space.id} and may_act_id in (select id from who)
+    union all select 1 from live_tokens where space_id = ${space.id} and may_act_id in (select id from who)
     union all select 1 from group_members gm join principals g on g.id = gm.group_id
       where g.space_id = ${space.id} and gm.principal_id in (select id from who)
     union all select 1 from agent_offers where to_id in (select id from who)`);

@@ -83,6 +83,20 @@ test("where a list goes on tells the id of no session that the caller may not re
   for (const { next } of pages) expect(next ?? "").not.toContain("abcdef");
 });
 
+test("nor where all were made in one millisecond", async () => {
+  const { slug: other } = (await server.call(ada.session, "space.create", { name: "Busy" })).result;
+  const { id: space } = (await server.call(ada.session, "space.get", {}, other)).result;
+  const ids = Array.from({ length: LOOKED_AT + 2 }, (_, i) => `01890000-0001-7000-8000-c${(i * 37).toString(16).padStart(11, "0")}`);
+  await server.sql`
+    insert into sessions (id, space_id, task, idle_timeout_seconds, created_by)
+    select id, ${space}, case when id = ${ids[0] as string}::uuid then 'rare' else 'usual' end, 60, ${ada.id} from unnest(${ids}::uuid[]) id`;
+  const key = await keyFor("read:tasks:rare");
+  const first = (await server.call(key, "session.list", {}, other)).result;
+  expect([first.sessions, ids.includes(first.next)]).toEqual([[], false]);
+  const second = (await server.call(key, "session.list", { after: first.next }, other)).result;
+  expect([second.sessions.map(({ id }: { id: string }) => id), second.next]).toEqual([[ids[0]], null]);
+});
+
 test("`me` and the tools of MCP read on behind an empty page", async () => {
   const key = await keyFor("admin");
   const home = await makeHome({ ME_SERVER: server.url, ME_SPACE: slug, ME_API_KEY: key });

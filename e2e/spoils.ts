@@ -42,12 +42,12 @@ interface Live {
 
 const liveTokens = (server: TestServer, spaces: string[], mine: string) => server.sql<Live[]>`
   select t.id, t.space_id as space, t.principal_id as who, t.scope, t.under, k.ceiling, t.actor_id as agent, ak.ceiling as agent_ceiling
-  from tokens t
+  from live_tokens t
   join principals p on p.id = t.principal_id
   left join api_keys k on k.id = t.key_id
   left join api_keys ak on ak.id = t.actor_key_id
   left join auth.session s on s.id = t.session_id
-  where t.space_id = any(${spaces}) and p.id <> ${mine} and p.owner_id is distinct from ${mine} and t.expires_at > now()
+  where t.space_id = any(${spaces}) and p.id <> ${mine} and p.owner_id is distinct from ${mine}
     and secret_lives(t.key_id, t.key_hash) and secret_lives(t.actor_key_id, t.actor_key_hash)
     and (t.session_id is null or s."expiresAt" > now())`;
 

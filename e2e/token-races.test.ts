@@ -98,7 +98,7 @@ test.each(Object.keys(races))("while %s, a crowd mints: none of its tokens is go
 /** Tokens that live by their row, and whose source does not. */
 async function orphans({ sql }: TestServer): Promise<string[]> {
   const rows = await sql<{ id: string }[]>`
-    select t.id from tokens t
+    select t.id from live_tokens t
     left join api_keys k on k.id = t.key_id
     left join auth.session e on e.id = t.session_id
     left join tokens p on p.id = t.parent_id

@@ -56,7 +56,10 @@ interface Source {
   readonly session?: string;
   /** The access token of a login. */
   readonly login?: string;
-  readonly token?: string;
+  readonly token?: {
+    readonly id: string /** Ids of the memberships that it hangs on, and of the session. */;
+    readonly ties: readonly string[];
+  };
   /** The key of the agent that acts. */
   readonly actorKey?: KeySecret;
 }

@@ -14,7 +14,7 @@ export async function mustHold(sql: Sql, { principal, act, credential: { source 
   await sql`select from principals where id = any(${ids}::uuid[]) order by id for no key update`;
   if (token)
     await sql`
-      select from members where principal_id = any(${ids}::uuid[]) and space_id = (select space_id from tokens where id = ${token})
+      select from members where principal_id = any(${ids}::uuid[]) and space_id = (select space_id from tokens where id = ${token.id})
       order by principal_id for no key update`;
   for (const { id, hash } of [key, actorKey].filter((one) => one !== undefined)) {
     const [alive] = await sql`select from api_keys where id = ${id} and secret_lives(id, ${hash}) for no key update`;
@@ -25,8 +25,8 @@ export async function mustHold(sql: Sql, { principal, act, credential: { source 
       select from auth.session where id = ${session ?? null} and "expiresAt" > now() for no key update))
     and (${login ?? null}::uuid is null or exists (
       select from auth."oauthAccessToken" where id = ${login ?? null} and revoked is null and "expiresAt" > now() for no key update))
-    and (${token ?? null}::uuid is null or exists (
-      select from tokens where id = ${token ?? null} and expires_at > now() for no key update)) as yes`;
+    and (${token?.id ?? null}::uuid is null or exists (
+      select from live_tokens where id = ${token?.id ?? null} for no key update)) as yes`;
   if (!alive?.yes) throw new Refusal("UNAUTHENTICATED");
 }
 

@@ -17,7 +17,9 @@ const PERMISSIONS = 500_000;
 /** What an actor hangs on, as the feed tells of it. */
 function tagsOf({ principal, owner, credential, act }: Actor): string[] {
   const { key, session, login, token, actorKey } = credential.source ?? {};
-  const credentials = [credential.id, key?.id, session, login, token, actorKey?.id].filter((id) => id !== undefined);
+  const credentials = [credential.id, key?.id, session, login, ...(token ? [token.id, ...token.ties] : []), actorKey?.id].filter(
+    (id) => id !== undefined,
+  );
   const principals = [principal, owner, act?.principal, act?.owner].flatMap((one) => (one ? [one.id] : []));
   return [...credentials.map((id) => `c:${id}`), ...principals.map((id) => `p:${id}`)];
 }

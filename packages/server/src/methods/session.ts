@@ -173,9 +173,11 @@ export const sessionHandlers = ({ jwt, rules }: Ruled & { jwt: Jwt }): Handlers<
       {
         most,
         read: sql`select count(*) from (select ${rows} limit ${most}) s`,
-        // Between the last that was looked at and the next: an id of neither, where they are not of the same millisecond, as the caller may read neither.
-        last: sql`select case when left(max(id), 13) > left(min(id), 13) then left(max(id), 13) || '-7000-8000-000000000000' else max(id) end
-        from (select s.id::text ${rows} offset ${most - 1} limit 2) s having count(*) = 2`,
+        // The last that was looked at, up to where it differs from the next: the caller may read neither.
+        last: sql`
+          select left(here, place) || substr('00000000-0000-7000-8000-000000000000', place + 1)
+          from (select max(id) as here, min(id) as next from (select s.id::text ${rows} offset ${most - 1} limit 2) s having count(*) = 2) ends,
+            lateral (select min(i) as place from generate_series(1, 36) i where left(here, i) <> left(next, i)) differ`,
       },
     );
     const sessions = await sessionRows(sql, sql`s.id = any(${keys}::uuid[]) order by s.id desc`);

@@ -34,7 +34,7 @@ async function tiesOf(task: string, at: Judging) {
   const own =
     via === "session"
       ? { key: null, token: null, ends: null }
-      : { key: keyOf(at.actor) ?? source?.actorKey?.id ?? source?.key?.id ?? null, token: source?.token ?? null, ends: expiresAt };
+      : { key: keyOf(at.actor) ?? source?.actorKey?.id ?? source?.key?.id ?? null, token: source?.token?.id ?? null, ends: expiresAt };
   return { ...own, rule: rule ?? null, keys: lenders.map(({ id }) => id), ends: [own.ends, ...lenders.map((lender) => lender.expiresAt)] };
 }
 

@@ -76,20 +76,11 @@ end $$;
 -- as everything else takes both: a call that gives them something at this moment holds them, and may wait for their place on the
 -- roster.
 create function clear_key(key uuid) returns boolean language plpgsql as $$
-declare spaces uuid[]; principals uuid[]; most constant integer := 1000; ended integer;
+declare spaces uuid[]; principals uuid[];
 begin
   select array_agg(m.space_id), array_agg(m.principal_id) into spaces, principals
     from (select space_id, principal_id from members where key_id = key order by principal_id limit 20) m;
   perform from principals p where p.id = any(principals) order by p.id for update;
-  -- Their tokens for the space first, which are worth nothing there any more: any number of them would go with the memberships.
-  delete from tokens where ctid = any(array(
-    select t.ctid from unnest(spaces, principals) as one (space, principal)
-      join tokens t on t.space_id = one.space and t.principal_id = one.principal
-    union select t.ctid from unnest(spaces, principals) as one (space, principal)
-      join tokens t on t.space_id = one.space and t.actor_id = one.principal
-    limit most));
-  get diagnostics ended = row_count;
-  if ended = most then return false; end if;
   delete from members m using unnest(spaces, principals) as one (space, principal)
     where m.space_id = one.space and m.principal_id = one.principal and m.key_id = key;
   delete from group_members where ctid = any(array(select ctid from group_members where key_id = key limit 100));

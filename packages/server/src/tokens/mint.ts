@@ -42,7 +42,7 @@ export async function mintToken(sql: Sql, jwt: Jwt, actor: Actor, { space, scope
     values (${id}, ${actor.principal.id}, ${space.id}, ${[...scope]},
             ${sql.json(layers.map((layer) => layer.map(formatPermission)))},
             date_trunc('second', least(date_trunc('second', now()) + make_interval(secs => ${ttlSeconds}), ${actor.credential.expiresAt}::timestamptz)),
-            ${key?.id ?? null}, ${key?.hash ?? null}, ${session ?? null}, ${login ?? null}, ${parent ?? null}, ${mayAct ?? null},
+            ${key?.id ?? null}, ${key?.hash ?? null}, ${session ?? null}, ${login ?? null}, ${parent?.id ?? null}, ${mayAct ?? null},
             ${actor.act?.principal.id ?? null}, ${actorKey?.id ?? null}, ${actorKey?.hash ?? null}, ${rule ?? null}, ${onlySession ?? null})
     returning floor(extract(epoch from now()))::integer as issued_at, extract(epoch from expires_at)::integer as expires, expires_at`;
   if (!row) throw new Error("the token was not kept");
@@ -51,7 +51,7 @@ export async function mintToken(sql: Sql, jwt: Jwt, actor: Actor, { space, scope
       select id from tokens where expires_at < now() order by expires_at limit ${SWEEP} for update skip locked)`;
   const whose = {
     sub: actor.principal.id,
-    client_id: key?.id ?? session ?? login ?? parent ?? actor.credential.id,
+    client_id: key?.id ?? session ?? login ?? parent?.id ?? actor.credential.id,
     ...(actor.act && { act: { sub: actor.act.principal.id } }),
     ...(mayAct !== undefined && { may_act: { sub: mayAct } }),
   };

@@ -58,6 +58,8 @@ interface TokenRow {
   actorKeyHash: Uint8Array | null;
   rule: string | null;
   onlySessionId: string | null;
+  /** The memberships that it hangs on, and the session. */
+  ties: string[];
 }
 
 /** The row of a token: it is there while all that it hangs on is; of what ends by time alone, time is asked here. */
@@ -65,10 +67,11 @@ async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
   const ref = (p: string) =>
     sql`case when ${sql(p)}.id is not null then json_build_object('id', ${sql(p)}.id, 'kind', ${sql(p)}.kind, 'name', ${sql(p)}.name) end`;
   const [row] = await sql<TokenRow[]>`
-    select t.id, t.scope, t.under, t.expires_at, t.key_id, t.key_hash, t.session_id, t.login_id, t.may_act_id, t.actor_key_id, t.actor_key_hash, t.rule, t.only_session_id, s.slug as space,
+    select t.id, t.scope, t.under, t.expires_at, t.key_id, t.key_hash, t.session_id, t.login_id, t.may_act_id, t.actor_key_id, t.actor_key_hash, t.rule, t.only_session_id,
+           array_remove(array[t.membership, t.actor_membership, t.may_act_membership, t.only_session_id], null) as ties, s.slug as space,
            json_build_object('id', p.id, 'kind', p.kind, 'name', p.name, 'email', u.email) as principal, ${ref("o")} as owner, account_of(p.id) as account, k.ceiling,
            ${ref("a")} as act, ${ref("ao")} as act_owner, ak.ceiling as act_ceiling
-    from tokens t
+    from live_tokens t
     join principals p on p.id = t.principal_id
     join spaces s on s.id = t.space_id
     left join auth."user" u on u.id = p.id
@@ -79,7 +82,7 @@ async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
     left join principals a on a.id = t.actor_id
     left join principals ao on ao.id = a.owner_id
     left join api_keys ak on ak.id = t.actor_key_id
-    where t.id = ${id} and coalesce(t.only_session_id, t.principal_id) = ${sub} and t.expires_at > now()
+    where t.id = ${id} and coalesce(t.only_session_id, t.principal_id) = ${sub}
       and secret_lives(t.key_id, t.key_hash) and secret_lives(t.actor_key_id, t.actor_key_hash)
       and (t.session_id is null or e."expiresAt" > now())
       and (t.login_id is null or (l.revoked is null and l."expiresAt" > now()))`;
@@ -88,7 +91,7 @@ async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
   const ceiling = row.ceiling?.map(parsePermission) ?? null;
   const under = row.under.map((scope) => scope.map(parsePermission));
   const source = {
-    token: id,
+    token: { id, ties: row.ties },
     ...(keyId && keyHash && { key: { id: keyId, hash: keyHash } }),
     ...(sessionId && { session: sessionId }),
     ...(loginId && { login: loginId }),
