@@ -16,7 +16,7 @@ const SHARING = 10;
  */
 export async function makeCrowd(sql: Sql, { groups, grants }: { groups: number; grants: number }): Promise<Crowd> {
   const slug = Math.random().toString(36).slice(2).padEnd(12, "0").slice(0, 12);
-  const id = one(await sql<{ id: string }[]>`insert into spaces (id, slug, name) values (uuidv7(), ${slug}, 'Crowd') returning id`);
+  const id = one(await sql<{ id: string }[]>`insert into spaces (id, slug, name) values (new_id(), ${slug}, 'Crowd') returning id`);
   const users = await principals(sql, "u", grants / EACH + 1, null);
   const [member, ...others] = users as [string, ...string[]];
   const mine = await principals(sql, "g", groups, id);
@@ -43,11 +43,11 @@ const one = ([row]: readonly { id: string }[]): string => row?.id as string;
 
 async function principals(sql: Sql, kind: "u" | "g", count: number, space: string | null): Promise<string[]> {
   const rows = await sql<{ id: string }[]>`
-    with made as (select uuidv7() as id from generate_series(1, ${count}::int))
+    with made as (select new_id() as id from generate_series(1, ${count}::int))
     insert into principals (id, kind, name, space_id) select id, ${kind}, 'n ' || id, ${space}::uuid from made returning id`;
   return rows.map(({ id }) => id);
 }
 
 const grant = (sql: Sql, space: string, to: string[], each: number) => sql`
   insert into grants (id, space_id, principal_id, permission)
-  select uuidv7(), ${space}, p, 'write:docs:' || p || '/' || i from unnest(${to}::uuid[]) p, generate_series(1, ${each}::int) i`;
+  select new_id(), ${space}, p, 'write:docs:' || p || '/' || i from unnest(${to}::uuid[]) p, generate_series(1, ${each}::int) i`;

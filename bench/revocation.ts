@@ -80,7 +80,7 @@ const town: Town = {
   async user() {
     const name = randomBytes(6).toString("hex");
     const [made] = await database.sql<{ id: string }[]>`
-      insert into auth."user" (id, name, email, "emailVerified") values (uuidv7(), ${name}, ${`${name}@example.com`}, true) returning id`;
+      insert into auth."user" (id, name, email, "emailVerified") values (new_id(), ${name}, ${`${name}@example.com`}, true) returning id`;
     const id = made?.id as string;
     return { id, email: `${name}@example.com`, session: (await openSession(auth, id)).token };
   },

@@ -46,7 +46,7 @@ type Transaction = Parameters<Parameters<TestServer["sql"]["begin"]>[0]>[0];
 async function enter(tx: Transaction, space: string): Promise<string> {
   const [row] = await tx<{ id: string }[]>`
     insert into audit (id, space_id, actor_id, actor_kind, actor_name, credential_id, via, method, outcome, request_id)
-    values (uuidv7(), ${space}, ${world.ada.id}, 'u', 'Ada', ${world.ada.id}, 'session', 'test.late', 'OK', 'test') returning id`;
+    values (new_id(), ${space}, ${world.ada.id}, 'u', 'Ada', ${world.ada.id}, 'session', 'test.late', 'OK', 'test') returning id`;
   return (row as { id: string }).id;
 }
 

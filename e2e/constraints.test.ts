@@ -13,15 +13,15 @@ beforeAll(async () => {
 afterAll(() => sql.end());
 
 async function makeUser(email: string): Promise<string> {
-  const [row] = await sql<{ id: string }[]>`insert into auth."user" (id, name, email) values (uuidv7(), 'A User', ${email}) returning id`;
+  const [row] = await sql<{ id: string }[]>`insert into auth."user" (id, name, email) values (new_id(), 'A User', ${email}) returning id`;
   return row?.id as string;
 }
 
 const makeAgent = (owner: string | null, name: string) =>
-  sql<{ id: string }[]>`insert into principals (id, kind, name, owner_id) values (uuidv7(), 'a', ${name}, ${owner}) returning id`;
+  sql<{ id: string }[]>`insert into principals (id, kind, name, owner_id) values (new_id(), 'a', ${name}, ${owner}) returning id`;
 
 const makeKey = (principal: string, name: string, secret: string) =>
-  sql`insert into api_keys (id, principal_id, name, hash, hint) values (uuidv7(), ${principal}, ${name}, sha256(${secret}::text::bytea), '')`;
+  sql`insert into api_keys (id, principal_id, name, hash, hint) values (new_id(), ${principal}, ${name}, sha256(${secret}::text::bytea), '')`;
 
 const breaking = (constraint: string) => expect.objectContaining({ constraint_name: constraint });
 
@@ -45,7 +45,7 @@ test("every id is a UUIDv7", async () => {
     where c.column_name = 'id' and c.udt_name = 'uuid' and c.table_schema in ('public', 'auth') and t.table_type = 'BASE TABLE'`;
   expect(ids.map(({ table }) => table)).toEqual(expect.arrayContaining(["principals", "spaces", "api_keys", "user", "session"]));
   for (const { schema, table, domain } of ids) expect(domain, `the type of ${schema}.${table}.id`).toBe("uuid7");
-  await expect(sql`select uuidv7()::uuid7`).resolves.toHaveLength(1);
+  await expect(sql`select new_id()::uuid7`).resolves.toHaveLength(1);
   for (const other of [sql`select gen_random_uuid()::uuid7`, sql`select '00000000-0000-0000-0000-000000000000'::uuid7`])
     await expect(other).rejects.toEqual(breaking("uuid7_check"));
 });

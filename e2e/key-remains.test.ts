@@ -37,12 +37,12 @@ async function busyKey() {
   const { id: group } = await must("group.create", { name: `crew-${crypto.randomUUID()}` }, slug);
   await direct.unsafe(`
     with a as (
-      insert into principals (id, kind, name, owner_id) select uuidv7(), 'a', '${id} ' || i, '${ada.id}' from generate_series(1, ${MANY}) i returning id),
+      insert into principals (id, kind, name, owner_id) select new_id(), 'a', '${id} ' || i, '${ada.id}' from generate_series(1, ${MANY}) i returning id),
     m as (insert into members (space_id, principal_id, key_id) select '${space}', id, '${id}' from a returning principal_id),
     gm as (insert into group_members (group_id, principal_id, key_id) select '${group}', principal_id, '${id}' from m returning 1),
-    g as (insert into grants (id, space_id, principal_id, permission, key_id) select uuidv7(), '${space}', principal_id, 'read:tasks', '${id}' from m returning 1)
+    g as (insert into grants (id, space_id, principal_id, permission, key_id) select new_id(), '${space}', principal_id, 'read:tasks', '${id}' from m returning 1)
     insert into invites (id, space_id, token_hash, invited_by, key_id, expires_at)
-      select uuidv7(), '${space}', sha256(('${id}' || i)::bytea), '${ada.id}', '${id}', now() + interval '1 day' from generate_series(1, ${MANY}) i`);
+      select new_id(), '${space}', sha256(('${id}' || i)::bytea), '${ada.id}', '${id}', now() + interval '1 day' from generate_series(1, ${MANY}) i`);
   return { id, key, space, group };
 }
 

@@ -26,10 +26,10 @@ async function makeSpace(admins: number): Promise<{ space: string; users: string
   const { sql } = database;
   return sql.begin(async (tx) => {
     const [row] = await tx<{ id: string }[]>`
-      insert into spaces (id, slug, name) values (uuidv7(), substr(md5(random()::text), 1, 12), 'crowded') returning id`;
+      insert into spaces (id, slug, name) values (new_id(), substr(md5(random()::text), 1, 12), 'crowded') returning id`;
     const space = row?.id as string;
     const users = await tx<{ id: string }[]>`
-      insert into auth."user" (id, name, email) select uuidv7(), 'admin', gen_random_uuid() || '@example.com' from generate_series(1, ${admins})
+      insert into auth."user" (id, name, email) select new_id(), 'admin', gen_random_uuid() || '@example.com' from generate_series(1, ${admins})
       returning id`;
     await tx`insert into members (space_id, principal_id, admin) select ${space}, unnest(${users.map(({ id }) => id)}::uuid[]), true`;
     return { space, users: users.map(({ id }) => id) };
@@ -92,7 +92,7 @@ test.each(Object.entries(departures))("a space's last admin can't go: %s", async
   const other = (await makeSpace(1)).users[0] as string;
   await sql`insert into members (space_id, principal_id) values (${space}, ${other})`;
   await sql`
-    with agent as (insert into principals (id, kind, name, owner_id) values (uuidv7(), 'a', 'caretaker', ${other}) returning id)
+    with agent as (insert into principals (id, kind, name, owner_id) values (new_id(), 'a', 'caretaker', ${other}) returning id)
     insert into members (space_id, principal_id, admin) select ${space}, id, true from agent`;
   const before = await adminsOf(space);
   await expect(sql.begin((tx) => depart(tx, space, user))).rejects.toEqual(lastAdmin);

@@ -184,18 +184,18 @@ test("names that look alike are told apart when a database is brought up to date
     const user = async (n: number) => {
       const [row] = await sql<
         { id: string }[]
-      >`insert into auth."user" (id, name, email) values (uuidv7(), 'A', ${`a${n}@example.com`}) returning id`;
+      >`insert into auth."user" (id, name, email) values (new_id(), 'A', ${`a${n}@example.com`}) returning id`;
       return row?.id as string;
     };
     const [one, other] = [await user(1), await user(2)];
-    const [row] = await sql<{ id: string }[]>`insert into spaces (id, slug, name) values (uuidv7(), 'abcdefghijkl', 'S') returning id`;
+    const [row] = await sql<{ id: string }[]>`insert into spaces (id, slug, name) values (new_id(), 'abcdefghijkl', 'S') returning id`;
     const names = ["Caf\u00e9", "Cafe\u0301", "caf\u00e9 2", "plain", "\u0646\u0631\u0645\u0627\u0641"];
     for (const name of names) {
-      await sql`insert into principals (id, kind, name, owner_id) values (uuidv7(), 'a', ${name}, ${one})`;
-      await sql`insert into principals (id, kind, name, space_id) values (uuidv7(), 'g', ${name}, ${row?.id as string})`;
-      await sql`insert into api_keys (id, principal_id, name, hash, hint) values (uuidv7(), ${one}, ${name}, sha256(${name}::text::bytea), '')`;
+      await sql`insert into principals (id, kind, name, owner_id) values (new_id(), 'a', ${name}, ${one})`;
+      await sql`insert into principals (id, kind, name, space_id) values (new_id(), 'g', ${name}, ${row?.id as string})`;
+      await sql`insert into api_keys (id, principal_id, name, hash, hint) values (new_id(), ${one}, ${name}, sha256(${name}::text::bytea), '')`;
     }
-    await sql`insert into principals (id, kind, name, owner_id) values (uuidv7(), 'a', ${"Cafe\u0301"}, ${other})`;
+    await sql`insert into principals (id, kind, name, owner_id) values (new_id(), 'a', ${"Cafe\u0301"}, ${other})`;
     await migrate(sql);
     const read = async (rows: Promise<readonly { name: string }[]>) => (await rows).map(({ name }) => name);
     const told = ["Caf\u00e9", "Cafe\u0301 3", "caf\u00e9 2", "plain", "\u0646\u0631\u0645\u0627\u0641"];

@@ -50,7 +50,7 @@ export const targetsOf = (server: TestServer, user: TestUser): Targets => {
 
 /** Well-formed names of nothing. */
 export const noTargets = (server: TestServer): Targets => {
-  const id = async () => (await server.sql<{ id: string }[]>`select uuidv7() as id`)[0]?.id as string;
+  const id = async () => (await server.sql<{ id: string }[]>`select new_id() as id`)[0]?.id as string;
   const slug = async () => randomBytes(6).toString("hex");
   return { agent: id, apiKey: id, offer: id, invite: id, newOwner: id, space: slug, home: slug, token: async () => makeKey("pat") };
 };

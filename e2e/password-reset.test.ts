@@ -127,7 +127,7 @@ test("whose only way in is an account at a provider keeps it, and is told when a
   const { key } = (await server.call(eve.session, "apiKey.create", { name: "key" })).result;
   await server.sql`delete from auth.account where "userId" = ${eve.id}`;
   await server.sql`
-    insert into auth.account (id, "userId", "accountId", "providerId") values (uuidv7(), ${eve.id}, 'https://corp.example 7', 'corp')`;
+    insert into auth.account (id, "userId", "accountId", "providerId") values (new_id(), ${eve.id}, 'https://corp.example 7', 'corp')`;
   const jar = openJar(server.url);
   const { status, body } = await jar.post("/api/auth/revoke-all", { all: true }, { authorization: `Bearer ${eve.session}` });
   expect([status, body.code]).toEqual([409, "CONFLICT"]);

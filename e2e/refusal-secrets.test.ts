@@ -37,7 +37,7 @@ async function grantOthers(permissions: readonly string[]): Promise<void> {
   // To those that are still there.
   await server.sql`
     insert into grants (id, space_id, principal_id, permission)
-    select uuidv7(), ${space}, p.id, permission from principals p, unnest(${[...permissions]}::text[]) permission
+    select new_id(), ${space}, p.id, permission from principals p, unnest(${[...permissions]}::text[]) permission
     where p.id = any(${others}::uuid[])`;
 }
 

@@ -28,7 +28,7 @@ async function make(count: number, { made, heard }: { made: number; heard?: numb
   await server.sql`
     with s as (
       insert into sessions (id, space_id, task, tags, idle_timeout_seconds, created_at, last_seq)
-      select overlay(uuidv7()::text placing substr(first_id(now() - make_interval(days => ${made}))::text, 1, 13) from 1 for 13)::uuid, spaces.id,
+      select overlay(new_id()::text placing substr(first_id(now() - make_interval(days => ${made}))::text, 1, 13) from 1 for 13)::uuid, spaces.id,
         'support', ${[tag]}, 5, now() - make_interval(days => ${made}), ${heard === undefined ? 0 : 1}
       from spaces, generate_series(1, ${count}) where slug = ${slug} returning id)
     insert into session_events (session_id, seq, direction, kind, data, at)
@@ -51,12 +51,12 @@ test("sessions in which nothing came for longer than they are kept are deleted, 
 
 test("entries of the record are deleted when they are older than they are kept; all others stay, whoever deletes", async () => {
   const backdate = async (table: "audit" | "audit_denials", column: string) => {
-    const id = `overlay(uuidv7()::text placing substr(first_id(now() - interval '40 days')::text, 1, 13) from 1 for 13)::uuid`;
+    const id = `overlay(new_id()::text placing substr(first_id(now() - interval '40 days')::text, 1, 13) from 1 for 13)::uuid`;
     const rest = table === "audit" ? "outcome, target" : "reason, count";
     const values = table === "audit" ? "'OK', 'old'" : "'permission', 1";
     await server.sql.unsafe(`
       insert into ${table} (id, ${column}, space_id, actor_id, actor_kind, actor_name, credential_id, via, method, request_id, ${rest})
-      select ${id}, now() - interval '40 days', s.id, uuidv7(), 'u', 'Old', uuidv7(), 'session', 'old.method', 'r', ${values}
+      select ${id}, now() - interval '40 days', s.id, new_id(), 'u', 'Old', new_id(), 'session', 'old.method', 'r', ${values}
       from spaces s, generate_series(1, 5) where slug = '${slug}'`);
   };
   await backdate("audit", "at");

@@ -140,7 +140,7 @@ test("the sessions of a space go with it: nobody reaches them any more, and they
   const { slug: large } = (await server.call(ada.session, "space.create", { name: "Large" })).result;
   const { id: space } = (await server.call(ada.session, "space.get", {}, large)).result;
   await server.sql.unsafe(`
-    with s as (insert into sessions (id, space_id, task, idle_timeout_seconds) select uuidv7(), '${space}', 'support', 5 from generate_series(1, 100) returning id)
+    with s as (insert into sessions (id, space_id, task, idle_timeout_seconds) select new_id(), '${space}', 'support', 5 from generate_series(1, 100) returning id)
     insert into session_events (session_id, seq, direction, kind, data) select id, i, 'out', 'chunks', '[]' from s, generate_series(1, 1500) i`);
   const { session, token } = (await server.call(ada.session, "session.create", { task: "support", message: "hello" }, large)).result;
   const headers = { authorization: `Bearer ${ada.session}`, "x-me-space": large };
@@ -159,7 +159,7 @@ test("the sessions of a space go with it: nobody reaches them any more, and they
     return row?.n === 0 && (await remains()) === 0;
   });
   expect((await waits).error?.data.code).toBe("NOT_FOUND");
-  const begun = server.sql`insert into sessions (id, space_id, task, idle_timeout_seconds) values (uuidv7(), ${space}, 'support', 5)`;
+  const begun = server.sql`insert into sessions (id, space_id, task, idle_timeout_seconds) values (new_id(), ${space}, 'support', 5)`;
   await expect(begun).rejects.toMatchObject({ code: "23503" });
 });
 

@@ -70,7 +70,7 @@ beforeAll(async () => {
   // Older than the others, which a list shows first.
   doomed = await server.sql<Named[]>`
     insert into sessions (id, space_id, task, external_id, idle_timeout_seconds)
-    select uuidv7(), s.id, ${TASK}, 'doomed-' || n, 5 from spaces s, generate_series(1, 2000) n where s.slug = ${slug}
+    select new_id(), s.id, ${TASK}, 'doomed-' || n, 5 from spaces s, generate_series(1, 2000) n where s.slug = ${slug}
     returning id, external_id`;
   const make = async (externalId: string, task: string, message?: string): Promise<Named> => ({
     id: (await inside("session.create", { task, externalId, message })).session.id,

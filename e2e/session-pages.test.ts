@@ -26,7 +26,7 @@ const metadataOf = (bytes: number) => ({ of: "ä".repeat((bytes - 9) / 2) });
 const makeLarge = async (count: number, bytes: number, tag: string) =>
   server.sql`
     insert into sessions (id, space_id, task, metadata, tags, idle_timeout_seconds)
-    select uuidv7(), s.id, 'support', jsonb_build_object('of', repeat('x', ${bytes})), ${[tag]}, 5
+    select new_id(), s.id, 'support', jsonb_build_object('of', repeat('x', ${bytes})), ${[tag]}, 5
     from spaces s, generate_series(1, ${count}) where s.slug = ${slug}`;
 
 /** Every page of a list, each of which must fit and hold something. */

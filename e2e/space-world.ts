@@ -82,7 +82,7 @@ export async function makeSpaceWorld(server: TestServer) {
     async newUser(): Promise<string> {
       const name = uniqueName();
       const [row] = await sql<{ id: string }[]>`
-        insert into auth."user" (id, name, email) values (uuidv7(), ${name}, ${`${name}@example.com`}) returning id`;
+        insert into auth."user" (id, name, email) values (new_id(), ${name}, ${`${name}@example.com`}) returning id`;
       await sql`insert into members (space_id, principal_id) select id, ${row?.id as string} from spaces where slug = ${lobby}`;
       return row?.id as string;
     },
@@ -90,7 +90,7 @@ export async function makeSpaceWorld(server: TestServer) {
     newcomer: () => newAgent(ada),
     newAgentOfBob,
     /** The id of nothing. */
-    newId: async () => (await sql<{ id: string }[]>`select uuidv7() as id`)[0]?.id as string,
+    newId: async () => (await sql<{ id: string }[]>`select new_id() as id`)[0]?.id as string,
     newSecret,
     newSession,
     /** A session that no call is about. */
@@ -141,14 +141,14 @@ export async function makeSpaceWorld(server: TestServer) {
           insert into group_members (group_id, principal_id, admin)
           select "group", id, admin from jsonb_to_recordset(${sql.json(inGroups)}) as r ("group" uuid, id uuid, admin boolean))
         insert into grants (id, space_id, principal_id, permission)
-        select uuidv7(), ${space.id}, "to", permission from jsonb_to_recordset(${sql.json(grants)}) as r ("to" uuid, permission text)
+        select new_id(), ${space.id}, "to", permission from jsonb_to_recordset(${sql.json(grants)}) as r ("to" uuid, permission text)
         on conflict do nothing`;
     },
     /** While something runs, principals hold everything. */
     async lend<T>(ids: readonly string[], run: () => Promise<T>): Promise<T> {
       const lent = await sql<{ id: string }[]>`
         insert into grants (id, space_id, principal_id, permission)
-        select uuidv7(), ${space.id}, id, 'admin' from unnest(${[...ids]}::uuid[]) id on conflict do nothing returning id`;
+        select new_id(), ${space.id}, id, 'admin' from unnest(${[...ids]}::uuid[]) id on conflict do nothing returning id`;
       try {
         return await run();
       } finally {

@@ -22,17 +22,17 @@ beforeAll(async () => {
   crowd = await makeCrowd(sql, { groups: GROUPS, grants: GRANTS });
   const { space, member } = crowd;
   const [made] = await sql<{ id: string }[]>`
-    insert into principals (id, kind, name, owner_id) values (uuidv7(), 'a', 'bot', ${member}) returning id`;
+    insert into principals (id, kind, name, owner_id) values (new_id(), 'a', 'bot', ${member}) returning id`;
   agent = made?.id as string;
   await sql`insert into members (space_id, principal_id) values (${space.id}, ${agent})`;
-  await sql`insert into grants (id, space_id, principal_id, permission) values (uuidv7(), ${space.id}, ${agent}, 'read')`;
+  await sql`insert into grants (id, space_id, principal_id, permission) values (new_id(), ${space.id}, ${agent}, 'read')`;
   for (const [of, id] of [
     ["member", member],
     ["agent", agent],
   ] as const)
     await sql`
       insert into api_keys (id, principal_id, name, hash, hint)
-      values (uuidv7(), ${id}, ${of}, ${hashKey(keys[of])}, ${hintOfKey(keys[of])})`;
+      values (new_id(), ${id}, ${of}, ${hashKey(keys[of])}, ${hintOfKey(keys[of])})`;
 });
 afterAll(async () => {
   await server.close();

@@ -153,7 +153,7 @@ test("the list of tasks is read page by page, bounded in rows and in bytes, also
   const description = "\u0001".repeat(1000);
   await server.sql`
     insert into tasks (id, space_id, path, description, idle_timeout_seconds)
-    select uuidv7(), s.id, 'many/t' || n, ${description}, 5 from spaces s, generate_series(1, 900) n where slug = ${slug}`;
+    select new_id(), s.id, 'many/t' || n, ${description}, 5 from spaces s, generate_series(1, 900) n where slug = ${slug}`;
   const paths: string[] = [];
   let count = 0;
   for (let after: string | null | undefined; after !== null; count++) {

@@ -42,7 +42,7 @@ async function makePlace() {
   const kinds = [...Object.values(tokens), subject].map((token) => decodeJwt(token).jti as string);
   await server.sql.unsafe(`
     insert into tokens (id, principal_id, space_id, scope, expires_at, key_id, key_hash, session_id, may_act_id, actor_id, actor_key_id, actor_key_hash, only_session_id)
-    select uuidv7(), principal_id, space_id, scope, expires_at, key_id, key_hash, session_id, may_act_id, actor_id, actor_key_id, actor_key_hash, only_session_id
+    select new_id(), principal_id, space_id, scope, expires_at, key_id, key_hash, session_id, may_act_id, actor_id, actor_key_id, actor_key_hash, only_session_id
     from tokens, generate_series(1, ${MANY}) where id in ('${kinds.join("', '")}')`);
   return { slug, space, bob, bot, session: session.id as string, key, subject, tokens };
 }

@@ -20,13 +20,10 @@ export async function mustHold(sql: Sql, { principal, act, credential: { source 
     const [alive] = await sql`select from api_keys where id = ${id} and secret_lives(id, ${hash}) for no key update`;
     if (!alive) throw new Refusal("UNAUTHENTICATED");
   }
-  const [alive] = await sql<{ yes: boolean }[]>`select
-    (${session ?? null}::uuid is null or exists (
-      select from auth.session where id = ${session ?? null} and "expiresAt" > now() for no key update))
-    and (${login ?? null}::uuid is null or exists (
-      select from auth."oauthAccessToken" where id = ${login ?? null} and revoked is null and "expiresAt" > now() for no key update))
-    and (${token?.id ?? null}::uuid is null or exists (
-      select from live_tokens where id = ${token?.id ?? null} for no key update)) as yes`;
+  const [alive] = await sql<{ yes: boolean }[]>`
+    select ${session ? sql`exists (select from auth.session where id = ${session} and "expiresAt" > now() for no key update)` : sql`true`}
+      and ${login ? sql`exists (select from auth."oauthAccessToken" where id = ${login} and revoked is null and "expiresAt" > now() for no key update)` : sql`true`}
+      and ${token ? sql`exists (select from live_tokens where id = ${token.id} for no key update)` : sql`true`} as yes`;
   if (!alive?.yes) throw new Refusal("UNAUTHENTICATED");
 }
 
