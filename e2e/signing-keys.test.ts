@@ -94,7 +94,7 @@ test("a compromised key ends with every token, at once; whoever has it can't mak
   expect((await keys(server, ["rotate", "--compromised", "--yes"])).code).toBe(0);
   expect(await kidsOf(server.url)).not.toContain(stolen.kid);
   expect(await isGood(server, token)).toBe(false);
-  expect(await server.sql`select from tokens where id = ${id}`).toHaveLength(0);
+  expect(await server.sql`select from live_tokens where id = ${id}`).toHaveLength(0);
   const next = await mint(world, world.pat.key, "read:tasks");
   expect(kidOf(next.token)).not.toBe(stolen.kid);
   expect(await isGood(server, next.token)).toBe(true);

@@ -120,7 +120,8 @@ export async function makeSpaceWorld(server: TestServer) {
     /** Nobody but Ada and the service is in the space, and nobody else was given anything. */
     async clear(): Promise<void> {
       await sql`
-        with members as (delete from members where principal_id = any(${everybody}::uuid[]) and space_id = ${space.id}),
+        with tokens as (delete from tokens where space_id = ${space.id}),
+             members as (delete from members where principal_id = any(${everybody}::uuid[]) and space_id = ${space.id}),
              groups as (delete from group_members where principal_id = any(${everybody}::uuid[]))
         delete from grants where principal_id = any(${everybody}::uuid[])
           or (principal_id = ${service.id} and id <> all(${fromTheFirst}::uuid[]))`;

@@ -1,11 +1,15 @@
 import { decodeJwt } from "jose";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Sql } from "../packages/server/src/db.ts";
 import { must } from "./changes.ts";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
 import { bearer, exchange } from "./oauth.ts";
+import { until } from "./run.ts";
 
-/** Tokens that hang on each membership, and on the session: their number must not matter. */
+/** Tokens of each kind: their number must not matter. */
 const MANY = 3000;
+/** Most of them that go in the transaction that ends what they hang on. */
+const AT_ONCE = 1000;
 
 let server: TestServer;
 let second: TestServer;
@@ -29,7 +33,7 @@ async function makePlace() {
   const { key } = await must(server, bob.session, "apiKey.create", { agent: bot, name: "key" });
   await must(server, ada.session, "principal.add", { principal: bot }, slug);
   for (const principal of [bob.id, bot]) await must(server, ada.session, "access.grant", { principal, permission: "admin:tasks" }, slug);
-  const { key: pat } = await must(server, bob.session, "apiKey.create", { name: "pat" });
+  const { key: pat, id: patId } = await must(server, bob.session, "apiKey.create", { name: "pat" });
   const { key: adas } = await must(server, ada.session, "apiKey.create", { name: `for ${slug}` });
   const scope = ["admin:tasks"];
   const minted = async (credential: string, more = {}) =>
@@ -38,13 +42,19 @@ async function makePlace() {
   const acting = await exchange(server.url, subject, { space: slug, scope: "admin:tasks" }, bearer(key));
   const { session, token: browsers } = await must(server, ada.session, "session.create", { task: "support" }, slug);
   await must(server, acting.access_token, "task.register", { task: "by-agent" }, slug);
-  const tokens = { ofPerson: await minted(pat), ofAgent: await minted(key), acting: acting.access_token, browsers };
+  const tokens = {
+    ofPerson: await minted(pat),
+    ofAgent: await minted(key),
+    acting: acting.access_token,
+    browsers,
+    signedIn: await minted(bob.session),
+  };
   const kinds = [...Object.values(tokens), subject].map((token) => decodeJwt(token).jti as string);
   await server.sql.unsafe(`
     insert into tokens (id, principal_id, space_id, scope, expires_at, key_id, key_hash, session_id, may_act_id, actor_id, actor_key_id, actor_key_hash, only_session_id)
     select new_id(), principal_id, space_id, scope, expires_at, key_id, key_hash, session_id, may_act_id, actor_id, actor_key_id, actor_key_hash, only_session_id
     from tokens, generate_series(1, ${MANY}) where id in ('${kinds.join("', '")}')`);
-  return { slug, space, bob, bot, session: session.id as string, key, subject, tokens };
+  return { slug, space, bob, bot, session: session.id as string, key, pat: patId as string, subject, tokens };
 }
 type Place = Awaited<ReturnType<typeof makePlace>>;
 type Kind = keyof Place["tokens"];
@@ -62,48 +72,127 @@ async function goodOf({ slug, session, tokens }: Place): Promise<string[]> {
   return [...new Set(good)];
 }
 
-/** Rows of tokens that transactions of this database have deleted. */
-async function deletedRows(space: string): Promise<number> {
-  const [row] = await server.sql<{ n: number }[]>`select count(*)::integer as n from tokens where space_id = ${space}`;
-  return 5 * (MANY + 1) - (row?.n ?? 0);
+/** Rows of tokens of a space. */
+async function rowsOf(sql: Sql, space: string): Promise<number> {
+  const [row] = await sql<{ n: number }[]>`select count(*)::integer as n from tokens where space_id = ${space}`;
+  return row?.n ?? 0;
 }
 
-const everything: Kind[] = ["ofPerson", "ofAgent", "acting", "browsers"];
-const ends: Record<string, { end: (place: Place) => Promise<unknown>; left: Kind[] }> = {
+const everything: Kind[] = ["ofPerson", "ofAgent", "acting", "browsers", "signedIn"];
+interface End {
+  end: (place: Place) => Promise<unknown>;
+  /** The same, past the server. */
+  sql: (place: Place) => string;
+  left: Kind[];
+}
+const ends: Record<string, End> = {
   "a member is removed": {
     end: ({ slug, bob }) => must(server, ada.session, "principal.remove", { principal: bob.id }, slug),
+    sql: ({ space, bob }) => `delete from members where space_id = '${space}' and principal_id = '${bob.id}'`,
     left: ["browsers"],
   },
-  "a member leaves": { end: ({ slug, bob }) => must(server, bob.session, "space.leave", {}, slug), left: ["browsers"] },
+  "a member leaves": {
+    end: ({ slug, bob }) => must(server, bob.session, "space.leave", {}, slug),
+    sql: ({ space, bob }) => `delete from members where space_id = '${space}' and principal_id = '${bob.id}'`,
+    left: ["browsers"],
+  },
   "an agent is removed": {
     end: ({ slug, bot }) => must(server, ada.session, "principal.remove", { principal: bot }, slug),
-    left: ["ofPerson", "browsers"],
+    sql: ({ space, bot }) => `delete from members where space_id = '${space}' and principal_id = '${bot}'`,
+    left: ["ofPerson", "browsers", "signedIn"],
+  },
+  "an agent is deleted": {
+    end: ({ bob, bot }) => must(server, bob.session, "agent.delete", { id: bot }),
+    sql: ({ bot }) => `delete from principals where id = '${bot}'`,
+    left: ["ofPerson", "browsers", "signedIn"],
+  },
+  "a key is revoked": {
+    end: ({ bob, pat }) => must(server, bob.session, "apiKey.delete", { id: pat }),
+    sql: ({ pat }) => `delete from api_keys where id = '${pat}'`,
+    left: ["ofAgent", "acting", "browsers", "signedIn"],
+  },
+  "a person signs out": {
+    end: ({ bob }) => must(server, bob.session, "token.revoke", { token: bob.session }),
+    sql: ({ bob }) => `delete from auth.session where "userId" = '${bob.id}'`,
+    left: ["ofPerson", "ofAgent", "acting", "browsers"],
   },
   "a session is deleted": {
     end: ({ slug, session }) => must(server, ada.session, "session.delete", { session }, slug),
-    left: ["ofPerson", "ofAgent", "acting"],
+    sql: ({ session }) => `delete from sessions where id = '${session}'`,
+    left: ["ofPerson", "ofAgent", "acting", "signedIn"],
   },
-  "a space is deleted": { end: ({ slug }) => must(server, ada.session, "space.delete", { slug, confirm: slug }), left: [] },
+  "a space is deleted": {
+    end: ({ slug }) => must(server, ada.session, "space.delete", { slug, confirm: slug }),
+    sql: ({ space }) => `delete from spaces where id = '${space}'`,
+    left: [],
+  },
 };
 
 test.each(Object.entries(ends))(
-  "when %s, the tokens that hang on it are dead at once, everywhere, and none is written",
-  async (_what, { end, left }) => {
+  "when %s, the tokens that hang on it are dead at once, everywhere, and removed soon after",
+  async (_what, { end, sql, left }) => {
     const place = await makePlace();
     expect(await goodOf(place)).toEqual(everything);
+    const before = await rowsOf(server.sql, place.space);
+    class RolledBack extends Error {}
+    const ending = server.sql.begin(async (tx) => {
+      await tx.unsafe(sql(place));
+      expect(await rowsOf(tx, place.space)).toBeGreaterThanOrEqual(before - AT_ONCE);
+      throw new RolledBack();
+    });
+    await ending.catch((thrown) => {
+      if (!(thrown instanceof RolledBack)) throw thrown;
+    });
     await end(place);
     expect(await goodOf(place)).toEqual(left);
-    expect(await deletedRows(place.space)).toBe(0);
+    await until("all dead tokens are gone", async () => {
+      const [row] = await server.sql<{ n: number }[]>`select count(*)::integer as n from live_tokens where space_id = ${place.space}`;
+      return row?.n === (await rowsOf(server.sql, place.space)) && (await server.sql`select from remains`).length === 0;
+    });
   },
 );
 
-test("an agent that is deleted takes along what its own keys have minted, and kills the rest without writing it", async () => {
-  const place = await makePlace();
-  expect(await goodOf(place)).toEqual(everything);
-  await must(server, place.bob.session, "agent.delete", { id: place.bot });
-  expect(await goodOf(place)).toEqual(["ofPerson", "browsers"]);
-  // By its key: its own, and those by which it acted.
-  expect(await deletedRows(place.space)).toBe(2 * (MANY + 1));
+test("a token is good no longer than a secret that it came from, however warm the call", async () => {
+  const { slug, bob } = await makePlace();
+  const { id, key } = await must(server, bob.session, "apiKey.create", { name: "rotated" });
+  const { token } = await must(server, key, "token.create", { space: slug, scope: ["admin:tasks"] });
+  await must(server, bob.session, "apiKey.rotate", { id, overlapHours: 1 });
+  await server.sql`update api_keys set previous_expires_at = now() + interval '2 seconds' where id = ${id}`;
+  expect((await server.call(token, "task.list", {}, slug)).status).toBe(200);
+  const { expiresAt } = await must(server, token, "token.inspect", { token });
+  expect(Date.parse(expiresAt)).toBeLessThan(Date.now() + 2100);
+  await until("the overlap is over", async () => Date.now() > Date.parse(expiresAt));
+  expect((await server.call(token, "task.list", {}, slug)).status).toBe(401);
+});
+
+test("a token of somebody whom a key let in is good no longer than that key", async () => {
+  const { slug } = await makePlace();
+  const eve = await server.user("Eve");
+  await server.acquaint(ada, eve);
+  const { id, key } = await must(server, ada.session, "apiKey.create", {
+    name: "lets Eve in",
+    expiresAt: new Date(Date.now() + 3_600_000).toISOString(),
+  });
+  await must(server, key, "principal.add", { principal: eve.id }, slug);
+  await must(server, ada.session, "access.grant", { principal: eve.id, permission: "admin:tasks" }, slug);
+  const { token } = await must(server, eve.session, "token.create", { space: slug, scope: ["admin:tasks"] });
+  await server.sql`update api_keys set expires_at = now() + interval '2 seconds' where id = ${id}`;
+  const { expiresAt } = await must(server, token, "token.inspect", { token });
+  expect((await server.call(token, "task.list", {}, slug)).status).toBe(200);
+  await until("the key has expired", async () => Date.now() > Date.parse(expiresAt));
+  expect((await server.call(token, "task.list", {}, slug)).status).toBe(401);
+  expect(await must(server, eve.session, "token.inspect", { token })).toEqual({ active: false });
+});
+
+test("tokens that are dead count against nobody's limit", async () => {
+  const strict = await startTestServer({ LIMITS: "tokens=5" });
+  const person = await strict.user("Ada");
+  const { slug } = await must(strict, person.session, "space.create", { name: "Home" });
+  for (let i = 0; i < 12; i++) {
+    const { session } = await must(strict, person.session, "session.create", { task: "support" }, slug);
+    await must(strict, person.session, "session.delete", { session: session.id }, slug);
+  }
+  await strict.close();
 });
 
 test("who comes back finds their tokens dead, and those that others made for their agent", async () => {

@@ -52,7 +52,7 @@ export const taskMethods = {
   "task.register": method({
     summary:
       "As a worker: says that you serve a task. Say so again at least every minute. The task goes with the key or token that said so last.",
-    effect: "append",
+    effect: "write",
     params: z.strictObject({
       task: TaskPath,
       description: z.string().max(1000).default(""),

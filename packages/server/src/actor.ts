@@ -50,16 +50,19 @@ interface KeySecret {
   readonly hash: Uint8Array;
 }
 
+/** A token, and the ids of what it hangs on besides a credential: memberships, the keys that made them, the session that it is for. */
+interface TokenSource {
+  readonly id: string;
+  readonly ties: readonly string[];
+}
+
 /** What a credential hangs on: when any of it ends, so does the credential. */
 interface Source {
   readonly key?: KeySecret;
   readonly session?: string;
   /** The access token of a login. */
   readonly login?: string;
-  readonly token?: {
-    readonly id: string /** Ids of the memberships that it hangs on, and of the session. */;
-    readonly ties: readonly string[];
-  };
+  readonly token?: TokenSource;
   /** The key of the agent that acts. */
   readonly actorKey?: KeySecret;
 }

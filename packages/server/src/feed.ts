@@ -69,7 +69,7 @@ export function openFeed(address: string, log: Logger): Feed {
   async function listen(): Promise<never> {
     const own = `${CHANNEL} ${randomUUID()}`; // a beat of the line before, late on its way, is none of this one
     let comeBack = () => {};
-    const onNotify = (channel: string, payload: string) => (channel === own ? comeBack() : tell(payload));
+    const onNotify = (channel: string, payload: string) => (channel === own ? comeBack() : tell(payload === "*" ? undefined : payload));
     const ear = new Line(address, { name: "gatehouse feed", onNotify });
     const voice = new Line(address, { name: "gatehouse feed" });
     let lost: Error | undefined;
@@ -142,8 +142,9 @@ export function openFeed(address: string, log: Logger): Feed {
       heard !== undefined && heard.doubts === doubts && performance.now() - heard.steady < FRESH_MS && Date.now() - heard.wall < FRESH_MS,
     doubt,
     tell(tags) {
-      if (tags === "*") doubt();
-      else for (const tag of tags.split("\n")) if (tag) tell(tag);
+      const ended = tags.split("\n");
+      if (ended.includes("*")) doubt();
+      else for (const tag of ended) if (tag) tell(tag);
     },
     watch(ended) {
       watchers.push(ended);

@@ -16,7 +16,7 @@ const ENTRIES = 1000;
 /** How often the record is looked through, once all is deleted that is old. */
 const RECORD_MS = 5000;
 /** The advisory lock that servers take turns on: an arbitrary number, the same in all. */
-const LOCK = 7_070_003;
+const LOCK = 7_070_005;
 const FIRST = "00000000-0000-0000-0000-000000000000";
 
 /**

@@ -3,6 +3,7 @@ import { mkdir } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { spaceApi, userApi } from "@gatehouse/protocol";
+import type { Logger } from "pino";
 import { createAuthenticate, identify } from "./authenticate.ts";
 import { addAuthzen } from "./authzen.ts";
 import { Budgets, limitsFrom } from "./budgets.ts";
@@ -111,14 +112,8 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     const bell = openBell(database.address, log);
     started.push(() => bell.close());
     const keys = new SigningKeys(database.sql.as("signing keys", { urgent: true }), secret);
-    const tidy = async () => {
-      await sweep(database.sql);
-      await sweepClients(database.sql);
-      await keys.ensure();
-    };
-    await tidy();
-    const tidying = setInterval(() => tidy().catch((cause) => log.error({ cause: loggable(cause) }, "not tidied up")), TIDY_MS);
-    started.push(() => clearInterval(tidying.unref()));
+    await keys.ensure();
+    started.push(startTidying(log, [() => sweep(database.sql), () => sweepClients(database.sql), () => keys.ensure()]));
     const jwt = new Jwt(publicUrl, keys);
     const issuers = new TrustedIssuers(config.trustedIssuers);
     // Whoever takes something back must prove who they are first: whatever others do, that waits for nobody.
@@ -192,6 +187,17 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     await close();
     throw error;
   }
+}
+
+/** Tidies up now, and every hour, beside all else. @returns stops it */
+function startTidying(log: Logger, chores: (() => Promise<unknown>)[]): () => void {
+  const tidy = async () => {
+    // One that fails keeps no other from being done.
+    for (const chore of chores) await chore().catch((cause: unknown) => log.error({ cause: loggable(cause) }, "not tidied up"));
+  };
+  const tidying = setInterval(tidy, TIDY_MS).unref();
+  void tidy();
+  return () => clearInterval(tidying);
 }
 
 /** Asks once for all who ask meanwhile. */

@@ -68,8 +68,14 @@ export const taskHandlers = (ruled: Ruled): Handlers<typeof taskMethods> => ({
   },
 
   async "task.register"({ task, description, idleTimeoutSeconds }, at) {
-    const { actor, sql } = at;
+    const { actor, sql, audit } = at;
     const { key, token, keys, rule, ends } = await tiesOf(task, at);
+    // A worker says so every minute: only what is new is recorded.
+    const known = await sql`
+      select from live_tasks(${[...ruled.rules]}::text[]) where space_id = ${standingOf(actor).space.id} and path = ${task}
+        and registered_by = ${actor.principal.id} and description = ${description}`;
+    audit.target = task;
+    if (known.length > 0) audit.unchanged = true;
     const made = one(
       await sql<{ id: string | null; problem: string | null }[]>`
         select task as id, problem from register_task(${standingOf(actor).space.id}, ${task}, ${description}, ${idleTimeoutSeconds},

@@ -18,7 +18,7 @@ alter table sessions drop constraint sessions_created_by_fkey;
 -- Deleted sessions, spaces and keys of which rows are left: nobody can reach those rows any more, and they are removed step by step.
 -- A deletion holds the credential it came by, and cascades would hold it for as long as a long log or a large space takes; to
 -- delete a key took along all that it had made, and held everybody whom it had let in.
-create table remains (id uuid7 primary key, kind text not null check (kind in ('session', 'space', 'key')));
+create table remains (id uuid primary key, kind text not null check (kind in ('session', 'space', 'key')));
 
 alter table session_events drop constraint session_events_session_id_fkey;
 alter table turns drop constraint turns_session_id_fkey;

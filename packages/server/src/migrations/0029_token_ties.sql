@@ -1,8 +1,9 @@
--- A token names the memberships that it hangs on, and the session that it is for, and is worth nothing once one of them is gone. As
--- foreign keys these took along any number of tokens, while the member, the agent or the session stayed.
+-- A token names what it hangs on, and is worth nothing once any of that is gone. As foreign keys these took along any number of
+-- tokens, while the key, the session or the member stayed. Only a token that is revoked takes along those minted from it.
 alter table tokens drop constraint tokens_space_id_principal_id_fkey, drop constraint tokens_space_id_actor_id_fkey,
   drop constraint tokens_principal_id_fkey, drop constraint tokens_actor_id_fkey, drop constraint tokens_may_act_id_fkey,
-  drop constraint tokens_only_session_id_fkey,
+  drop constraint tokens_only_session_id_fkey, drop constraint tokens_key_id_fkey, drop constraint tokens_actor_key_id_fkey,
+  drop constraint tokens_session_id_fkey, drop constraint tokens_login_id_fkey,
   add column membership uuid, add column actor_membership uuid, add column may_act_membership uuid;
 update tokens t set
   membership = (select membership from members m where m.space_id = t.space_id and m.principal_id = t.principal_id),
@@ -12,33 +13,49 @@ delete from tokens where may_act_id is not null and may_act_membership is null;
 alter table tokens alter column membership set not null,
   add check ((actor_id is null) = (actor_membership is null)),
   add check ((may_act_id is null) = (may_act_membership is null));
-drop index tokens_space_id_principal_id_idx, tokens_actor_id_idx, tokens_only_session_id_idx;
+drop index tokens_space_id_principal_id_idx, tokens_actor_id_idx;
+create index on tokens (membership);
+create index on tokens (actor_membership) where actor_membership is not null;
+create index on tokens (may_act_membership) where may_act_membership is not null;
+
+-- No token that was made before is good: the key was known to somebody by which it was signed.
+create table tokens_since (at timestamptz not null);
+insert into tokens_since values ('-infinity');
 
 create view live_tokens as
-  select t.* from tokens t where t.expires_at > now()
-    and exists (select from members m where m.membership = t.membership)
-    and (t.actor_id is null or exists (select from members m where m.membership = t.actor_membership))
-    and (t.may_act_id is null or exists (select from members m where m.membership = t.may_act_membership))
-    and (t.only_session_id is null or exists (select from sessions s where s.id = t.only_session_id));
+  select t.* from tokens t where t.expires_at > now() and t.created_at > (select at from tokens_since)
+    and exists (select from live_members m where m.membership = t.membership)
+    and (t.actor_id is null or exists (select from live_members m where m.membership = t.actor_membership))
+    and (t.may_act_id is null or exists (select from live_members m where m.membership = t.may_act_membership))
+    and (t.only_session_id is null or exists (select from sessions s where s.id = t.only_session_id))
+    and secret_lives(t.key_id, t.key_hash) and secret_lives(t.actor_key_id, t.actor_key_hash)
+    and (t.session_id is null or exists (select from auth.session s where s.id = t.session_id and s."expiresAt" > now()))
+    and (t.login_id is null or exists (
+      select from auth."oauthAccessToken" l where l.id = t.login_id and l.revoked is null and l."expiresAt" > now()));
 
--- As foreign keys did: what a token is to hang on is held until the token is there, and where it is gone there is none.
+-- When a token ends by time alone, as far as is known: with it, with a secret that it came from, or with a key that made a membership.
+create function ends_at(t live_tokens) returns timestamptz language sql stable as $$
+  select least(t.expires_at,
+    (select min(case when k.hash in (t.key_hash, t.actor_key_hash) then k.expires_at else least(k.expires_at, k.previous_expires_at) end)
+      from api_keys k where k.id in (t.key_id, t.actor_key_id)),
+    (select min(k.expires_at) from members m join api_keys k on k.id = m.key_id
+      where m.membership in (t.membership, t.actor_membership, t.may_act_membership)))
+$$;
+
+-- As foreign keys did: a membership is held until the token is there, and where it is gone there is none.
 create function membership_of(space uuid, principal uuid) returns uuid language plpgsql as $$
-declare found_one uuid;
+declare known uuid;
 begin
   if principal is null then return null; end if;
-  select m.membership into found_one from members m where m.space_id = space and m.principal_id = principal for key share;
+  select m.membership into known from members m where m.space_id = space and m.principal_id = principal for key share;
   if not found then raise exception 'the token is for somebody who is not on the roster' using errcode = 'foreign_key_violation'; end if;
-  return found_one;
+  return known;
 end $$;
 create function tie_token() returns trigger language plpgsql as $$
 begin
   new.membership := membership_of(new.space_id, new.principal_id);
   new.actor_membership := membership_of(new.space_id, new.actor_id);
   new.may_act_membership := membership_of(new.space_id, new.may_act_id);
-  perform from sessions where id = new.only_session_id for key share;
-  if not found and new.only_session_id is not null then
-    raise exception 'the session of the token is gone' using errcode = 'foreign_key_violation';
-  end if;
   return new;
 end $$;
 create trigger tie_token before insert on tokens for each row execute function tie_token();
@@ -56,7 +73,63 @@ begin
   return null;
 end $$;
 
--- As in 0015; of tasks, also those that agents registered for others.
+-- Dead tokens are removed as in 0028: some with the session or the key that they hang on, all others step by step.
+alter table remains drop constraint remains_kind_check;
+alter table remains add check (kind in ('session', 'space', 'key', 'tokens', 'spoiled'));
+create function clear_tokens(source uuid) returns boolean language plpgsql as $$
+declare most constant integer := 1000; gone integer;
+begin
+  delete from tokens where ctid = any(array(
+    select ctid from tokens where key_id = source
+    union all select ctid from tokens where actor_key_id = source
+    union all select ctid from tokens where session_id = source
+    union all select ctid from tokens where login_id = source
+    union all select ctid from tokens where only_session_id = source
+    union all select ctid from tokens where membership = source
+    union all select ctid from tokens where actor_membership = source
+    union all select ctid from tokens where may_act_membership = source
+    limit most));
+  get diagnostics gone = row_count;
+  return gone < most;
+end $$;
+create function clear_spoiled_tokens() returns boolean language plpgsql as $$
+declare most constant integer := 1000; gone integer;
+begin
+  delete from tokens where ctid = any(array(
+    select t.ctid from tokens t where t.id < first_id((select at from tokens_since)) order by t.id limit most));
+  get diagnostics gone = row_count;
+  return gone < most;
+end $$;
+create or replace function clear_some(kind text, id uuid) returns boolean language sql as $$
+  select case kind
+    when 'session' then clear_session(id) and clear_tokens(id)
+    when 'space' then clear_space(id)
+    when 'key' then clear_key(id) and clear_tokens(id)
+    when 'tokens' then clear_tokens(id)
+    when 'spoiled' then clear_spoiled_tokens() end
+$$;
+create function leave_tokens() returns trigger language plpgsql as $$
+declare source uuid := (to_jsonb(old) ->> tg_argv[0])::uuid;
+begin
+  if (case tg_table_name
+    when 'members' then exists (select from tokens where membership = source) or exists (select from tokens where actor_membership = source)
+      or exists (select from tokens where may_act_membership = source)
+    when 'session' then exists (select from tokens where session_id = source)
+    else exists (select from tokens where login_id = source) end)
+  then insert into remains values (source, 'tokens') on conflict do nothing; end if;
+  return null;
+end $$;
+create trigger leave_tokens after delete on members for each row execute function leave_tokens('membership');
+create trigger leave_tokens after delete on auth.session for each row execute function leave_tokens('id');
+create trigger leave_tokens after delete on auth."oauthAccessToken" for each row execute function leave_tokens('id');
+
+-- As in 0023, and a task goes with the token that registered it as soon as that is dead.
+create or replace function live_tasks(rules text[]) returns setof tasks language sql stable as $$
+  select * from tasks t where (t.expires_at is null or t.expires_at > now()) and (t.rule is null or t.rule = any(rules))
+    and (t.token_id is null or exists (select from live_tokens k where k.id = t.token_id))
+$$;
+
+-- As in 0015, but tokens are dead without their memberships.
 create or replace function take_everything(space uuid, who uuid[]) returns void language plpgsql as $$
 declare keys uuid[] := array(select k.id from api_keys k where k.principal_id = any(who));
 begin
@@ -65,7 +138,6 @@ begin
   delete from group_members gm using principals g
     where g.id = gm.group_id and g.space_id = space and (gm.principal_id = any(who) or gm.key_id = any(keys));
   delete from tasks t where t.space_id = space and (t.registered_by = any(who) or t.key_id = any(keys)
-    or exists (select from task_ties i where i.task_id = t.id and i.key_id = any(keys))
-    or exists (select from tokens k where k.id = t.token_id and k.actor_id = any(who)));
+    or exists (select from task_ties i where i.task_id = t.id and i.key_id = any(keys)));
   delete from invites i where i.space_id = space and i.email in (select u.email from auth."user" u where u.id = any(who));
 end $$;

@@ -5,6 +5,7 @@ import { z } from "zod";
 import { hostOf, isLoopback } from "../config.ts";
 import type { Sql } from "../db.ts";
 import { tryReadJson } from "../json.ts";
+import { removeInSteps } from "../people/users.ts";
 import { OAuthError } from "./error.ts";
 import { PROGRAM_SCOPES } from "./scopes.ts";
 
@@ -72,7 +73,11 @@ export async function register(sql: Sql, { redirect_uris, client_name = "A progr
 }
 
 /** Forgets programs that registered a day ago, and that nobody has signed in to since. */
-export const sweepClients = (sql: Sql) => sql`
-  delete from auth."oauthClient" c where c."clientId" <> 'me' and c."createdAt" < now() - interval '1 day'
-    and not exists (select from auth."oauthRefreshToken" t where t."clientId" = c."clientId")
-    and not exists (select from auth."oauthAccessToken" t where t."clientId" = c."clientId")`;
+export const sweepClients = (sql: Sql) =>
+  removeInSteps(
+    sql,
+    "auth.oauthClient",
+    sql`"clientId" <> 'me' and "createdAt" < now() - interval '1 day'
+      and not exists (select from auth."oauthRefreshToken" r where r."clientId" = t."clientId")
+      and not exists (select from auth."oauthAccessToken" a where a."clientId" = t."clientId")`,
+  );

@@ -5,7 +5,7 @@ import { uuidv7 } from "uuidv7";
 import { z } from "zod";
 import { lineInPerson } from "../budgets.ts";
 import { retried } from "../change.ts";
-import type { Database, Sql } from "../db.ts";
+import type { Database, Fragment, Sql } from "../db.ts";
 import { createSpace } from "../methods/space.ts";
 import { Refusal, toRefusal } from "../refusal.ts";
 import { type Auth, PASSWORD_LENGTH } from "./auth.ts";
@@ -107,18 +107,34 @@ async function insertUser(sql: Sql, email: string, name: string, verified: boole
   return id;
 }
 
+/** Most rows that one statement removes, each with what hangs on it: it is soon over, however many there are. */
+const AT_ONCE = 1000;
+
+/** Removes rows in steps. @param table its name @param over what is true of those that are to go */
+export async function removeInSteps(sql: Sql, table: string, over: Fragment): Promise<void> {
+  for (;;) {
+    const { count } = await sql`
+      delete from ${sql(table)} where ctid = any(array(select ctid from ${sql(table)} t where ${over} limit ${AT_ONCE}))`;
+    if (count < AT_ONCE) return;
+  }
+}
+
 /** Removes what has expired: a row for each session, login, code, mailed link and address that ever tried to sign in. */
 export async function sweep(sql: Sql): Promise<void> {
-  await sql`delete from auth.session where "expiresAt" < now()`;
-  await sql`delete from auth."oauthAccessToken" where "expiresAt" < now()`;
+  const expired = sql`"expiresAt" < now()`;
+  await removeInSteps(sql, "auth.session", expired);
+  await removeInSteps(sql, "auth.oauthAccessToken", expired);
   // One that was used is kept as long as it would have been good: who comes with it again is a thief.
-  await sql`delete from auth."oauthRefreshToken" where "expiresAt" < now()`;
-  await sql`
-    delete from auth.logins l where not exists (select from auth."oauthRefreshToken" where "authorizationCodeId" = l.id)
-      and not exists (select from auth."oauthAccessToken" where "authorizationCodeId" = l.id)`;
-  await sql`delete from auth."deviceCode" where "expiresAt" < now() - interval '1 hour'`;
-  await sql`delete from auth.verification where "expiresAt" < now()`;
-  await sql`delete from auth.known_addresses where last_at < now() - interval '90 days'`;
-  await sql`delete from tokens where expires_at < now()`;
+  await removeInSteps(sql, "auth.oauthRefreshToken", expired);
+  await removeInSteps(
+    sql,
+    "auth.logins",
+    sql`not exists (select from auth."oauthRefreshToken" where "authorizationCodeId" = t.id)
+      and not exists (select from auth."oauthAccessToken" where "authorizationCodeId" = t.id)`,
+  );
+  await removeInSteps(sql, "auth.deviceCode", sql`"expiresAt" < now() - interval '1 hour'`);
+  await removeInSteps(sql, "auth.verification", expired);
+  await removeInSteps(sql, "auth.known_addresses", sql`last_at < now() - interval '90 days'`);
+  await removeInSteps(sql, "tokens", sql`expires_at < now()`);
   await forgetAttempts(sql);
 }

@@ -58,17 +58,18 @@ interface TokenRow {
   actorKeyHash: Uint8Array | null;
   rule: string | null;
   onlySessionId: string | null;
-  /** The memberships that it hangs on, and the session. */
-  ties: string[];
+  /** The memberships that it hangs on, the keys that made them, and the session that it is for. */
+  ties: (string | null)[];
 }
 
-/** The row of a token: it is there while all that it hangs on is; of what ends by time alone, time is asked here. */
+/** The row of a token that lives: `live_tokens` asks for all that it hangs on. */
 async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
   const ref = (p: string) =>
     sql`case when ${sql(p)}.id is not null then json_build_object('id', ${sql(p)}.id, 'kind', ${sql(p)}.kind, 'name', ${sql(p)}.name) end`;
   const [row] = await sql<TokenRow[]>`
-    select t.id, t.scope, t.under, t.expires_at, t.key_id, t.key_hash, t.session_id, t.login_id, t.may_act_id, t.actor_key_id, t.actor_key_hash, t.rule, t.only_session_id,
-           array_remove(array[t.membership, t.actor_membership, t.may_act_membership, t.only_session_id], null) as ties, s.slug as space,
+    select t.id, t.scope, t.under, ends_at(t) as expires_at, t.key_id, t.key_hash, t.session_id, t.login_id, t.may_act_id, t.actor_key_id, t.actor_key_hash, t.rule, t.only_session_id,
+           array(select unnest(array[t.membership, t.actor_membership, t.may_act_membership, t.only_session_id])
+             union select key_id from members where membership in (t.membership, t.actor_membership, t.may_act_membership)) as ties, s.slug as space,
            json_build_object('id', p.id, 'kind', p.kind, 'name', p.name, 'email', u.email) as principal, ${ref("o")} as owner, account_of(p.id) as account, k.ceiling,
            ${ref("a")} as act, ${ref("ao")} as act_owner, ak.ceiling as act_ceiling
     from live_tokens t
@@ -77,21 +78,16 @@ async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
     left join auth."user" u on u.id = p.id
     left join principals o on o.id = p.owner_id
     left join api_keys k on k.id = t.key_id
-    left join auth.session e on e.id = t.session_id
-    left join auth."oauthAccessToken" l on l.id = t.login_id
     left join principals a on a.id = t.actor_id
     left join principals ao on ao.id = a.owner_id
     left join api_keys ak on ak.id = t.actor_key_id
-    where t.id = ${id} and coalesce(t.only_session_id, t.principal_id) = ${sub}
-      and secret_lives(t.key_id, t.key_hash) and secret_lives(t.actor_key_id, t.actor_key_hash)
-      and (t.session_id is null or e."expiresAt" > now())
-      and (t.login_id is null or (l.revoked is null and l."expiresAt" > now()))`;
+    where t.id = ${id} and coalesce(t.only_session_id, t.principal_id) = ${sub}`;
   if (!row) throw new TokenError("revoked, or what it came from is");
   const { principal, owner, account, space, expiresAt, keyId, keyHash, sessionId, loginId, actorKeyId, actorKeyHash } = row;
   const ceiling = row.ceiling?.map(parsePermission) ?? null;
   const under = row.under.map((scope) => scope.map(parsePermission));
   const source = {
-    token: { id, ties: row.ties },
+    token: { id, ties: row.ties.filter((tie) => tie !== null) },
     ...(keyId && keyHash && { key: { id: keyId, hash: keyHash } }),
     ...(sessionId && { session: sessionId }),
     ...(loginId && { login: loginId }),

@@ -51,7 +51,9 @@ export class SigningKeys {
       await tx`select pg_advisory_xact_lock(${LOCK})`;
       if (compromised) {
         await tx`delete from signing_keys`;
-        await tx`delete from tokens`;
+        await tx`update tokens_since set at = clock_timestamp()`;
+        await tx`insert into remains values (${uuidv7()}, 'spoiled')`;
+        await tx`select tell('*')`;
       } else {
         await this.#newest(tx);
         await forgetSpent(tx);
