@@ -44,18 +44,26 @@ async function reset({ email }: TestUser, at = server.url): Promise<() => Promis
   return () => jar.post("/api/auth/reset-password", { newPassword: NEW_PASSWORD, token });
 }
 
-/** Lets something end while an answer waits for a lock, behind all that was looked at before something begins. */
+/** Statements that wait for a lock. */
+const waiting = async () =>
+  (await server.sql`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`).length;
+
+/** Lets something end while an answer waits for a lock, behind all that was looked at before something begins; or has the end wait behind it. */
 async function meanwhile<T>(lock: string, answer: () => Promise<T>, end: () => Promise<unknown>): Promise<T> {
   let answering: Promise<T> | undefined;
+  let ending: Promise<unknown> | undefined;
   await server.sql.begin(async (tx) => {
     await tx.unsafe(lock);
     answering = answer();
-    await until("the answer waits", async () => {
-      const waiting = await server.sql`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
-      return waiting.length > 0;
+    answering.catch(() => {});
+    await until("the answer waits", async () => (await waiting()) > 0);
+    let ended = false;
+    ending = end().finally(() => {
+      ended = true;
     });
-    await end();
+    await until("it has ended, or waits", async () => ended || (await waiting()) > 1);
   });
+  await ending;
   return answering as Promise<T>;
 }
 
@@ -162,15 +170,9 @@ test("an account at a provider that is connected in a session which has ended by
 /** Lets a person choose another password while an answer waits for their row. */
 async function meanwhileChanged<T>(person: TestUser, answer: () => Promise<T>): Promise<T> {
   const change = await reset(person);
-  let changing: Promise<Answered> | undefined;
-  const answered = meanwhile(`select from auth."user" where id = '${person.id}' for update`, answer, async () => {
-    changing = change();
-    await until("all sessions have ended", async () => {
-      const sessions = await server.sql`select from auth.session where "userId" = ${person.id}`;
-      return sessions.length === 0;
-    });
-  });
-  return answered.finally(async () => expect((await changing)?.status).toBe(200));
+  return meanwhile(`select from auth."user" where id = '${person.id}' for update`, answer, async () =>
+    expect((await change()).status).toBe(200),
+  );
 }
 
 test("nor is it where the browser comes back without that session, and a new password has ended all", async () => {

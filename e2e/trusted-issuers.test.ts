@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vi
 import { must } from "./changes.ts";
 import { makeDatabase, startTestServer, type TestServer } from "./harness.ts";
 import { Issuer } from "./oidc-issuer.ts";
+import { until } from "./run.ts";
 import { isGood, makeTokenWorld, mint, type TokenWorld } from "./token-world.ts";
 
 // Tokens of an issuer that the operator trusts: a real one, that serves its discovery document and its keys.
@@ -144,8 +145,11 @@ test("an issuer that is down is nobody, and is known again when it is back", asy
   issuer.up = false;
   const token = await issuer.token({});
   expect((await server.call(token, "whoami")).status).toBe(401);
+  const { requests } = issuer;
+  for (let i = 0; i < 20; i++) expect((await server.call(token, "whoami")).status).toBe(401);
+  expect(issuer.requests, "it is not asked again at once").toBe(requests);
   issuer.up = true;
-  expect((await server.call(token, "whoami")).status).toBe(200);
+  await until("it is asked again", async () => (await server.call(token, "whoami")).status === 200);
   issuer.up = false;
   expect((await server.call(token, "whoami")).status, "its keys are known by now").toBe(200);
 });

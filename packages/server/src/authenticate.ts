@@ -166,7 +166,7 @@ async function byKey(sql: Sql, key: string): Promise<Actor> {
     select k.id, k.principal_id, p.kind, p.name, u.email, account_of(p.id) as account, k.ceiling, s.slug as space,
            case when o.id is not null then json_build_object('id', o.id, 'kind', o.kind, 'name', o.name) end as owner,
            case when k.hash = ${hash} then k.expires_at else least(k.expires_at, k.previous_expires_at) end as expires_at,
-           coalesce(k.expires_at <= now(), false) or (k.hash <> ${hash} and k.previous_expires_at <= now()) as expired,
+           not secret_lives(k.id, ${hash}) as expired,
            coalesce(k.last_used_at < now() - interval '5 minutes', true) as stale
     from api_keys k
     join principals p on p.id = k.principal_id
@@ -175,7 +175,7 @@ async function byKey(sql: Sql, key: string): Promise<Actor> {
     left join spaces s on s.id = p.space_id
     where k.hash = ${hash} or k.previous_hash = ${hash}`;
   if (!row) throw unauthenticated("unknown key");
-  if (row.expired) throw unauthenticated("expired key");
+  if (row.expired) throw unauthenticated("expired or revoked key");
   if (kindsOf[row.kind] !== via) throw unauthenticated("a key of the wrong kind for its principal");
   // Once in five minutes at most: an authentication is a read.
   if (row.stale) await sql`update api_keys set last_used_at = now() where id = ${row.id}`;

@@ -1,4 +1,12 @@
-import { type Explanation, formatPermission, MAX_BATCH, PermissionText, principalKinds, type RpcResponse } from "@gatehouse/protocol";
+import {
+  type Explanation,
+  formatPermission,
+  MAX_BATCH,
+  PermissionText,
+  principalKinds,
+  type RpcError,
+  type RpcResponse,
+} from "@gatehouse/protocol";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { EVALUATIONS_BYTES } from "./body.ts";
@@ -76,7 +84,10 @@ async function inDoor(
       const { body } = await readAs(house.doors.space, request, readJson);
       reply.send(await run(body.value));
     } catch (thrown) {
-      await refuse(house, request, reply, toRefusal(thrown));
+      const refusal = toRefusal(thrown);
+      // Who may ask nothing is told so, whatever they ask.
+      const denial = refusal.code === "INVALID_PARAMS" ? await denialOf(house, request) : undefined;
+      await refuse(house, request, reply, denial ?? refusal);
     }
     return { status: reply.statusCode };
   });
@@ -102,14 +113,26 @@ async function decide(house: House, request: FastifyRequest, questions: z.infer<
   return [answers].flat().map((each, i) => read(each, questions[i]?.subject.type));
 }
 
+/** The refusal of a caller who may not ask about themselves, and so about nobody. */
+async function denialOf(house: House, request: FastifyRequest): Promise<Refusal | undefined> {
+  const call = { jsonrpc: "2.0", id: 0, method: "access.explain", params: { permission: "read" } };
+  const { body } = await answer(house.doors.space, { ...senderOf(request), body: new TextEncoder().encode(JSON.stringify(call)) });
+  const answered = JSON.parse(body ?? "{}") as RpcResponse;
+  return "error" in answered ? refusalIn(answered.error) : undefined;
+}
+
+function refusalIn({ message, data: { code, requestId: _, ...details } }: RpcError): Refusal {
+  return new Refusal(code, message, details);
+}
+
 /** One answer as a decision. A subject that is not in the space may do nothing in it. */
 function read(answered: RpcResponse, type: string | undefined): Decision {
   if ("error" in answered) {
-    const { code, requestId, ...details } = answered.error.data;
+    const { code, ...details } = answered.error.data;
     const aboutSubject =
       (code === "NOT_FOUND" && details.reason !== "stranger") || (code === "INVALID_PARAMS" && details.issues?.[0]?.path === "principal");
     if (aboutSubject) return { decision: false, context: { reason: "the subject is not in the space" } };
-    throw new Refusal(code, answered.error.message, details);
+    throw refusalIn(answered.error);
   }
   const { allowed, principal, reason } = answered.result as Explanation;
   if (type !== principalKinds[principal.kind]) return { decision: false, context: { reason: `the subject is no ${type}` } };

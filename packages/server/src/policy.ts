@@ -55,7 +55,7 @@ export const userPolicy: Policy<UserApi> = {
 
   "token.create":          [anyone,      withinLayers((i) => i)],
   "token.inspect":         [anyone],
-  "token.revoke":          [anyone],
+  "token.revoke":          [anyoneOrBrowser],
 
   "invite.pending":        [users],
   "invite.accept":         [interactive],

@@ -12,11 +12,14 @@ const MAX_PACE_MS = 5000;
 const MAX_WAIT_MS = 15_000;
 
 interface Waiting {
+  party: string;
   cost: number;
   /** By when it is refused, by the clock that never jumps. */
   until: number;
   go(): void;
   refuse(refusal: Refusal): void;
+  /** It was let in, or refused. */
+  over?: true;
 }
 
 /**
@@ -28,6 +31,9 @@ export class Share {
   readonly #atOnce: number;
   /** Calls that wait, by party. The order of the map is the order of turns. */
   readonly #waiting = new Map<string, Waiting[]>();
+  /** All of them as they came, which is as they are refused: those that are over are passed by. */
+  #arrived: Waiting[] = [];
+  #head = 0;
   #running = 0;
   #saved: number;
   #countedAt = performance.now();
@@ -53,7 +59,9 @@ export class Share {
     if (line.length >= MAX_WAITING || seconds * 1000 > MAX_PACE_MS) throw refusal(seconds);
     this.#waiting.set(party, line);
     return new Promise((go, refuse) => {
-      line.push({ cost, until: performance.now() + MAX_WAIT_MS, go, refuse });
+      const waiting = { party, cost, until: performance.now() + MAX_WAIT_MS, go, refuse };
+      line.push(waiting);
+      this.#arrived.push(waiting);
       this.#serve();
     });
   }
@@ -93,14 +101,15 @@ export class Share {
 
   #serve(): void {
     const now = performance.now();
-    for (const [party, line] of this.#waiting) {
-      while (line[0] && line[0].until <= now) line.shift()?.refuse(refusal(this.#secondsFor(line, 0)));
-      if (line.length === 0) this.#waiting.delete(party);
+    for (let first = this.#first(); first && first.until <= now; first = this.#first()) {
+      const line = this.#leave(first);
+      first.refuse(refusal(this.#secondsFor(line, 0)));
+      if (line.length === 0) this.#waiting.delete(first.party);
     }
     for (const [party, line] of this.#waiting) {
       const [first] = line as [Waiting];
       if (!this.#admit(first.cost)) break;
-      line.shift();
+      this.#leave(first);
       this.#waiting.delete(party);
       if (line.length > 0) this.#waiting.set(party, line); // behind the others
       first.go();
@@ -108,14 +117,32 @@ export class Share {
     this.#wake();
   }
 
+  /** Takes the first call of its party out of line. @returns those behind it */
+  #leave(waiting: Waiting): Waiting[] {
+    waiting.over = true;
+    const line = this.#waiting.get(waiting.party) as Waiting[];
+    line.shift();
+    return line;
+  }
+
+  /** The call that has waited for the longest time. */
+  #first(): Waiting | undefined {
+    while (this.#arrived[this.#head]?.over) this.#head++;
+    if (this.#head > MAX_WAITING && this.#head * 2 > this.#arrived.length) {
+      this.#arrived = this.#arrived.slice(this.#head);
+      this.#head = 0;
+    }
+    return this.#arrived[this.#head];
+  }
+
   /** Looks again when the next can be let in, or one must be refused. */
   #wake(): void {
     clearTimeout(this.#timer);
     const [next] = this.#waiting.values();
-    if (!next) return;
-    const ends = [...this.#waiting.values()].map(([first]) => (first as Waiting).until - performance.now());
+    const first = this.#first();
+    if (!next || !first) return;
     const pace = this.#running >= this.#atOnce ? MAX_WAIT_MS : (((next[0] as Waiting).cost - this.#saved) / this.#rate) * 1000;
-    this.#timer = setTimeout(() => this.#serve(), Math.max(1, Math.min(pace, ...ends)));
+    this.#timer = setTimeout(() => this.#serve(), Math.max(1, Math.min(pace, first.until - performance.now())));
   }
 
   /** Seconds until a call would be let in that came now behind a line, by the rate alone. */

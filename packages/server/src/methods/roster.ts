@@ -1,6 +1,6 @@
 import type { insideSpaceMethods, Member, PrincipalRef, principalMethods } from "@gatehouse/protocol";
 import { keyOf, standingOf } from "../actor.ts";
-import type { Sql } from "../db.ts";
+import type { Fragment, Sql } from "../db.ts";
 import { known } from "../known.ts";
 import { seesGroups } from "../needs.ts";
 import { Refusal } from "../refusal.ts";
@@ -8,6 +8,8 @@ import type { At, Handlers } from "../rpc.ts";
 import { joinSpace } from "./join.ts";
 import { one, paged } from "./rows.ts";
 
+/** Most principals of one name that are told. */
+const MOST_RESOLVED = 100;
 const NOT_A_MEMBER = "There is no such member. `me principal list` shows those there are.";
 
 /** Lines of the full roster, in the order of ids. */
@@ -23,13 +25,13 @@ const roster = (sql: Sql, spaceId: string, which: { id: string } | { after: stri
   where m.space_id = ${spaceId}
     ${"id" in which ? sql`and p.id = ${which.id}` : sql`and (${which.after ?? null}::uuid is null or p.id > ${which.after ?? null}) order by p.id limit ${which.limit + 1}`}`;
 
-/** Members and groups of a caller's space. */
-function named({ sql, actor }: At) {
+/** Members and groups of a caller's space: those of which a condition on `p` is true. Nobody else's are looked at. */
+function named({ sql, actor }: At, which: Fragment) {
   const { id } = standingOf(actor).space;
-  return sql`
-    select p.id, p.kind, p.name from principals p
-    where (p.space_id = ${id} or exists (select from live_members m where m.space_id = ${id} and m.principal_id = p.id))
-      and (p.kind <> 'g' or ${seesGroups(actor)})`;
+  return sql<PrincipalRef[]>`
+    select p.id, p.kind, p.name from live_members m join principals p on p.id = m.principal_id where m.space_id = ${id} and ${which}
+    union select p.id, p.kind, p.name from principals p where p.space_id = ${id} and (p.kind <> 'g' or ${seesGroups(actor)}) and ${which}
+    order by id limit 200`;
 }
 
 /** A member named by id. @throws Refusal NOT_FOUND */
@@ -97,12 +99,10 @@ export const principalHandlers: Handlers<typeof principalMethods> = {
   },
 
   async "principal.resolve"({ name }, at) {
-    const principals = await at.sql<PrincipalRef[]>`${named(at)} and name_key(p.name) = name_key(${name}) order by p.id limit 100`;
-    return { principals: [...principals] };
+    return { principals: [...(await named(at, at.sql`p.folded_name = name_key(${name})`))].slice(0, MOST_RESOLVED) };
   },
 
   async "principal.lookup"({ ids }, at) {
-    const principals = await at.sql<PrincipalRef[]>`${named(at)} and p.id = any(${ids}::uuid[]) order by p.id`;
-    return { principals: [...principals] };
+    return { principals: [...(await named(at, at.sql`p.id = any(${ids}::uuid[])`))] };
   },
 };

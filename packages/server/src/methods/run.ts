@@ -84,10 +84,7 @@ export const runHandlers = ({ bell, work, emit, leaseSeconds }: Serving): Handle
       const { space } = standingOf(actor);
       const take = async () => {
         const [lease] = await sql<Lease[]>`
-          with free as (
-            select r.id from runs r join sessions s on s.id = r.session_id
-            where r.ended_at is null and r.leased_until is null and s.space_id = ${space.id} and s.task = any(${tasks}::text[])
-            order by r.id limit 1 for update of r skip locked)
+          with free as materialized (select free_run(${space.id}, ${tasks}::text[]) as id)
           update runs r set epoch = nextval('run_epoch'), worker = ${worker}, worker_id = ${actor.principal.id}, leased_at = now(),
             leased_until = clock_timestamp() + make_interval(secs => ${leaseSeconds})
           from free, sessions s where r.id = free.id and s.id = r.session_id

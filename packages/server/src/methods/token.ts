@@ -1,5 +1,5 @@
 import { type CredentialKind, formatPermission, type Inspection, type tokenMethods } from "@gatehouse/protocol";
-import { type Actor, isLimited, isToken } from "../actor.ts";
+import { type Actor, isBrowser, isLimited, isToken } from "../actor.ts";
 import type { Sql } from "../db.ts";
 import { loginPrefixes, prefixOf } from "../key.ts";
 import { heldWhile } from "../known.ts";
@@ -10,7 +10,7 @@ import { nobody, Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import { mayNameMembers } from "../rules.ts";
 import { readStanding } from "../standing.ts";
-import type { Jwt } from "../tokens/jwt.ts";
+import { type Jwt, looksLikeJwt } from "../tokens/jwt.ts";
 import { mintToken } from "../tokens/mint.ts";
 import type { TokenRead } from "../tokens/read.ts";
 import { one } from "./rows.ts";
@@ -38,6 +38,11 @@ export const tokenHandlers = ({ jwt, identify }: Minting): Handlers<typeof token
 
   async "token.revoke"({ token }, at) {
     if (prefixOf(token) === loginPrefixes.refresh) return endRenewal(token, at);
+    // Another issuer's can't be revoked here; to ask that issuer would hold the transaction for as long as it likes.
+    if (looksLikeJwt(token) && !jwt.isOwn(token)) {
+      at.audit.unchanged = true;
+      return {};
+    }
     const found = await identified(identify, at.sql, token);
     if (!found || !(await concerns(found, at))) {
       at.audit.unchanged = true;
@@ -98,6 +103,8 @@ const identified = (identify: Minting["identify"], sql: Sql, token: string): Pro
  */
 async function concerns({ actor: found, mayAct }: TokenRead, { actor, sql }: At): Promise<boolean> {
   const { principal } = actor;
+  // A browser knows of its own token alone, and of nothing else that its maker has.
+  if (isBrowser(actor)) return found.credential.id === actor.credential.id;
   if ([found.principal.id, found.act?.principal.id, mayAct].includes(principal.id)) return true;
   if (principal.kind === "s") return !mayAct && isToken(found.credential) && found.credential.space === actor.credential.space;
   if (principal.kind !== "u" || isLimited(actor)) return false;

@@ -18,7 +18,13 @@ alter table sessions drop constraint sessions_created_by_fkey;
 -- Deleted sessions, spaces and keys of which rows are left: nobody can reach those rows any more, and they are removed step by step.
 -- A deletion holds the credential it came by, and cascades would hold it for as long as a long log or a large space takes; to
 -- delete a key took along all that it had made, and held everybody whom it had let in.
-create table remains (id uuid primary key, kind text not null check (kind in ('session', 'space', 'key')));
+create table remains (
+  id uuid primary key,
+  kind text not null check (kind in ('session', 'space', 'key')),
+  -- Its place in line: what is not done in one step goes behind the others.
+  place bigint not null generated always as identity
+);
+create index on remains (kind, place);
 
 alter table session_events drop constraint session_events_session_id_fkey;
 alter table turns drop constraint turns_session_id_fkey;
@@ -72,33 +78,35 @@ begin
   return not exists (select from sessions where space_id = space);
 end $$;
 
--- Removes some of what a key had made that was deleted. Returns whether none is left. Principals are held before their memberships,
--- as everything else takes both: a call that gives them something at this moment holds them, and may wait for their place on the
--- roster.
-create function clear_key(key uuid) returns boolean language plpgsql as $$
+-- Removes some of what a key had made that was deleted, but nothing that somebody else holds just now. Returns whether none is left.
+-- Members are taken off later: that waits for what they do. Principals are held before their memberships, as everything else takes
+-- both: a call that gives them something at this moment holds them, and may wait for their place on the roster.
+create function clear_key(key uuid, members_too boolean) returns boolean language plpgsql as $$
 declare spaces uuid[]; principals uuid[];
 begin
-  select array_agg(m.space_id), array_agg(m.principal_id) into spaces, principals
-    from (select space_id, principal_id from members where key_id = key order by principal_id limit 20) m;
-  perform from principals p where p.id = any(principals) order by p.id for update;
-  delete from members m using unnest(spaces, principals) as one (space, principal)
-    where m.space_id = one.space and m.principal_id = one.principal and m.key_id = key;
-  delete from group_members where ctid = any(array(select ctid from group_members where key_id = key limit 100));
-  delete from grants where ctid = any(array(select ctid from grants where key_id = key limit 100));
-  delete from invites where ctid = any(array(select ctid from invites where key_id = key limit 100));
+  if members_too then
+    select array_agg(m.space_id), array_agg(m.principal_id) into spaces, principals from (
+      select m.space_id, m.principal_id from members m join principals p on p.id = m.principal_id
+      where m.key_id = key order by m.principal_id limit 20 for update of p skip locked) m;
+    delete from members m using unnest(spaces, principals) as one (space, principal)
+      where m.space_id = one.space and m.principal_id = one.principal and m.key_id = key;
+  end if;
+  delete from group_members where ctid = any(array(select ctid from group_members where key_id = key limit 100 for update skip locked));
+  delete from grants where ctid = any(array(select ctid from grants where key_id = key limit 100 for update skip locked));
+  delete from invites where ctid = any(array(select ctid from invites where key_id = key limit 100 for update skip locked));
   return not exists (select from members where key_id = key) and not exists (select from group_members where key_id = key)
     and not exists (select from grants where key_id = key) and not exists (select from invites where key_id = key);
 end $$;
 
--- One step. Returns whether none is left.
-create function clear_some(kind text, id uuid) returns boolean language sql as $$
-  select case kind when 'session' then clear_session(id) when 'space' then clear_space(id) when 'key' then clear_key(id) end
+-- One step. The first is part of the deletion, which most need no other of: it waits for nobody. Returns whether none is left.
+create function clear_some(kind text, id uuid, first boolean) returns boolean language sql as $$
+  select case kind when 'session' then clear_session(id) when 'space' then clear_space(id) when 'key' then clear_key(id, not first) end
 $$;
 
--- The first step is part of the deletion, which most need no other of. A transaction that deletes very many leaves it for later.
+-- A transaction that deletes very many leaves the first step for later, too.
 create function leave_remains() returns trigger language plpgsql as $$
 begin
-  if current_setting('gatehouse.later', true) = 'on' or not clear_some(tg_argv[0], old.id) then
+  if current_setting('gatehouse.later', true) = 'on' or not clear_some(tg_argv[0], old.id, true) then
     insert into remains values (old.id, tg_argv[0]) on conflict do nothing;
   end if;
   return null;
@@ -109,13 +117,28 @@ drop trigger hold_whom_key_let_in on api_keys;
 drop function hold_whom_key_let_in();
 create trigger leave_ties after delete on api_keys for each row execute function leave_remains('key');
 
--- One step of a deletion that is not done, which servers share. Returns whether there was any.
+-- Some steps of deletions that are not done, which servers share: each kind has its turn, and each deletion of a kind. Returns
+-- whether there were any.
 create function clear_remains() returns boolean language plpgsql as $$
-declare here remains;
+declare here remains; done boolean; began timestamptz := clock_timestamp(); worked boolean := false; kind_now text;
 begin
-  -- Keys first, as their rows count where there are limits; and none waits until another is done.
-  select * into here from remains order by kind = 'key' desc, random() limit 1 for update skip locked;
-  if not found then return false; end if;
-  if clear_some(here.kind, here.id) then delete from remains where id = here.id; end if;
-  return true;
+  perform set_config('lock_timeout', '1s', true);
+  while clock_timestamp() < began + interval '20 milliseconds' loop
+    here := null;
+    for kind_now in select k from unnest(array['session', 'space', 'key', 'tokens', 'spoiled']) k order by random() loop
+      select * into here from remains where kind = kind_now order by place limit 1 for update skip locked;
+      exit when found;
+    end loop;
+    exit when here.id is null;
+    worked := true;
+    begin
+      done := clear_some(here.kind, here.id, false);
+    exception when lock_not_available or deadlock_detected then
+      done := false;
+    end;
+    if done then delete from remains where id = here.id;
+    else update remains set place = default where id = here.id; end if;
+    exit when not done;
+  end loop;
+  return worked;
 end $$;

@@ -100,11 +100,11 @@ begin
   get diagnostics gone = row_count;
   return gone < most;
 end $$;
-create or replace function clear_some(kind text, id uuid) returns boolean language sql as $$
+create or replace function clear_some(kind text, id uuid, first boolean) returns boolean language sql as $$
   select case kind
     when 'session' then clear_session(id) and clear_tokens(id)
     when 'space' then clear_space(id)
-    when 'key' then clear_key(id) and clear_tokens(id)
+    when 'key' then clear_key(id, not first) and clear_tokens(id)
     when 'tokens' then clear_tokens(id)
     when 'spoiled' then clear_spoiled_tokens() end
 $$;

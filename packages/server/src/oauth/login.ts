@@ -4,6 +4,7 @@ import { z } from "zod";
 import { lineInPerson } from "../budgets.ts";
 import type { Sql } from "../db.ts";
 import type { House } from "../house.ts";
+import { CODE_SECONDS } from "../people/auth.ts";
 import { handOver } from "../people/hand-over.ts";
 import { countAttempt } from "../people/limits.ts";
 import { endLogin, hashLogin, loginOf } from "../people/login.ts";
@@ -29,19 +30,43 @@ export async function byCode(house: House, request: FastifyRequest, sent: Form):
     code_verifier: z.string(),
   });
   await mustBeClient(house, params.client_id, form.resource);
-  const grant = { ...params, redirect_uri: params.redirect_uri ?? (await redirectOf(house, params.code)) };
+  const code = await codeOf(house, params.code);
+  const grant = { ...params, redirect_uri: params.redirect_uri ?? code?.redirectUri };
   // Nothing is missing: whatever better-auth finds wrong now is wrong with the code.
-  return exchange(house, request, grant, { invalid_request: "invalid_grant" });
+  const answer = await exchange(house, request, grant, { invalid_request: "invalid_grant" });
+  await mustStand(house, answer, code?.allowedAt);
+  return answer;
 }
 
 /**
- * Where a code was sent, if there is such a code: PKCE has made it needless that a client names that again (OAuth 2.1 §10.2),
- * and better-auth still asks for it.
+ * Where a code was sent, if there is such a code, and when: PKCE has made it needless that a client names the address again (OAuth
+ * 2.1 §10.2), and better-auth still asks for it.
  */
-async function redirectOf({ auth }: House, code: string): Promise<string | undefined> {
+async function codeOf({ auth }: House, code: string): Promise<{ redirectUri: string; allowedAt: Date } | undefined> {
   const { internalAdapter } = await auth.$context;
   const kept = await internalAdapter.findVerificationValue(hashLogin(code));
-  return kept ? CodeKept.parse(JSON.parse(kept.value)).query.redirect_uri : undefined;
+  return kept ? { redirectUri: CodeKept.parse(JSON.parse(kept.value)).query.redirect_uri, allowedAt: kept.createdAt } : undefined;
+}
+
+/**
+ * Ends a login that has just been made, unless what it was made by stands: better-auth looks at the code first, and makes the login last.
+ * @param allowedAt when the code was allowed, or earlier: the person may have revoked all since
+ * @param session in which it was allowed, if that is known @throws OAuthError invalid_grant
+ */
+async function mustStand(
+  house: House,
+  answer: Record<string, unknown>,
+  allowedAt: Date | undefined,
+  session?: string | null,
+): Promise<void> {
+  const { sql, feed } = house.doors.user;
+  const login = await loginOf(sql, String(answer.access_token));
+  const revoked =
+    login &&
+    (await sql`select from all_revoked where principal_id = ${login.person} and at >= ${allowedAt?.toISOString() ?? "infinity"}::timestamptz`);
+  if (revoked?.length === 0 && (session === undefined || (session !== null && (await isOpen(sql, session))))) return;
+  if (login) await endLogin(sql, login.id).finally(() => feed.doubt());
+  throw new OAuthError("invalid_grant");
 }
 
 /** What better-auth keeps of a code. */
@@ -52,14 +77,12 @@ export async function byDevice(house: House, request: FastifyRequest, sent: Form
   const params = need(form, { grant_type: z.string(), client_id: z.string(), device_code: z.string() });
   await mustBeClient(house, params.client_id, form.resource);
   const { sql } = house.doors.user;
-  const [code] = await sql<{ session: string | null }[]>`
-    select session_id as session from auth."deviceCode" where "deviceCode" = ${params.device_code}`;
+  const [code] = await sql<{ session: string | null; askedAt: string }[]>`
+    select session_id as session, "expiresAt" - make_interval(secs => ${CODE_SECONDS}) as asked_at from auth."deviceCode"
+    where "deviceCode" = ${params.device_code}`;
   const answer = await exchange(house, request, params);
-  // better-auth looks at the code first, and makes the login last: the session in which it was allowed may have ended by then.
-  if (code?.session && (await isOpen(sql, code.session))) return answer;
-  const login = await loginOf(sql, String(answer.access_token));
-  if (login) await endLogin(sql, login.id).finally(() => house.doors.user.feed.doubt());
-  throw new OAuthError("invalid_grant");
+  await mustStand(house, answer, code && new Date(code.askedAt), code?.session ?? null);
+  return answer;
 }
 
 /**
@@ -131,8 +154,12 @@ export async function mustBeClient(house: House, clientId: string, resource?: st
     throw new OAuthError("invalid_target", { says: `resource must be ${resourceOf(house.publicUrl, clientId)}.` });
 }
 
+/** @throws OAuthError; invalid_grant also where what a login hangs on ends while it is made */
 const exchange = (house: House, request: FastifyRequest, params: object, rename?: Record<string, "invalid_grant">) =>
-  ask(house, request, "/oauth2/token", params, rename);
+  ask(house, request, "/oauth2/token", params, rename).catch((thrown: unknown) => {
+    throw (thrown as { code?: unknown }).code === FOREIGN_KEY_VIOLATION ? new OAuthError("invalid_grant") : thrown;
+  });
+const FOREIGN_KEY_VIOLATION = "23503";
 
 /** Asks better-auth, without cookies: a program is not who happens to be signed in. @throws OAuthError, Refusal INTERNAL_ERROR */
 async function ask(house: House, request: FastifyRequest, path: string, params: object, rename: Record<string, "invalid_grant"> = {}) {

@@ -9,6 +9,7 @@ import { tryReadJson } from "../json.ts";
 import { Refusal } from "../refusal.ts";
 import { refused } from "./doors.ts";
 import { AUTH, signedIn } from "./hand-over.ts";
+import { holdPerson } from "./users.ts";
 
 /** An API key by which programs come in as a person, or as an agent that the person manages. */
 interface Key {
@@ -22,12 +23,12 @@ interface Key {
   since: string;
 }
 
-/** The keys of a person that have not expired, those of their own first: also of agents of groups that they administer. */
-export const keysOf = (sql: Sql, person: string) => sql<Key[]>`
+/** The keys of a person that are good, those of their own first: also of agents of groups that they administer. @param most how many */
+export const keysOf = (sql: Sql, person: string, most: number) => sql<Key[]>`
   select k.id, k.name, k.hint, case when p.kind = 'a' then p.name end as agent, g.name as group, k.created_at as since
   from keys_of(${person}) k join principals p on p.id = k.principal_id left join principals g on g.id = p.owner_id and g.kind = 'g'
-  where coalesce(k.expires_at > now(), true)
-  order by p.kind desc, k.created_at desc`;
+  where secret_lives(k.id, k.hash)
+  order by p.kind desc, k.created_at desc limit ${most}`;
 
 /** A person who is signed in, and their session. */
 type Found = NonNullable<Awaited<ReturnType<typeof signedIn>>>;
@@ -71,33 +72,51 @@ const ONLY_WAY_IN = new Refusal(
   "All else is revoked. But you have no password: choose one by mail first, then disconnect the accounts that are connected with yours.",
 );
 
+/** Keys that one transaction deletes. */
+const KEYS_AT_ONCE = 500;
+
 /**
  * Ends every way into a person's account but their password and the session in which they ask: all at once, whatever is gone already,
- * and whatever came after they looked. What is being made just then by one of them holds it, and is ended too.
+ * and whatever came after they looked. What is being made just then by one of them holds it, and is ended too. Keys are dead with
+ * the first transaction, and deleted by those that follow.
  * @throws Refusal CONFLICT, after all that, where an account at a provider is the only way in that is left
  */
 async function revokeAll(house: House, request: FastifyRequest, { user, session }: Found): Promise<void> {
   if (!All.safeParse(tryReadJson(request.body)).success) throw new Refusal("INVALID_PARAMS", 'Send {"all": true}.');
   const { sql, feed, authenticate } = house.doors.user;
   const actor = await authenticate(presentedBy(request));
-  const locked = await retried(() =>
-    sql.as(lineInPerson(user.id), { urgent: true }).begin(async (tx) => {
+  const own = sql.as(lineInPerson(user.id), { urgent: true });
+  const change = <T>(run: (tx: Sql) => Promise<T>) => retried(() => own.begin(run)).finally(() => feed.doubt());
+  const locked = await change(async (tx) => {
+    await holdPerson(tx, user.id);
+    await tx`
+      insert into all_revoked (principal_id, at)
+      select id, clock_timestamp() from principals where id = ${user.id} or owner_id in (select managed_owners(${user.id}))
+      on conflict (principal_id) do update set at = excluded.at`;
+    await tx`delete from auth.session where "userId" = ${user.id} and id <> ${session.id}`;
+    await tx`delete from tokens where session_id = ${session.id}`;
+    await tx`delete from auth.logins where user_id = ${user.id}`;
+    await tx`delete from auth."deviceCode" where "userId" = ${user.id}`;
+    await tx`delete from auth.passkey where "userId" = ${user.id}`;
+    await tx`delete from agent_offers where offered_by = ${user.id}`;
+    const [password] = await tx`select from auth.account where "userId" = ${user.id} and password is not null`;
+    if (password) await tx`delete from auth.account where "userId" = ${user.id} and password is null`;
+    return password === undefined;
+  });
+  for (let deleted = KEYS_AT_ONCE; deleted === KEYS_AT_ONCE; )
+    deleted = await change(async (tx) => {
       await tx`select set_config('gatehouse.later', 'on', true)`;
-      await tx`delete from auth.session where "userId" = ${user.id} and id <> ${session.id}`;
-      await tx`delete from auth.logins where user_id = ${user.id}`;
-      await tx`delete from auth."deviceCode" where "userId" = ${user.id}`;
-      await tx`delete from auth.passkey where "userId" = ${user.id}`;
       const keys = await tx<{ id: string }[]>`
-        delete from api_keys where id in (select id from keys_of(${user.id})) returning id`;
+        delete from api_keys where id in (
+          select k.id from keys_of(${user.id}) k join all_revoked r on r.principal_id = k.principal_id and r.at >= k.created_at
+          limit ${KEYS_AT_ONCE})
+        returning id`;
       await recordChanges(
         tx,
         { actor, method: "apiKey.delete", requestId: request.id },
         keys.map(({ id }) => id),
       );
-      const [password] = await tx`select from auth.account where "userId" = ${user.id} and password is not null`;
-      if (password) await tx`delete from auth.account where "userId" = ${user.id} and password is null`;
-      return password === undefined;
-    }),
-  ).finally(() => feed.doubt());
+      return keys.length;
+    });
   if (locked && (await sql`select from auth.account where "userId" = ${user.id}`).length > 0) throw ONLY_WAY_IN;
 }

@@ -45,6 +45,8 @@ export interface Began {
   account?: { id: string; userId: string };
   /** The hash of the password that was found to be right. */
   hash?: string;
+  /** The account at a provider that was found to be theirs, as it is kept. */
+  subject?: string;
 }
 
 /** What better-auth is being asked. */
@@ -59,7 +61,7 @@ const ACCESS_SECONDS = 3600;
 const REFRESH_SECONDS = 30 * DAY;
 /** How long a mailed link, a code and a half-finished sign-in are good. */
 const LINK_SECONDS = 3600;
-const CODE_SECONDS = 600;
+export const CODE_SECONDS = 600;
 
 /** By what a person, and their agents, can still come in after a new password. */
 interface StillGood {
@@ -255,7 +257,10 @@ export function createAuth({ address, secret, publicUrl, cookieOrigins, signUp =
         authenticatorSelection: { residentKey: "required", userVerification: "required" },
         authentication: { afterVerification: async ({ verification }) => mustBeVerified(verification.authenticationInfo?.userVerified) },
       }),
-      openIdProviders(oidcProviders, giveWay),
+      openIdProviders(oidcProviders, async ({ email, subject }) => {
+        begun({ subject });
+        await giveWay(email);
+      }),
       // The OAuth provider takes the issuer's name from the plugin of this id, else it would be the address of this API.
       // The plugin itself is for tokens that it signs, and keeps keys for them: there are none here.
       { id: "jwt", options: { jwt: { issuer: publicUrl } } },

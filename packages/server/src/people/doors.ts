@@ -98,7 +98,6 @@ async function answer(
     underWay.add(done);
     return reply.send({ status: true });
   }
-  const at = new Date();
   // A route that takes a proof of who somebody is asks for no session.
   const before = route.proof && !route.proves && (await signedIn(house, request, route.method));
   const began: Began = {};
@@ -116,7 +115,7 @@ async function answer(
   }
 
   const body = text ? (JSON.parse(text) as Body | null) : null;
-  const stands = await route.proof?.({ sql: forSignIn(sql), began, session: before ? before.session : undefined, at, input, provider: id });
+  const stands = await route.proof?.({ sql: forSignIn(sql), began, session: before ? before.session : undefined, input, provider: id });
   if (stands === false) {
     await takeBack(sql, began, body?.id).finally(() => house.doors.user.feed.doubt());
     if (route.navigates) return reply.redirect(refusedPage(house, "failed"), 302);

@@ -11,8 +11,8 @@ export interface Login {
   since: string;
 }
 
-/** The logins of a person that are not over, the latest first. */
-export const loginsOf = ({ doors }: House, person: string) => doors.user.sql<Login[]>`
+/** The logins of a person that are not over, the latest first. @param most how many */
+export const loginsOf = ({ doors }: House, person: string, most: number) => doors.user.sql<Login[]>`
   with tokens as (
     select "authorizationCodeId" as login, "clientId", scopes from auth."oauthAccessToken"
       where "userId" = ${person} and revoked is null and "expiresAt" > now()
@@ -21,4 +21,4 @@ export const loginsOf = ({ doors }: House, person: string) => doors.user.sql<Log
   select l.id, c.name as program, s.name as space, t.scopes, l.created_at as since
   from auth.logins l join (select distinct on (login) * from tokens) t on t.login = l.id
   join auth."oauthClient" c on c."clientId" = t."clientId" left join spaces s on s.id = l.space_id
-  order by l.created_at desc`;
+  order by l.created_at desc limit ${most}`;

@@ -1,6 +1,6 @@
 import type { Database, Sql } from "../db.ts";
 import type { Began } from "./auth.ts";
-import { endSession } from "./users.ts";
+import { endSession, endSessionIn, holdPerson } from "./users.ts";
 
 /** A request that better-auth has granted. */
 interface Proven {
@@ -8,8 +8,6 @@ interface Proven {
   began: Began;
   /** The session in which they asked, if they were signed in. */
   session: { id: string; userId: string } | undefined;
-  /** When they asked. */
-  at: Date;
   /** The body, or the query. */
   input: Record<string, unknown>;
   /** The provider that they were led to. */
@@ -43,24 +41,35 @@ export const isOpen = (sql: Sql, session: string): Promise<boolean> =>
 /** The session in which something was asked has not ended. */
 export const inSession: Proof = async ({ sql, session }) => session !== undefined && isOpen(sql, session.id);
 
-/**
- * The account at a provider by which a session was begun is still connected; or the session in which it was connected has not
- * ended. Where a browser comes back without that session, one that the person had by then is enough.
- */
+/** The account at a provider by which a session was begun is still connected; or the session in which it was connected has not ended. */
 export const byProvider: Proof = async (proven) => {
-  const { sql, began, session, at, provider } = proven;
+  const { sql, began, session, provider } = proven;
   if (began.session)
     return any(sql`
-      select from auth.account where "userId" = ${began.session.userId} and "providerId" = ${provider ?? null} for key share`);
+      select from auth.account
+      where "userId" = ${began.session.userId} and "providerId" = ${provider ?? null} and "accountId" = ${began.subject ?? null} for key share`);
   if (!began.account) return true;
-  const { userId } = began.account;
-  if (session?.userId === userId) return inSession(proven);
-  return any(sql`select from auth.session where "userId" = ${userId} and "createdAt" < ${at.toISOString()} for key share`);
+  return session?.userId === began.account.userId && inSession(proven);
 };
 
-/** Ends what was begun by what does not stand any more. @param passkey the id of one that was added */
+/**
+ * Ends what was begun by what does not stand any more. A way in that was added has been good for a moment: whoever has come in since
+ * is signed out, too. @param passkey the id of one that was added
+ */
 export async function takeBack(sql: Database, { session, account }: Began, passkey: string | undefined): Promise<void> {
   if (session) await endSession(sql, session.userId, session.id);
-  if (account) await sql`delete from auth.account where id = ${account.id}`;
-  if (passkey !== undefined) await sql`delete from auth.passkey where id = ${passkey}`;
+  if (account) await removeWayIn(sql, "auth.account", account.id);
+  if (passkey !== undefined) await removeWayIn(sql, "auth.passkey", passkey);
+}
+
+async function removeWayIn(sql: Database, table: "auth.account" | "auth.passkey", id: string): Promise<void> {
+  await sql.begin(async (tx) => {
+    const [added] = await tx<{ userId: string; createdAt: string }[]>`select "userId", "createdAt" from ${tx(table)} where id = ${id}`;
+    if (!added) return;
+    await holdPerson(tx, added.userId);
+    await tx`delete from ${tx(table)} where id = ${id}`;
+    const since = await tx<{ id: string }[]>`
+      select id from auth.session where "userId" = ${added.userId} and "createdAt" >= ${added.createdAt}::timestamptz - interval '1 second'`;
+    for (const begun of since) await endSessionIn(tx, begun.id);
+  });
 }

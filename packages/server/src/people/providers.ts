@@ -6,14 +6,17 @@ import { z } from "zod";
 import { asciiDomain, type OidcProvider } from "../config.ts";
 import type { Sql } from "../db.ts";
 
+/** Is told of a person's address, and of the account at a provider that is theirs, as it is kept. */
+type Vouched = (whom: { email: string; subject: string }) => Promise<void>;
+
 const SCOPES = ["openid", "email", "profile"];
 
 /**
  * The OpenID providers by which people sign in. Each is discovered when somebody first wants to, within ten seconds, as
  * better-auth does with those it did not reach at its start: a provider that hangs must not keep a server from starting.
- * @param vouched is told of an address that a provider vouches for, before it is looked for among the accounts
+ * @param vouched is told of whom a provider vouches for, before they are looked for among the accounts
  */
-export function openIdProviders(providers: readonly OidcProvider[], vouched: (email: string) => Promise<void>) {
+export function openIdProviders(providers: readonly OidcProvider[], vouched: Vouched) {
   const config = providers.map((provider) => toGenericProvider(provider, vouched));
   const genericOAuthPendingDiscovery = new Map(config.map((provider) => [provider.providerId, provider]));
   return { ...genericOAuth({ config }), init: async () => ({ context: { genericOAuthPendingDiscovery } }) };
@@ -62,7 +65,7 @@ const Profile = z.object({ email: Email, name: Name.catch("") });
  */
 function toGenericProvider(
   { id, name, issuer, clientId, clientSecret, scopes = [], domains }: OidcProvider,
-  vouched: (email: string) => Promise<void>,
+  vouched: Vouched,
 ): GenericOAuthConfig {
   const claims = claimsFor(clientId);
   return {
@@ -79,8 +82,9 @@ function toGenericProvider(
       Header.parse(decodeProtectedHeader(tokens.idToken ?? ""));
       const { iss, sub } = claims.parse(decodeJwt(tokens.idToken ?? ""));
       if (bare(iss) !== bare(issuer)) throw new Error("an ID token of another issuer (Discovery 1.0 §4.3)");
-      await vouched(Profile.parse(profile).email);
-      return accountId(issuer, sub);
+      const subject = accountId(issuer, sub);
+      await vouched({ email: Profile.parse(profile).email, subject });
+      return subject;
     },
     mapProfileToUser: (said) => {
       if (!Verified.safeParse(said).success) throw refused("email_not_verified");

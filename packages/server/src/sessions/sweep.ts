@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import type { Database } from "../db.ts";
+import type { Database, Sql } from "../db.ts";
 import { loggable } from "../telemetry.ts";
 
 /** How often a turn is delivered whose worker is lost over it, before it is given up. */
@@ -20,7 +20,7 @@ export function startSweeping(sql: Database, log: Logger, retain: (sql: Database
   let wake = () => {};
   void (async () => {
     while (!stopped) {
-      await sweep(sql).catch((cause: unknown) => log.debug({ cause: loggable(cause) }, "a sweep failed"));
+      const more = await sweep(sql).catch((cause: unknown) => log.debug({ cause: loggable(cause) }, "a sweep failed"));
       if (stopped) return;
       await removeRemains(sql).catch((cause: unknown) =>
         log.warn({ cause: loggable(cause) }, "rows of deleted sessions, spaces and keys were not removed"),
@@ -28,6 +28,7 @@ export function startSweeping(sql: Database, log: Logger, retain: (sql: Database
       if (stopped) return;
       await retain(sql).catch((cause: unknown) => log.warn({ cause: loggable(cause) }, "what is to be kept no longer was not deleted"));
       if (stopped) return;
+      if (more) continue;
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, EVERY_MS);
         wake = () => {
@@ -52,12 +53,15 @@ async function removeRemains(sql: Database): Promise<void> {
   }
 }
 
-/** One after the other, each in a statement of its own: what ends one does not wait for another. */
-async function sweep(sql: Database): Promise<void> {
-  const lost = await sql<{ id: string }[]>`
-    select id from runs where ended_at is null and leased_until < clock_timestamp() order by leased_until limit ${AT_ONCE}`;
+/**
+ * One after the other, each in a statement of its own: what ends one does not wait for another.
+ * @returns whether there may be more of them
+ */
+async function sweep(sql: Sql): Promise<boolean> {
+  const lost = await sql<{ id: string }[]>`select lost_runs(${AT_ONCE}) as id`;
   for (const { id } of lost) await sql`select end_lost_run(${id}, ${MAX_ATTEMPTS})`;
   const over = await sql<{ id: string }[]>`
     select id from sessions where closed_at is null and expires_at <= now() order by expires_at limit ${AT_ONCE}`;
   for (const { id } of over) await sql`select close_session(${id}, 'expired', null)`;
+  return lost.length === AT_ONCE || over.length === AT_ONCE;
 }

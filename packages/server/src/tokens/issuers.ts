@@ -9,6 +9,8 @@ import { TokenError } from "./jwt.ts";
 /** What an issuer may sign with: signatures alone, by keys that only it has. */
 const ALGORITHMS = ["EdDSA", "Ed25519", "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"];
 const FETCH_TIMEOUT_MS = 3000;
+/** How long an issuer is not asked again that gave no keys: whoever forges tokens of it makes no requests to it, and waits for none. */
+const PAUSE_MS = 5000;
 /** Longest life of a token that nobody can revoke here, and how far an issuer's clock may be ahead, in seconds. */
 const MAX_LIFE = 86_400;
 const MAX_SKEW = 60;
@@ -96,7 +98,7 @@ export class TrustedIssuers {
     const keys = openKeys(issuer, configured);
     this.#keys.set(issuer, keys);
     // An issuer that was down is asked again.
-    keys.catch(() => this.#keys.delete(issuer));
+    keys.catch(() => setTimeout(() => this.#keys.delete(issuer), PAUSE_MS).unref());
     return keys;
   }
 }
@@ -124,7 +126,22 @@ const digestOf = ({ rules: _, ...issuer }: TrustedIssuer, rule: TrustedIssuer["r
 
 /** The key set where the configuration says, else where the discovery document does. @throws TokenError */
 async function openKeys(issuer: string, configured: string | undefined): Promise<JWTVerifyGetKey> {
-  return createRemoteJWKSet(new URL(configured ?? (await discover(issuer))), { timeoutDuration: FETCH_TIMEOUT_MS });
+  return pausing(createRemoteJWKSet(new URL(configured ?? (await discover(issuer))), { timeoutDuration: FETCH_TIMEOUT_MS }));
+}
+
+/** A key set that is not fetched again for a while when it could not be. */
+function pausing(find: JWTVerifyGetKey): JWTVerifyGetKey {
+  let failed: { at: number; cause: unknown } | undefined;
+  return async (header, token) => {
+    if (failed && performance.now() - failed.at < PAUSE_MS) throw failed.cause;
+    try {
+      return await find(header, token);
+    } catch (cause) {
+      const answered = cause instanceof errors.JWKSNoMatchingKey || cause instanceof errors.JWKSMultipleMatchingKeys;
+      if (!answered) failed = { at: performance.now(), cause };
+      throw cause;
+    }
+  };
 }
 
 /** Reads `jwks_uri` from an issuer's discovery document (OpenID Connect Discovery 1.0 §4). @throws TokenError */

@@ -69,6 +69,15 @@ export class Jwt {
     this.#keys = keys;
   }
 
+  /** Whether a token names this server as its issuer, or names none that can be read: only such a token can be one of ours. */
+  isOwn(token: string): boolean {
+    try {
+      return readIssuer(token) === this.issuer;
+    } catch {
+      return true;
+    }
+  }
+
   async sign(sql: Sql, claims: JWTPayload): Promise<string> {
     const { kid, key } = await this.#keys.signer(sql);
     return new SignJWT({ ...claims, iss: this.issuer, aud: this.issuer }).setProtectedHeader({ alg: ALGORITHM, typ: TYPE, kid }).sign(key);

@@ -6,6 +6,9 @@ import { type Html, html, named } from "./html.ts";
 import type { Page } from "./page.ts";
 import { ask } from "./visitor.ts";
 
+/** Most programs, and most keys, that the page shows. */
+const MOST_SHOWN = 100;
+
 interface Passkey {
   id: string;
   name: string | null;
@@ -63,8 +66,8 @@ export const account: Page = async ({ house, request, query, person }) => {
   if (!person) return "/sign-in?callback=/account";
   const passkeys = await ask<Passkey[]>(house, request, "/passkey/list-user-passkeys");
   const [logins, keys, connected] = await Promise.all([
-    loginsOf(house, person.id),
-    keysOf(house.doors.user.sql, person.id),
+    loginsOf(house, person.id, MOST_SHOWN + 1),
+    keysOf(house.doors.user.sql, person.id, MOST_SHOWN + 1),
     connectedOf(house, person.id),
   ]);
   const error = query.get("error");
@@ -100,21 +103,23 @@ ${passkeys?.map(
 ${accountsElsewhere(house, connected)}
 <h2>Programs</h2>
 ${logins.length === 0 && html`<p class="fine">No program is signed in for you.</p>`}
-${logins.map(
+${logins.slice(0, MOST_SHOWN).map(
   ({ id, program, space, scopes, since }) => html`<details>
 <summary><strong>${program}</strong> <span class="fine">${space !== null && html`in ${named(space)}, `}since <time datetime="${since}">${since.slice(0, 10)}</time></span></summary>
 ${abilities(scopes.join(" "))}
 <form method="post" data-end="${id}"><button class="quiet">Sign ${named(program)} out</button></form>
 </details>`,
 )}
+${logins.length > MOST_SHOWN && html`<p class="fine">These are the latest ${MOST_SHOWN}. There are more.</p>`}
 <h2>API keys</h2>
 ${keys.length === 0 && html`<p class="fine">No API key works for you or your agents.</p>`}
-${keys.map(
+${keys.slice(0, MOST_SHOWN).map(
   ({ id, name, hint, agent, group, since }) => html`<details>
 <summary><strong>${name}</strong> <span class="fine">${agent !== null && html`of ${named(agent)}${group !== null && html` of the group ${named(group)}`}, `}ends in ${hint}, since <time datetime="${since}">${since.slice(0, 10)}</time></span></summary>
 <form method="post" data-revoke="${id}"><button class="quiet">Revoke ${named(name)}</button></form>
 </details>`,
 )}
+${keys.length > MOST_SHOWN && html`<p class="fine">These are ${MOST_SHOWN}, your own first. There are more: <code>me apikey list</code> shows all.</p>`}
 <h2>Was somebody else in your account?</h2>
 <p class="fine">A new password does not end passkeys, connected accounts and API keys. If you are not sure about one, revoke all, and make new ones: that signs you out everywhere else, too, and your programs. Keys of agents of groups that you administer are among them. Secret keys of your spaces end by <code>me secretkey revoke</code>, invitations by <code>me invite revoke</code>.</p>
 <form id="revoke-all" method="post"><button class="quiet">Revoke all passkeys, connected accounts and API keys</button></form>
