@@ -23,7 +23,7 @@ test("runs wake as many workers as there are runs: neither those of other tasks 
   expect(leased.filter(({ lease }) => lease)).toHaveLength(RUNS);
   for (const { lease } of await Promise.all(idle)) expect(lease).toBeNull();
   const { spans } = await observed.over();
-  const looks = spans.filter(({ attributes }) => String(attributes["db.query.text"]).includes("skip locked"));
+  const looks = spans.filter(({ attributes }) => String(attributes["db.query.text"]).includes("free_run"));
   // Each looks when it comes and when its time is over; besides, each run is looked for once, and then whether there is another.
   expect(looks.length).toBeGreaterThanOrEqual(WAITING);
   expect(looks.length).toBeLessThanOrEqual(2 * (WAITING + 2 * RUNS) + 4 * RUNS);

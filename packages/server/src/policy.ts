@@ -55,7 +55,7 @@ export const userPolicy: Policy<UserApi> = {
 
   "token.create":          [anyone,      withinLayers((i) => i)],
   "token.inspect":         [anyone],
-  "token.revoke":          [anyoneOrBrowser],
+  "token.revoke":          [anyone],
 
   "invite.pending":        [users],
   "invite.accept":         [interactive],

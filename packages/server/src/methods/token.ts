@@ -1,5 +1,5 @@
 import { type CredentialKind, formatPermission, type Inspection, type tokenMethods } from "@gatehouse/protocol";
-import { type Actor, isBrowser, isLimited, isToken } from "../actor.ts";
+import { type Actor, isLimited, isToken } from "../actor.ts";
 import type { Sql } from "../db.ts";
 import { loginPrefixes, prefixOf } from "../key.ts";
 import { heldWhile } from "../known.ts";
@@ -103,8 +103,6 @@ const identified = (identify: Minting["identify"], sql: Sql, token: string): Pro
  */
 async function concerns({ actor: found, mayAct }: TokenRead, { actor, sql }: At): Promise<boolean> {
   const { principal } = actor;
-  // A browser knows of its own token alone, and of nothing else that its maker has.
-  if (isBrowser(actor)) return found.credential.id === actor.credential.id;
   if ([found.principal.id, found.act?.principal.id, mayAct].includes(principal.id)) return true;
   if (principal.kind === "s") return !mayAct && isToken(found.credential) && found.credential.space === actor.credential.space;
   if (principal.kind !== "u" || isLimited(actor)) return false;

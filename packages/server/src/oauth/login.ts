@@ -45,7 +45,7 @@ export async function byCode(house: House, request: FastifyRequest, sent: Form):
 async function codeOf({ auth }: House, code: string): Promise<{ redirectUri: string; allowedAt: Date } | undefined> {
   const { internalAdapter } = await auth.$context;
   const kept = await internalAdapter.findVerificationValue(hashLogin(code));
-  return kept ? { redirectUri: CodeKept.parse(JSON.parse(kept.value)).query.redirect_uri, allowedAt: kept.createdAt } : undefined;
+  return kept ? { redirectUri: CodeKept.parse(JSON.parse(kept.value)).query.redirect_uri, allowedAt: madeAt(kept.id) } : undefined;
 }
 
 /**
@@ -68,6 +68,9 @@ async function mustStand(
   if (login) await endLogin(sql, login.id).finally(() => feed.doubt());
   throw new OAuthError("invalid_grant");
 }
+
+/** When an id was made (UUIDv7, RFC 9562 §5.7): to the millisecond, where better-auth keeps whole seconds. */
+const madeAt = (id: string): Date => new Date(Number.parseInt(id.replaceAll("-", "").slice(0, 12), 16));
 
 /** What better-auth keeps of a code. */
 const CodeKept = z.object({ query: z.object({ redirect_uri: z.string() }) });

@@ -64,12 +64,12 @@ export async function takeBack(sql: Database, { session, account }: Began, passk
 
 async function removeWayIn(sql: Database, table: "auth.account" | "auth.passkey", id: string): Promise<void> {
   await sql.begin(async (tx) => {
-    const [added] = await tx<{ userId: string; createdAt: string }[]>`select "userId", "createdAt" from ${tx(table)} where id = ${id}`;
+    const [added] = await tx<{ userId: string }[]>`select "userId" from ${tx(table)} where id = ${id}`;
     if (!added) return;
     await holdPerson(tx, added.userId);
     await tx`delete from ${tx(table)} where id = ${id}`;
-    const since = await tx<{ id: string }[]>`
-      select id from auth.session where "userId" = ${added.userId} and "createdAt" >= ${added.createdAt}::timestamptz - interval '1 second'`;
+    // Ids are in the order in which they were made.
+    const since = await tx<{ id: string }[]>`select id from auth.session where "userId" = ${added.userId} and id > ${id}`;
     for (const begun of since) await endSessionIn(tx, begun.id);
   });
 }
