@@ -178,3 +178,8 @@ describe("headers", () => {
     expect(answers.length).toBe(closing ? 2 : 1);
   });
 });
+
+test("a request with two Host headers is refused (RFC 9112 §3.2)", async () => {
+  const wire = await sendRaw(server.url, head(session, "Host: elsewhere", `Content-Length: ${WHOAMI.length}`, "Connection: close"), WHOAMI);
+  expect(readAnswers(wire).map(({ status }) => status)).toEqual([400]);
+});

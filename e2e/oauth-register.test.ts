@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { expectClean } from "./clean.ts";
 import { startTestServer, type TestServer } from "./harness.ts";
+import { until } from "./run.ts";
 
 let server: TestServer;
 beforeAll(async () => {

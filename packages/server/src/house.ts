@@ -105,9 +105,18 @@ export function presentedBy(request: FastifyRequest): Credentials {
 
 function readPresented({ headers, raw, ip, routeOptions }: FastifyRequest): Credentials {
   const { authorization, cookie, origin } = headers;
-  const twice = raw.rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === "authorization").length > 1;
-  return { authorization: twice ? "" : authorization, cookie, origin, address: ip, ...(routeOptions.url === MCP && { resource: MCP }) };
+  return {
+    authorization: isTwice(raw, "authorization") ? "" : authorization,
+    cookie,
+    origin,
+    address: ip,
+    ...(routeOptions.url === MCP && { resource: MCP }),
+  };
 }
+
+/** Whether a request has a header more than once. @param name in small letters */
+export const isTwice = ({ rawHeaders }: IncomingMessage, name: string): boolean =>
+  rawHeaders.filter((each, i) => i % 2 === 0 && each.toLowerCase() === name).length > 1;
 
 /** Who sends a request. @param reply tells when they have gone, and when the answer has left */
 export const senderOf = (request: FastifyRequest, reply?: FastifyReply): Sender => ({

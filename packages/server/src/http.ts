@@ -12,6 +12,7 @@ import { limitConnections } from "./connections.ts";
 import {
   fromTransport,
   type House,
+  isTwice,
   JSON_TYPE,
   presentedBy,
   RPC,
@@ -84,6 +85,8 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
     if ((request.ip as string | undefined) === undefined) return void reply.hijack();
     reply.headers({ "x-request-id": request.id, "cache-control": "no-store" });
     if (request.url.length > MAX_ADDRESS) throw new Refusal("URI_TOO_LONG");
+    if (isTwice(request.raw, "host"))
+      throw new Refusal("INVALID_REQUEST", "A request has one Host header (RFC 9112 §3.2), and this one more.");
     const party = house.guesses.partyOf(presentedBy(request));
     await (party === undefined ? strangersTurn(networkOf(request.ip)) : arrivalsTurn(party));
   });

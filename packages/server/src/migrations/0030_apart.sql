@@ -49,3 +49,21 @@ create unique index group_name on principals (space_id, folded_name) where kind 
 drop index agent_name;
 create unique index agent_name on principals (owner_id, folded_name) where kind = 'a';
 
+
+-- As in 0015, but only the spaces are looked at that the agent is in, or has something in.
+create or replace function leave_with_old_owner() returns trigger language plpgsql as $$
+declare space uuid;
+begin
+  for space in
+    select held.space_id from (
+      select m.space_id from members m where m.principal_id = new.id
+      union select g.space_id from grants g where g.principal_id = new.id
+      union select p.space_id from group_members gm join principals p on p.id = gm.group_id where gm.principal_id = new.id) held
+    where not exists (select from live_members m where m.space_id = held.space_id and m.principal_id = new.owner_id)
+      and not exists (select from principals o where o.id = new.owner_id and o.space_id = held.space_id)
+    order by held.space_id
+  loop
+    perform take_everything(space, array[new.id]);
+  end loop;
+  return null;
+end $$;
