@@ -125,6 +125,10 @@ export const changes: Record<"user" | "space", Record<string, (world: World) => 
     "session.update": async (world) => ({ params: { session: await aSession(world), tags: [unique()] }, names: idOf }),
     "session.close": async (world) => ({ params: { session: await aSession(world) }, names: idOf }),
     "session.delete": async (world) => ({ params: { session: await aSession(world) }, names: idOf }),
+    "task.register": async () => {
+      const task = unique();
+      return { params: { task }, names: () => [task] };
+    },
     "task.delete": async (world) => {
       const task = unique();
       await inside(world, "task.register", { task });

@@ -2,6 +2,7 @@ import { userApi } from "@gatehouse/protocol";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
 import { breaches, codeOf, countBy, whileLocked } from "./rivals.ts";
+import { until } from "./run.ts";
 import { newId } from "./worlds.ts";
 
 const ROUNDS = 12;
@@ -218,10 +219,16 @@ test("whatever a key makes at the moment it is revoked goes with it, and so does
     );
     expect(codes[5]).toBe("ok");
     expect(new Set(codes).difference(new Set(["ok", "UNAUTHENTICATED", "NOT_FOUND", "CONFLICT", "FORBIDDEN"]))).toEqual(new Set());
-    const tied = await rows(server.sql`
-      select key_id from members where space_id = ${space.id} and principal_id = ${bob.id} union all select key_id from grants where key_id = ${id}
-      union all select key_id from group_members where group_id = ${group} union all select key_id from invites where space_id = ${space.id}`);
-    expect(tied).toBe(0);
+    const alive = await rows(server.sql`
+      select key_id from live_members where space_id = ${space.id} and principal_id = ${bob.id} union all select key_id from live_grants where key_id = ${id}
+      union all select key_id from live_group_members where group_id = ${group}`);
+    expect(alive).toBe(0);
+    await until("its rows are gone, too", async () => {
+      const tied = await rows(server.sql`
+        select key_id from members where space_id = ${space.id} and principal_id = ${bob.id} union all select key_id from grants where key_id = ${id}
+        union all select key_id from group_members where group_id = ${group} union all select key_id from invites where space_id = ${space.id}`);
+      return tied === 0;
+    });
   }
 });
 

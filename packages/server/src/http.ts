@@ -15,6 +15,7 @@ import {
   isTwice,
   JSON_TYPE,
   presentedBy,
+  problem,
   RPC,
   refuse,
   refuseOthers,
@@ -33,6 +34,8 @@ import { traceRequest } from "./telemetry.ts";
 import { arrivalsTurn, strangersTurn } from "./turns.ts";
 
 const READY_TIMEOUT_MS = 2000;
+const TWO_HOSTS = "A request has one Host header (RFC 9112 §3.2), and this one has more.";
+
 /** How often a server that stops looks for idle connections, and how long it waits for those that are not. */
 const IDLE_MS = 50;
 const GRACE_MS = 10_000;
@@ -85,8 +88,7 @@ export async function openDoors(house: House, more: readonly OpenDoor[] = []): P
     if ((request.ip as string | undefined) === undefined) return void reply.hijack();
     reply.headers({ "x-request-id": request.id, "cache-control": "no-store" });
     if (request.url.length > MAX_ADDRESS) throw new Refusal("URI_TOO_LONG");
-    if (isTwice(request.raw, "host"))
-      throw new Refusal("INVALID_REQUEST", "A request has one Host header (RFC 9112 §3.2), and this one more.");
+    if (isTwice(request.raw, "host")) return problem(house, reply, new Refusal("INVALID_REQUEST", TWO_HOSTS), request.id);
     const party = house.guesses.partyOf(presentedBy(request));
     await (party === undefined ? strangersTurn(networkOf(request.ip)) : arrivalsTurn(party));
   });

@@ -76,29 +76,27 @@ end $$;
 -- Dead tokens are removed as in 0028: some with the session or the key that they hang on, all others step by step.
 alter table remains drop constraint remains_kind_check;
 alter table remains add check (kind in ('session', 'space', 'key', 'tokens', 'spoiled'));
+create function tokens_from(source uuid) returns setof tid language sql stable as $$
+  select ctid from tokens where key_id = source
+  union all select ctid from tokens where actor_key_id = source
+  union all select ctid from tokens where session_id = source
+  union all select ctid from tokens where login_id = source
+  union all select ctid from tokens where only_session_id = source
+  union all select ctid from tokens where membership = source
+  union all select ctid from tokens where actor_membership = source
+  union all select ctid from tokens where may_act_membership = source
+$$;
+-- Returns whether none is left: of two servers that remove the same rows for two reasons, one finds fewer than there were.
 create function clear_tokens(source uuid) returns boolean language plpgsql as $$
-declare most constant integer := 1000; gone integer;
 begin
-  delete from tokens where ctid = any(array(
-    select ctid from tokens where key_id = source
-    union all select ctid from tokens where actor_key_id = source
-    union all select ctid from tokens where session_id = source
-    union all select ctid from tokens where login_id = source
-    union all select ctid from tokens where only_session_id = source
-    union all select ctid from tokens where membership = source
-    union all select ctid from tokens where actor_membership = source
-    union all select ctid from tokens where may_act_membership = source
-    limit most));
-  get diagnostics gone = row_count;
-  return gone < most;
+  delete from tokens where ctid = any(array(select * from tokens_from(source) limit 1000));
+  return not exists (select from tokens_from(source));
 end $$;
 create function clear_spoiled_tokens() returns boolean language plpgsql as $$
-declare most constant integer := 1000; gone integer;
+declare before uuid := first_id((select at from tokens_since));
 begin
-  delete from tokens where ctid = any(array(
-    select t.ctid from tokens t where t.id < first_id((select at from tokens_since)) order by t.id limit most));
-  get diagnostics gone = row_count;
-  return gone < most;
+  delete from tokens where ctid = any(array(select t.ctid from tokens t where t.id < before order by t.id limit 1000));
+  return not exists (select from tokens t where t.id < before);
 end $$;
 create or replace function clear_some(kind text, id uuid, first boolean) returns boolean language sql as $$
   select case kind
