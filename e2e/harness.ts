@@ -67,6 +67,7 @@ export async function startTestServer(settings: Record<string, string> = {}, mcp
     undefined,
     async () => createMcpServing(mcp),
   );
+  await server.tidied;
   let touchedAt = Number.NEGATIVE_INFINITY;
   /** What is done by it is done past the server, which is told of it before the calls of the next while: it may take a moment. */
   const sql = new Proxy(openDatabase(databaseUrl), {

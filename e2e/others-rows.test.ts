@@ -63,7 +63,7 @@ test("a session's rows are removed however many keys were deleted before", async
   const { session } = await must(server, ada.session, "session.create", { task: "long" }, mine.slug);
   await server.sql`
     insert into session_events (session_id, seq, direction, kind, data) select ${session.id}, i, 'in', 'note', '{}' from generate_series(100, 6000) i`;
-  await server.sql`insert into remains (id, kind) select new_id(), 'key' from generate_series(1, 20000)`;
+  await server.sql`insert into remains (of, kind) select new_id(), 'key' from generate_series(1, 20000)`;
   await must(server, ada.session, "session.delete", { session: session.id }, mine.slug);
   await until(
     "its events are gone",

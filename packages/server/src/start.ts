@@ -60,6 +60,8 @@ export interface Server {
   signInOwner: (() => Promise<{ token: string; expiresAt: string }>) | undefined;
   /** Resolves when the embedded Postgres has ended by itself: no call can be answered any more. Then close. */
   failed: Promise<Error>;
+  /** Resolves when all is removed that had expired before the start. */
+  tidied: Promise<void>;
   /** Says that the database was changed past the server: it trusts nothing that it remembers until it has caught up. */
   doubt(): void;
   /** Resolves when all is on record that was refused so far. */
@@ -113,7 +115,8 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     started.push(() => bell.close());
     const keys = new SigningKeys(database.sql.as("signing keys", { urgent: true }), secret);
     await keys.ensure();
-    started.push(startTidying(log, [() => sweep(database.sql), () => sweepClients(database.sql), () => keys.ensure()]));
+    const { tidied, stop } = startTidying(log, [() => sweep(database.sql), () => sweepClients(database.sql), () => keys.ensure()]);
+    started.push(stop);
     const jwt = new Jwt(publicUrl, keys);
     const issuers = new TrustedIssuers(config.trustedIssuers);
     // Whoever takes something back must prove who they are first: whatever others do, that waits for nobody.
@@ -182,22 +185,21 @@ export async function startServer(config: Config, opening = openConfiguredDataba
       log.fatal({ database: database.place }, error.message);
       return error;
     });
-    return { url, signInOwner, failed, doubt: feed.doubt, recorded: () => denials.written(), close };
+    return { url, signInOwner, failed, tidied, doubt: feed.doubt, recorded: () => denials.written(), close };
   } catch (error) {
     await close();
     throw error;
   }
 }
 
-/** Tidies up now, and every hour, beside all else. @returns stops it */
-function startTidying(log: Logger, chores: (() => Promise<unknown>)[]): () => void {
+/** Tidies up now, and every hour, beside all else. @returns stops it, and resolves when it is done for the first time */
+function startTidying(log: Logger, chores: (() => Promise<unknown>)[]): { tidied: Promise<void>; stop: () => void } {
   const tidy = async () => {
     // One that fails keeps no other from being done.
     for (const chore of chores) await chore().catch((cause: unknown) => log.error({ cause: loggable(cause) }, "not tidied up"));
   };
   const tidying = setInterval(tidy, TIDY_MS).unref();
-  void tidy();
-  return () => clearInterval(tidying);
+  return { tidied: tidy(), stop: () => clearInterval(tidying) };
 }
 
 /** Asks once for all who ask meanwhile. */

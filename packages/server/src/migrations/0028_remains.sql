@@ -19,7 +19,7 @@ alter table sessions drop constraint sessions_created_by_fkey;
 -- A deletion holds the credential it came by, and cascades would hold it for as long as a long log or a large space takes; to
 -- delete a key took along all that it had made, and held everybody whom it had let in.
 create table remains (
-  id uuid primary key,
+  of uuid primary key,
   kind text not null check (kind in ('session', 'space', 'key')),
   -- Its place in line: what is not done in one step goes behind the others.
   place bigint not null generated always as identity
@@ -107,7 +107,7 @@ $$;
 create function leave_remains() returns trigger language plpgsql as $$
 begin
   if current_setting('gatehouse.later', true) = 'on' or not clear_some(tg_argv[0], old.id, true) then
-    insert into remains values (old.id, tg_argv[0]) on conflict do nothing;
+    insert into remains (of, kind) values (old.id, tg_argv[0]) on conflict do nothing;
   end if;
   return null;
 end $$;
@@ -129,15 +129,15 @@ begin
       select * into here from remains where kind = kind_now order by place limit 1 for update skip locked;
       exit when found;
     end loop;
-    exit when here.id is null;
+    exit when here.of is null;
     worked := true;
     begin
-      done := clear_some(here.kind, here.id, false);
+      done := clear_some(here.kind, here.of, false);
     exception when lock_not_available or deadlock_detected then
       done := false;
     end;
-    if done then delete from remains where id = here.id;
-    else update remains set place = default where id = here.id; end if;
+    if done then delete from remains where of = here.of;
+    else update remains set place = default where of = here.of; end if;
     exit when not done;
   end loop;
   return worked;
@@ -151,5 +151,5 @@ create function clear_expired_keys() returns void language sql as $$
     update api_keys set cleared = true where id in (
       select id from api_keys where not cleared and expires_at < now() - interval '1 minute' order by expires_at limit 100 for update skip locked)
     returning id)
-  insert into remains select id, 'key' from expired on conflict do nothing
+  insert into remains (of, kind) select id, 'key' from expired on conflict do nothing
 $$;

@@ -114,7 +114,7 @@ begin
       or exists (select from tokens where may_act_membership = source)
     when 'session' then exists (select from tokens where session_id = source)
     else exists (select from tokens where login_id = source) end)
-  then insert into remains values (source, 'tokens') on conflict do nothing; end if;
+  then insert into remains (of, kind) values (source, 'tokens') on conflict do nothing; end if;
   return null;
 end $$;
 create trigger leave_tokens after delete on members for each row execute function leave_tokens('membership');

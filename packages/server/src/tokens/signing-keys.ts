@@ -52,7 +52,7 @@ export class SigningKeys {
       if (compromised) {
         await tx`delete from signing_keys`;
         await tx`update tokens_since set at = clock_timestamp()`;
-        await tx`insert into remains values (${uuidv7()}, 'spoiled')`;
+        await tx`insert into remains (of, kind) values (${uuidv7()}, 'spoiled')`;
         await tx`select tell('*')`;
       } else {
         await this.#newest(tx);
