@@ -220,6 +220,23 @@ const floods: Record<string, (by: Flooder) => Described | Promise<Described>> = 
     const headers = { ...by.headers, authorization: `Bearer ${await deepTasks(by)}` };
     return { connections: 16, requests: [{ path: RPC, headers, body: text(call("session.list")) }] };
   },
+  "64 × run.lease, beside 3,000 runs of another task that wait": async (by) => {
+    await prepare(
+      by,
+      Array.from({ length: 3000 }, () => call("session.create", { task: "waits", message: "go" })),
+    );
+    return {
+      connections: 64,
+      requests: [{ path: RPC, headers: by.headers, body: text(call("run.lease", { tasks: ["none"], worker: "w" })) }],
+    };
+  },
+  "64 × principal.resolve, beside 1,000 groups whose names are not ASCII": async (by) => {
+    await prepare(
+      by,
+      Array.from({ length: 900 }, (_, i) => call("group.create", { name: `Größe ${i}` })),
+    );
+    return { connections: 64, requests: [{ path: RPC, headers: by.headers, body: text(call("principal.resolve", { name: "nobody" })) }] };
+  },
   "64 × whoami, the key spelled in ever new ways": ({ headers, key }) => ({
     connections: 64,
     requests: Array.from({ length: 1000 }, (_, i) => ({
