@@ -23,11 +23,18 @@ interface Key {
   since: string;
 }
 
-/** The keys of a person that are good, those of their own first: also of agents of groups that they administer. @param most how many */
+/**
+ * The keys of a person that are good, those of their own first: also of agents of groups that they administer. No more are looked at
+ * than it takes to find so many. @param most how many
+ */
 export const keysOf = (sql: Sql, person: string, most: number) => sql<Key[]>`
+  with own as (select * from api_keys k where k.principal_id = ${person} and secret_lives(k.id, k.hash) limit ${most}),
+  agents as (
+    select k.* from principals p join api_keys k on k.principal_id = p.id
+    where p.owner_id in (select managed_owners(${person})) and secret_lives(k.id, k.hash) limit ${most})
   select k.id, k.name, k.hint, case when p.kind = 'a' then p.name end as agent, g.name as group, k.created_at as since
-  from keys_of(${person}) k join principals p on p.id = k.principal_id left join principals g on g.id = p.owner_id and g.kind = 'g'
-  where secret_lives(k.id, k.hash)
+  from (select * from own union all select * from agents) k
+  join principals p on p.id = k.principal_id left join principals g on g.id = p.owner_id and g.kind = 'g'
   order by p.kind desc, k.created_at desc limit ${most}`;
 
 /** A person who is signed in, and their session. */
