@@ -108,14 +108,3 @@ test("an agent, and a principal who leaves, take along keys that have made much,
   expect(left?.n).toBe(0);
   await until("nothing is left of what it made", async () => (await direct`select from remains`).length === 0);
 });
-
-test("what an expired key has made is removed as well, and counts against no limit; the key is still listed", async () => {
-  const { id } = await busyKey();
-  await direct`update api_keys set expires_at = now() - interval '2 minutes' where id = ${id}`;
-  await until("nothing is left of what it made", async () => {
-    const [left] = await direct.unsafe<{ n: number }[]>(`select (${leftOf(id)})::integer as n`);
-    return left?.n === 0 && (await direct`select from remains`).length === 0;
-  });
-  const { keys } = await must("apiKey.list", { limit: 1000 });
-  expect(keys.map((key: { id: string }) => key.id)).toContain(id);
-});

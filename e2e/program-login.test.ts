@@ -140,12 +140,17 @@ describe("what ends a login", () => {
     const ids = [...page.matchAll(/data-end="([^"]+)"/g)].map(([, id]) => id);
     for (const id of ids) await ask("/api/auth/programs/end", { method: "POST", headers, body: JSON.stringify({ id }) });
   };
+  const revokeAll = async () => {
+    const headers = { authorization: `Bearer ${bob.session}`, "content-type": "application/json" };
+    expect((await ask("/api/auth/revoke-all", { method: "POST", headers, body: JSON.stringify({ all: true }) })).status).toBe(200);
+  };
   // Renewing is stopped in the middle: the old pair is used up, the new one is not kept yet.
   test.each([
     ["the person signs it out", byPerson],
     ["it signs itself out", byProgram],
     ["it is revoked", (login: ProgramLogin) => server.call(bob.session, "token.revoke", { token: login.access_token })],
     ["the person has a new password", newPassword],
+    ["the person revokes all", revokeAll],
     ["the person is removed", remove],
   ])("%s while it is being renewed: nothing of it is left", async (_what, end) => {
     const login = await signIn();

@@ -23,12 +23,12 @@ export function visible({ status, headers, text }: HttpAnswer) {
   };
 }
 
-/** Every row that a call could change, but for when keys were last used, and whether their remains are removed, and the record of what was refused. */
+/** Every row that a call could change, but for when keys were last used and the record of what was refused. */
 export const stored = async ({ sql }: TestServer): Promise<string> =>
   JSON.stringify(
     await sql`
       select (select json_agg(t order by id) from principals t) as principals,
-             (select json_agg(to_jsonb(t) - 'last_used_at' - 'cleared' order by id) from api_keys t) as keys,
+             (select json_agg(to_jsonb(t) - 'last_used_at' order by id) from api_keys t) as keys,
              (select json_agg(t order by id) from spaces t) as spaces,
              (select json_agg(t order by space_id, principal_id) from members t) as members,
              (select json_agg(t order by group_id, principal_id) from group_members t) as group_members,

@@ -142,14 +142,3 @@ begin
   end loop;
   return worked;
 end $$;
-
--- What an expired key has made is as dead as what a deleted one has. It is removed like that; the key stays, for its owner to see.
-alter table api_keys add column cleared boolean not null default false;
-create index on api_keys (expires_at) where not cleared;
-create function clear_expired_keys() returns void language sql as $$
-  with expired as (
-    update api_keys set cleared = true where id in (
-      select id from api_keys where not cleared and expires_at < now() - interval '1 minute' order by expires_at limit 100 for update skip locked)
-    returning id)
-  insert into remains (of, kind) select id, 'key' from expired on conflict do nothing
-$$;

@@ -15,9 +15,11 @@ create or replace function secret_lives(key uuid, secret bytea) returns boolean 
       and not exists (select from all_revoked r where r.principal_id = k.principal_id and r.at >= k.created_at))
 $$;
 
--- As in 0015. The person is held first: whoever signs in meanwhile refers to them, and waits.
+-- As in 0015. The person is held first: whoever signs in meanwhile refers to them, and waits; and before them their logins, since
+-- whoever renews one holds it, and waits for the person.
 create or replace function auth.password_ends_logins() returns trigger language plpgsql as $$
 begin
+  perform from auth.logins where user_id = new."userId" order by id for update;
   perform from auth."user" where id = new."userId" for update;
   delete from auth.session where "userId" = new."userId";
   delete from auth.logins where user_id = new."userId";

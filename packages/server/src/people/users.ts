@@ -84,8 +84,14 @@ export async function openSession(auth: Auth, userId: string): Promise<{ token: 
   return { token: `${session.token}.${signature}`, expiresAt: session.expiresAt.toISOString() };
 }
 
-/** Holds a person until the transaction is over: sessions, logins and ways in refer to them, so that none is begun meanwhile. */
-export const holdPerson = (tx: Sql, id: string) => tx`select from auth."user" where id = ${id} for update`;
+/**
+ * Holds a person until the transaction is over: sessions, logins and ways in refer to them, so that none is begun meanwhile. Their
+ * logins first: whoever renews one holds it, and waits for the person.
+ */
+export async function holdPerson(tx: Sql, id: string): Promise<void> {
+  await tx`select from auth.logins where user_id = ${id} order by id for update`;
+  await tx`select from auth."user" where id = ${id} for update`;
+}
 
 /**
  * Ends a session, and what was signed in by it and not allowed to stay. It is held first, so that no code becomes a token

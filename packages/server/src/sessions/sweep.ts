@@ -44,10 +44,9 @@ export function startSweeping(sql: Database, log: Logger, retain: (sql: Database
   };
 }
 
-/** Removes rows of sessions, spaces and keys that were deleted, and of keys that have expired, in small steps. */
+/** Removes rows of sessions, spaces and keys that were deleted, in small steps. */
 async function removeRemains(sql: Database): Promise<void> {
   const until = performance.now() + REMOVING_MS;
-  await sql`select clear_expired_keys()`;
   while (performance.now() < until) {
     const [step] = await sql<{ any: boolean }[]>`select clear_remains() as any`;
     if (!step?.any) return;
