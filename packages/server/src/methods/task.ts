@@ -73,7 +73,8 @@ export const taskHandlers = (ruled: Ruled): Handlers<typeof taskMethods> => ({
     // A worker says so every minute: only what is new is recorded.
     const known = await sql`
       select from live_tasks(${[...ruled.rules]}::text[]) where space_id = ${standingOf(actor).space.id} and path = ${task}
-        and registered_by = ${actor.principal.id} and description = ${description}`;
+        and registered_by = ${actor.principal.id} and description = ${description} and idle_timeout_seconds = ${idleTimeoutSeconds}
+        and key_id is not distinct from ${key}`;
     audit.target = task;
     if (known.length > 0) audit.unchanged = true;
     const made = one(

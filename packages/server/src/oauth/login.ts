@@ -4,12 +4,12 @@ import { z } from "zod";
 import { lineInPerson } from "../budgets.ts";
 import type { Sql } from "../db.ts";
 import type { House } from "../house.ts";
-import { CODE_SECONDS } from "../people/auth.ts";
 import { handOver } from "../people/hand-over.ts";
 import { countAttempt } from "../people/limits.ts";
 import { endLogin, hashLogin, loginOf } from "../people/login.ts";
 import { isOpen } from "../people/proofs.ts";
 import { DEFAULT_SCOPE } from "../people/routes.ts";
+import { madeAt } from "../people/users.ts";
 import { Refusal } from "../refusal.ts";
 import { publicForm } from "./client.ts";
 import { OAuthError, toOAuthError } from "./error.ts";
@@ -34,7 +34,7 @@ export async function byCode(house: House, request: FastifyRequest, sent: Form):
   const grant = { ...params, redirect_uri: params.redirect_uri ?? code?.redirectUri };
   // Nothing is missing: whatever better-auth finds wrong now is wrong with the code.
   const answer = await exchange(house, request, grant, { invalid_request: "invalid_grant" });
-  await mustStand(house, answer, code?.allowedAt);
+  await mustStand(house, answer, (revoked) => revoked === null || (code !== undefined && code.allowedAt > new Date(revoked)));
   return answer;
 }
 
@@ -50,27 +50,26 @@ async function codeOf({ auth }: House, code: string): Promise<{ redirectUri: str
 
 /**
  * Ends a login that has just been made, unless what it was made by stands: better-auth looks at the code first, and makes the login last.
- * @param allowedAt when the code was allowed, or earlier: the person may have revoked all since
- * @param session in which it was allowed, if that is known @throws OAuthError invalid_grant
+ * @param stands whether it does, by when the person last revoked all, if they ever did
+ * @throws OAuthError invalid_grant
  */
 async function mustStand(
   house: House,
   answer: Record<string, unknown>,
-  allowedAt: Date | undefined,
-  session?: string | null,
+  stands: (revoked: string | null) => boolean | Promise<boolean>,
 ): Promise<void> {
   const { sql, feed } = house.doors.user;
   const login = await loginOf(sql, String(answer.access_token));
-  const revoked =
-    login &&
-    (await sql`select from all_revoked where principal_id = ${login.person} and at >= ${allowedAt?.toISOString() ?? "infinity"}::timestamptz`);
-  if (revoked?.length === 0 && (session === undefined || (session !== null && (await isOpen(sql, session))))) return;
+  if (login && (await stands(await revokedBy(sql, login.person)))) return;
   if (login) await endLogin(sql, login.id).finally(() => feed.doubt());
   throw new OAuthError("invalid_grant");
 }
 
-/** When an id was made (UUIDv7, RFC 9562 §5.7): to the millisecond, where better-auth keeps whole seconds. */
-const madeAt = (id: string): Date => new Date(Number.parseInt(id.replaceAll("-", "").slice(0, 12), 16));
+/** When a person last revoked all. */
+async function revokedBy(sql: Sql, person: string): Promise<string | null> {
+  const [row] = await sql<{ at: string }[]>`select at from all_revoked where principal_id = ${person}`;
+  return row?.at ?? null;
+}
 
 /** What better-auth keeps of a code. */
 const CodeKept = z.object({ query: z.object({ redirect_uri: z.string() }) });
@@ -80,11 +79,13 @@ export async function byDevice(house: House, request: FastifyRequest, sent: Form
   const params = need(form, { grant_type: z.string(), client_id: z.string(), device_code: z.string() });
   await mustBeClient(house, params.client_id, form.resource);
   const { sql } = house.doors.user;
-  const [code] = await sql<{ session: string | null; askedAt: string }[]>`
-    select session_id as session, "expiresAt" - make_interval(secs => ${CODE_SECONDS}) as asked_at from auth."deviceCode"
-    where "deviceCode" = ${params.device_code}`;
+  const [code] = await sql<{ session: string | null; revoked: string | null }[]>`
+    select c.session_id as session, r.at as revoked from auth."deviceCode" c left join all_revoked r on r.principal_id = c."userId"
+    where c."deviceCode" = ${params.device_code}`;
   const answer = await exchange(house, request, params);
-  await mustStand(house, answer, code && new Date(code.askedAt), code?.session ?? null);
+  // The session in which it was allowed may have ended by then, or the person may have revoked all.
+  const { session = null, revoked: before = null } = code ?? {};
+  await mustStand(house, answer, async (revoked) => revoked === before && session !== null && (await isOpen(sql, session)));
   return answer;
 }
 

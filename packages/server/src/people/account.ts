@@ -9,6 +9,7 @@ import { tryReadJson } from "../json.ts";
 import { Refusal } from "../refusal.ts";
 import { refused } from "./doors.ts";
 import { AUTH, signedIn } from "./hand-over.ts";
+import { isOpen } from "./proofs.ts";
 import { holdPerson } from "./users.ts";
 
 /** An API key by which programs come in as a person, or as an agent that the person manages. */
@@ -96,16 +97,19 @@ async function revokeAll(house: House, request: FastifyRequest, { user, session 
   const change = <T>(run: (tx: Sql) => Promise<T>) => retried(() => own.begin(run)).finally(() => feed.doubt());
   const locked = await change(async (tx) => {
     await holdPerson(tx, user.id);
-    await tx`
-      insert into all_revoked (principal_id, at)
-      select id, clock_timestamp() from principals where id = ${user.id} or owner_id in (select managed_owners(${user.id}))
-      on conflict (principal_id) do update set at = excluded.at`;
+    // Somebody else may have revoked all, and this session with it.
+    if (!(await isOpen(tx, session.id))) throw new Refusal("UNAUTHENTICATED");
     await tx`delete from auth.session where "userId" = ${user.id} and id <> ${session.id}`;
     await tx`delete from tokens where session_id = ${session.id}`;
     await tx`delete from auth.logins where user_id = ${user.id}`;
     await tx`delete from auth."deviceCode" where "userId" = ${user.id}`;
     await tx`delete from auth.passkey where "userId" = ${user.id}`;
     await tx`delete from agent_offers where offered_by = ${user.id}`;
+    // By now whatever any of these was making is done, and was made before.
+    await tx`
+      insert into all_revoked (principal_id, at)
+      select id, clock_timestamp() from principals where id = ${user.id} or owner_id in (select managed_owners(${user.id}))
+      on conflict (principal_id) do update set at = excluded.at`;
     const [password] = await tx`select from auth.account where "userId" = ${user.id} and password is not null`;
     if (password) await tx`delete from auth.account where "userId" = ${user.id} and password is null`;
     return password === undefined;

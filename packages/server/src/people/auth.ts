@@ -61,7 +61,7 @@ const ACCESS_SECONDS = 3600;
 const REFRESH_SECONDS = 30 * DAY;
 /** How long a mailed link, a code and a half-finished sign-in are good. */
 const LINK_SECONDS = 3600;
-export const CODE_SECONDS = 600;
+const CODE_SECONDS = 600;
 
 /** By what a person, and their agents, can still come in after a new password. */
 interface StillGood {

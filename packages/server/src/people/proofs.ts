@@ -1,6 +1,6 @@
 import type { Database, Sql } from "../db.ts";
 import type { Began } from "./auth.ts";
-import { endSession, endSessionIn, holdPerson } from "./users.ts";
+import { endSession, endSessionIn, holdPerson, madeAt } from "./users.ts";
 
 /** A request that better-auth has granted. */
 interface Proven {
@@ -54,7 +54,7 @@ export const byProvider: Proof = async (proven) => {
 
 /**
  * Ends what was begun by what does not stand any more. A way in that was added has been good for a moment: whoever has come in since
- * is signed out, too. @param passkey the id of one that was added
+ * is signed out, too, and what they have made to come in by is gone. @param passkey the id of one that was added
  */
 export async function takeBack(sql: Database, { session, account }: Began, passkey: string | undefined): Promise<void> {
   if (session) await endSession(sql, session.userId, session.id);
@@ -71,5 +71,7 @@ async function removeWayIn(sql: Database, table: "auth.account" | "auth.passkey"
     // Ids are in the order in which they were made.
     const since = await tx<{ id: string }[]>`select id from auth.session where "userId" = ${added.userId} and id > ${id}`;
     for (const begun of since) await endSessionIn(tx, begun.id);
+    await tx`delete from auth.logins where user_id = ${added.userId} and created_at >= ${madeAt(id).toISOString()}`;
+    await tx`delete from api_keys where id in (select id from keys_of(${added.userId})) and id > ${id}`;
   });
 }

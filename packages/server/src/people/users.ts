@@ -84,6 +84,9 @@ export async function openSession(auth: Auth, userId: string): Promise<{ token: 
   return { token: `${session.token}.${signature}`, expiresAt: session.expiresAt.toISOString() };
 }
 
+/** When an id was made (UUIDv7, RFC 9562 §5.7): to the millisecond, where better-auth keeps whole seconds. */
+export const madeAt = (id: string): Date => new Date(Number.parseInt(id.replaceAll("-", "").slice(0, 12), 16));
+
 /**
  * Holds a person until the transaction is over: sessions, logins and ways in refer to them, so that none is begun meanwhile. Their
  * logins first: whoever renews one holds it, and waits for the person.
@@ -128,7 +131,7 @@ export async function removeInSteps(sql: Sql, table: string, over: Fragment): Pr
   }
 }
 
-/** Removes what has expired: a row for each session, login, code, mailed link and address that ever tried to sign in. */
+/** Removes what is over: a row for each session, login, code, mailed link and address that ever tried to sign in. */
 export async function sweep(sql: Sql): Promise<void> {
   const expired = sql`"expiresAt" < now()`;
   await removeInSteps(sql, "auth.session", expired);
@@ -145,5 +148,12 @@ export async function sweep(sql: Sql): Promise<void> {
   await removeInSteps(sql, "auth.verification", expired);
   await removeInSteps(sql, "auth.known_addresses", sql`last_at < now() - interval '90 days'`);
   await removeInSteps(sql, "tokens", sql`expires_at < now()`);
+  // Keys that were revoked with all others, where the server went away before it had deleted them.
+  await removeInSteps(
+    sql,
+    "api_keys",
+    sql`exists (
+      select from all_revoked r where r.principal_id = t.principal_id and r.at >= t.created_at and r.at < now() - interval '5 minutes')`,
+  );
   await forgetAttempts(sql);
 }

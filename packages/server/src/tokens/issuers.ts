@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { parsePermission } from "@gatehouse/protocol";
-import { createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from "jose";
+import { createLocalJWKSet, createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from "jose";
 import type { Actor } from "../actor.ts";
 import type { TrustedIssuer } from "../config.ts";
 import type { Sql } from "../db.ts";
@@ -129,11 +129,15 @@ async function openKeys(issuer: string, configured: string | undefined): Promise
   return pausing(createRemoteJWKSet(new URL(configured ?? (await discover(issuer))), { timeoutDuration: FETCH_TIMEOUT_MS }));
 }
 
-/** A key set that is not fetched again for a while when it could not be. */
-function pausing(find: JWTVerifyGetKey): JWTVerifyGetKey {
+/** A key set that is not fetched again for a while when it could not be. Meanwhile the keys are good that are known. */
+function pausing(find: ReturnType<typeof createRemoteJWKSet>): JWTVerifyGetKey {
   let failed: { at: number; cause: unknown } | undefined;
   return async (header, token) => {
-    if (failed && performance.now() - failed.at < PAUSE_MS) throw failed.cause;
+    if (failed && performance.now() - failed.at < PAUSE_MS) {
+      const known = find.fresh ? find.jwks() : undefined;
+      if (!known) throw failed.cause;
+      return createLocalJWKSet(known)(header, token);
+    }
     try {
       return await find(header, token);
     } catch (cause) {
