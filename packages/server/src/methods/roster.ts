@@ -23,7 +23,7 @@ const roster = (sql: Sql, spaceId: string, which: { id: string } | { after: stri
   left join auth."user" u on u.id = p.id
   left join principals o on o.id = p.owner_id
   where m.space_id = ${spaceId}
-    ${"id" in which ? sql`and p.id = ${which.id}` : sql`and (${which.after ?? null}::uuid is null or p.id > ${which.after ?? null}) order by p.id limit ${which.limit + 1}`}`;
+    ${"id" in which ? sql`and p.id = ${which.id}` : sql`and (${which.after ?? null}::uuid is null or m.principal_id > ${which.after ?? null}) order by m.principal_id limit ${which.limit + 1}`}`;
 
 /** Members and groups of a caller's space: those of which a condition on `p` is true. Nobody else's are looked at. */
 function named({ sql, actor }: At, which: Fragment) {
@@ -99,7 +99,7 @@ export const principalHandlers: Handlers<typeof principalMethods> = {
   },
 
   async "principal.resolve"({ name }, at) {
-    return { principals: [...(await named(at, at.sql`p.folded_name = name_key(${name})`))].slice(0, MOST_RESOLVED) };
+    return { principals: [...(await named(at, at.sql`p.folded_name = (select name_key(${name}))`))].slice(0, MOST_RESOLVED) };
   },
 
   async "principal.lookup"({ ids }, at) {

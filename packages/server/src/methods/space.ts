@@ -56,6 +56,8 @@ export const spaceHandlers: Handlers<typeof spaceMethods> = {
   async "space.delete"({ slug }, { actor, sql, audit }) {
     const { id } = await spaceOf(sql, actor.principal.id, slug);
     await sql`select from spaces where id = ${id} for update`;
+    // Many keys may go with them: what those made is removed later.
+    await sql`select set_config('gatehouse.later', 'on', true)`;
     // The agents of its groups go first: an agent always has an owner.
     await sql`delete from principals a using principals g where a.owner_id = g.id and g.space_id = ${id}`;
     await sql`delete from spaces where id = ${id}`;

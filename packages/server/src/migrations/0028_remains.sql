@@ -85,11 +85,20 @@ create function clear_key(key uuid, members_too boolean) returns boolean languag
 declare spaces uuid[]; principals uuid[];
 begin
   if members_too then
+    -- Their agents first, which leave with them: however many those are, a step takes few.
     select array_agg(m.space_id), array_agg(m.principal_id) into spaces, principals from (
-      select m.space_id, m.principal_id from members m join principals p on p.id = m.principal_id
-      where m.key_id = key order by m.principal_id limit 20 for update of p skip locked) m;
+      select a.space_id, a.principal_id from members m join principals p on p.owner_id = m.principal_id
+        join members a on a.space_id = m.space_id and a.principal_id = p.id
+      where m.key_id = key limit 20 for update of p skip locked) m;
+    if spaces is null and not exists (
+      select from members m join principals p on p.owner_id = m.principal_id join members a on a.space_id = m.space_id and a.principal_id = p.id
+      where m.key_id = key) then
+      select array_agg(m.space_id), array_agg(m.principal_id) into spaces, principals from (
+        select m.space_id, m.principal_id from members m join principals p on p.id = m.principal_id
+        where m.key_id = key order by m.principal_id limit 20 for update of p skip locked) m;
+    end if;
     delete from members m using unnest(spaces, principals) as one (space, principal)
-      where m.space_id = one.space and m.principal_id = one.principal and m.key_id = key;
+      where m.space_id = one.space and m.principal_id = one.principal;
   end if;
   delete from group_members where ctid = any(array(select ctid from group_members where key_id = key limit 100 for update skip locked));
   delete from grants where ctid = any(array(select ctid from grants where key_id = key limit 100 for update skip locked));
@@ -142,3 +151,8 @@ begin
   end loop;
   return worked;
 end $$;
+
+-- Puts what is first of each kind behind the others, where a step of it failed.
+create function pass_remains_by() returns void language sql as $$
+  update remains set place = default where of in (select distinct on (kind) of from remains order by kind, place)
+$$;

@@ -48,6 +48,7 @@ drop index group_name;
 create unique index group_name on principals (space_id, folded_name) where kind = 'g';
 drop index agent_name;
 create unique index agent_name on principals (owner_id, folded_name) where kind = 'a';
+create index on principals (folded_name);
 
 
 -- As in 0015, but only the spaces are looked at that the agent is in, or has something in.

@@ -48,5 +48,5 @@ create or replace view live_grants as
     and not exists (select from all_revoked r where r.principal_id = k.principal_id and r.at >= k.created_at));
 create or replace function live_tasks(rules text[]) returns setof tasks language sql stable as $$
   select * from tasks t where (t.expires_at is null or t.expires_at > now()) and (t.rule is null or t.rule = any(rules))
-    and key_lives(t.key_id) and (t.token_id is null or exists (select from live_tokens k where k.id = t.token_id))
+    and key_lives(t.key_id) and (t.token_id is null or exists (select from live_tokens k where k.id = t.token_id offset 0))
 $$;

@@ -147,7 +147,6 @@ export async function sweep(sql: Sql): Promise<void> {
   await removeInSteps(sql, "auth.deviceCode", sql`"expiresAt" < now() - interval '1 hour'`);
   await removeInSteps(sql, "auth.verification", expired);
   await removeInSteps(sql, "auth.known_addresses", sql`last_at < now() - interval '90 days'`);
-  await removeInSteps(sql, "tokens", sql`expires_at < now()`);
   // Keys that were revoked with all others, where the server went away before it had deleted them.
   await removeInSteps(
     sql,

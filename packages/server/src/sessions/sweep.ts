@@ -7,26 +7,46 @@ export const MAX_ATTEMPTS = 5;
 const EVERY_MS = 500;
 /** Most rows that one sweep deals with, so that servers share the work. */
 const AT_ONCE = 100;
+/** Most expired tokens that are removed at once: more than are made meanwhile. */
+const TOKENS_AT_ONCE = 1000;
 /** Milliseconds for which one sweep removes rows of what was deleted. */
 const REMOVING_MS = 200;
 
 /**
- * Ends what time ends: runs whose worker is silent for longer than its lease, and sessions that expire.
+ * Ends what time ends: runs whose worker is silent for longer than its lease, and sessions that expire; and, apart from that, removes
+ * what was deleted.
  * @param retain deletes a part of what is to be kept no longer
  * @returns stops it. A sweep that is under way ends with the database, which may be frozen: that is not waited for
  */
 export function startSweeping(sql: Database, log: Logger, retain: (sql: Database) => Promise<void>): () => void {
+  const stops = [
+    repeating(() =>
+      sweep(sql).catch((cause: unknown) => {
+        log.debug({ cause: loggable(cause) }, "a sweep failed");
+        return false;
+      }),
+    ),
+    repeating(async () => {
+      await removeRemains(sql).catch(async (cause: unknown) => {
+        log.warn({ cause: loggable(cause) }, "rows of deleted sessions, spaces and keys were not removed");
+        await sql`select pass_remains_by()`.catch(() => {});
+      });
+      await retain(sql).catch((cause: unknown) => log.warn({ cause: loggable(cause) }, "what is to be kept no longer was not deleted"));
+      return false;
+    }),
+  ];
+  return () => {
+    for (const stop of stops) stop();
+  };
+}
+
+/** Does something again and again, with a pause in between, but where there is more. @param run tells whether there is @returns stops it */
+function repeating(run: () => Promise<boolean>): () => void {
   let stopped = false;
   let wake = () => {};
   void (async () => {
     while (!stopped) {
-      const more = await sweep(sql).catch((cause: unknown) => log.debug({ cause: loggable(cause) }, "a sweep failed"));
-      if (stopped) return;
-      await removeRemains(sql).catch((cause: unknown) =>
-        log.warn({ cause: loggable(cause) }, "rows of deleted sessions, spaces and keys were not removed"),
-      );
-      if (stopped) return;
-      await retain(sql).catch((cause: unknown) => log.warn({ cause: loggable(cause) }, "what is to be kept no longer was not deleted"));
+      const more = await run();
       if (stopped) return;
       if (more) continue;
       await new Promise<void>((resolve) => {
@@ -44,9 +64,13 @@ export function startSweeping(sql: Database, log: Logger, retain: (sql: Database
   };
 }
 
-/** Removes rows of sessions, spaces and keys that were deleted, in small steps. */
+/** Removes expired tokens, and rows of sessions, spaces and keys that were deleted, in small steps. */
 async function removeRemains(sql: Database): Promise<void> {
   const until = performance.now() + REMOVING_MS;
+  // Those minted from others first: whoever deletes a token takes those along.
+  await sql`
+    delete from tokens where ctid = any(array(
+      select ctid from tokens t where t.expires_at < now() and not exists (select from tokens c where c.parent_id = t.id) limit ${TOKENS_AT_ONCE}))`;
   while (performance.now() < until) {
     const [step] = await sql<{ any: boolean }[]>`select clear_remains() as any`;
     if (!step?.any) return;

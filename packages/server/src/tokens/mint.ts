@@ -5,9 +5,6 @@ import type { Sql } from "../db.ts";
 import { Refusal } from "../refusal.ts";
 import type { Jwt } from "./jwt.ts";
 
-/** Most expired tokens that a call forgets: more than it makes. */
-const SWEEP = 10;
-
 /** Most tokens of which one is minted from the other: each holds the scopes of all above it. */
 const MAX_DEPTH = 8;
 
@@ -46,9 +43,6 @@ export async function mintToken(sql: Sql, jwt: Jwt, actor: Actor, { space, scope
             ${actor.act?.principal.id ?? null}, ${actorKey?.id ?? null}, ${actorKey?.hash ?? null}, ${rule ?? null}, ${onlySession ?? null})
     returning floor(extract(epoch from now()))::integer as issued_at, extract(epoch from expires_at)::integer as expires, expires_at`;
   if (!row) throw new Error("the token was not kept");
-  await sql`
-    delete from tokens where id in (
-      select id from tokens where expires_at < now() order by expires_at limit ${SWEEP} for update skip locked)`;
   const whose = {
     sub: actor.principal.id,
     client_id: key?.id ?? session ?? login ?? parent?.id ?? actor.credential.id,
