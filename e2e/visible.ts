@@ -23,7 +23,7 @@ export function visible({ status, headers, text }: HttpAnswer) {
   };
 }
 
-/** Every row that a call could change, but for when keys were last used, tokens that have expired, and the record of what was refused. */
+/** Every row that a call could change, but for when keys were last used, dead tokens, and the record of what was refused. */
 export const stored = async ({ sql }: TestServer): Promise<string> =>
   JSON.stringify(
     await sql`
@@ -35,7 +35,7 @@ export const stored = async ({ sql }: TestServer): Promise<string> =>
              (select json_agg(t order by id) from grants t) as grants,
              (select json_agg(t order by id) from invites t) as invites,
              (select json_agg(t order by agent_id) from agent_offers t) as offers,
-             (select json_agg(t order by id) from tokens t where t.expires_at > now()) as tokens,
+             (select json_agg(t order by id) from live_tokens t) as tokens,
              (select json_agg(t order by id) from auth.session t) as sessions,
              (select count(*) from audit) as changes`,
   );
