@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
 import { type Ask, allowProgram, callTool, type ProgramLogin, signProgramIn } from "./program.ts";
+import { waiting } from "./rivals.ts";
 import { until } from "./run.ts";
 
 const SCOPE = "read:members offline_access";
@@ -132,8 +133,6 @@ test("of many who call at once, each is who they are", async () => {
 });
 
 describe("what ends a login", () => {
-  const stalled = async () =>
-    (await server.sql`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`).length;
   const byPerson = async () => {
     const page = await (await ask("/account", { headers: { cookie: `gatehouse.session_token=${bob.session}` } })).text();
     const headers = { authorization: `Bearer ${bob.session}`, "content-type": "application/json" };
@@ -166,12 +165,12 @@ describe("what ends a login", () => {
     });
     await holding.promise;
     const renewing = refresh(login);
-    await until("it is being renewed", async () => (await stalled()) === 1);
+    await until("it is being renewed", async () => (await waiting(server.sql)) === 1);
     let over = false;
     const ending = Promise.resolve(end(login)).finally(() => {
       over = true;
     });
-    await until("it has ended, or waits to", async () => over || (await stalled()) > 1);
+    await until("it has ended, or waits to", async () => over || (await waiting(server.sql)) > 1);
     held.resolve();
     await hold;
     const { body } = await renewing;

@@ -5,6 +5,7 @@ import { openProvider } from "./identity-provider.ts";
 import { type Answered, type Jar, openJar } from "./jar.ts";
 import { openMailbox } from "./mailbox.ts";
 import { standardClient } from "./oauth-client.ts";
+import { waiting } from "./rivals.ts";
 import { until } from "./run.ts";
 
 const NEW_PASSWORD = "a new password, quite long";
@@ -44,10 +45,6 @@ async function reset({ email }: TestUser, at = server.url): Promise<() => Promis
   return () => jar.post("/api/auth/reset-password", { newPassword: NEW_PASSWORD, token });
 }
 
-/** Statements that wait for a lock. */
-const waiting = async () =>
-  (await server.sql`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`).length;
-
 /** Lets something end while an answer waits for a lock, behind all that was looked at before something begins; or has the end wait behind it. */
 async function meanwhile<T>(lock: string, answer: () => Promise<T>, end: () => Promise<unknown>): Promise<T> {
   let answering: Promise<T> | undefined;
@@ -56,12 +53,12 @@ async function meanwhile<T>(lock: string, answer: () => Promise<T>, end: () => P
     await tx.unsafe(lock);
     answering = answer();
     answering.catch(() => {});
-    await until("the answer waits", async () => (await waiting()) > 0);
+    await until("the answer waits", async () => (await waiting(server.sql)) > 0);
     let ended = false;
     ending = end().finally(() => {
       ended = true;
     });
-    await until("it has ended, or waits", async () => ended || (await waiting()) > 1);
+    await until("it has ended, or waits", async () => ended || (await waiting(server.sql)) > 1);
   });
   await ending;
   return answering as Promise<T>;

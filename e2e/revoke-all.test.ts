@@ -6,6 +6,7 @@ import { type Answered, openJar } from "./jar.ts";
 import { bearer, exchange } from "./oauth.ts";
 import { answerConsent, standardClient } from "./oauth-client.ts";
 import { allowProgram } from "./program.ts";
+import { waiting } from "./rivals.ts";
 import { until } from "./run.ts";
 
 let server: TestServer;
@@ -23,9 +24,6 @@ afterAll(async () => {
 const revokeAll = (by: TestUser): Promise<Answered> =>
   openJar(server.url).post("/api/auth/revoke-all", { all: true }, { authorization: `Bearer ${by.session}` });
 
-const waiting = async () =>
-  (await server.sql`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`).length;
-
 /** Brings something about while to revoke all is under way, and has done most of it. */
 async function whileRevoking<T>(person: TestUser, run: () => Promise<T>): Promise<T> {
   let revoking: Promise<Answered> | undefined;
@@ -33,10 +31,10 @@ async function whileRevoking<T>(person: TestUser, run: () => Promise<T>): Promis
   await server.sql.begin(async (tx) => {
     await tx`lock table agent_offers in share mode`;
     revoking = revokeAll(person);
-    await until("it waits", async () => (await waiting()) > 0);
+    await until("it waits", async () => (await waiting(server.sql)) > 0);
     done = run();
     done.catch(() => {});
-    await until("so does the other", async () => (await waiting()) > 1);
+    await until("so does the other", async () => (await waiting(server.sql)) > 1);
   });
   expect((await revoking)?.status).toBe(200);
   return done as Promise<T>;
@@ -85,7 +83,7 @@ test("a code that was allowed before all was revoked makes no login", async () =
   const answered = await ask("/api/v1/token", { method: "POST", body: new URLSearchParams(code) });
   expect([answered.status, ((await answered.json()) as { error: string }).error]).toEqual([400, "invalid_grant"]);
   expect(await server.sql`select from auth.logins where user_id = ${ada.id}`).toHaveLength(0);
-  // What is allowed afterwards is good.
+  // A code that is allowed afterwards is good.
   const next = await client.begin();
   expect(await client.finish(await answerConsent(jar, next.address, ada), next)).toHaveProperty("access_token");
 });

@@ -26,6 +26,10 @@ export async function whileLocked(
   });
 }
 
+/** The number of statements that wait for a lock. */
+export const waiting = async (sql: TestServer["sql"]): Promise<number> =>
+  (await sql`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`).length;
+
 /** What must be so in any database at any moment, whatever raced: one line for each breach. */
 export async function breaches(sql: TestServer["sql"]): Promise<string[]> {
   const rows = await sql<{ breach: string }[]>`

@@ -85,7 +85,7 @@ async function inDoor(
       reply.send(await run(body.value));
     } catch (thrown) {
       const refusal = toRefusal(thrown);
-      // Who may ask nothing is told so, whatever they ask.
+      // A caller who may ask nothing gets the same refusal, whatever they ask.
       const denial = refusal.code === "INVALID_PARAMS" ? await denialOf(house, request) : undefined;
       await refuse(house, request, reply, denial ?? refusal);
     }
@@ -108,17 +108,20 @@ async function decide(house: House, request: FastifyRequest, questions: z.infer<
       throw invalid("resource: type and id must make a permission, e.g. tasks and support/billing");
     return { jsonrpc: "2.0", id, method: "access.explain", params: { principal: subject.id, permission } };
   });
+  const answers = await ask(house, request, calls);
+  return answers.map((each, i) => read(each, questions[i]?.subject.type));
+}
+
+/** Sends calls down the path of a call. @returns their answers; one alone, where the request as a whole was refused */
+async function ask(house: House, request: FastifyRequest, calls: object): Promise<RpcResponse[]> {
   const { body } = await answer(house.doors.space, { ...senderOf(request), body: new TextEncoder().encode(JSON.stringify(calls)) });
-  const answers = JSON.parse(body ?? "[]") as RpcResponse | RpcResponse[];
-  return [answers].flat().map((each, i) => read(each, questions[i]?.subject.type));
+  return [JSON.parse(body ?? "[]") as RpcResponse | RpcResponse[]].flat();
 }
 
 /** The refusal of a caller who may not ask about themselves, and so about nobody. */
 async function denialOf(house: House, request: FastifyRequest): Promise<Refusal | undefined> {
-  const call = { jsonrpc: "2.0", id: 0, method: "access.explain", params: { permission: "read" } };
-  const { body } = await answer(house.doors.space, { ...senderOf(request), body: new TextEncoder().encode(JSON.stringify(call)) });
-  const answered = JSON.parse(body ?? "{}") as RpcResponse;
-  return "error" in answered ? refusalIn(answered.error) : undefined;
+  const [answered] = await ask(house, request, { jsonrpc: "2.0", id: 0, method: "access.explain", params: { permission: "read" } });
+  return answered && "error" in answered ? refusalIn(answered.error) : undefined;
 }
 
 function refusalIn({ message, data: { code, requestId: _, ...details } }: RpcError): Refusal {

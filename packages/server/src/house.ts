@@ -114,7 +114,7 @@ function readPresented({ headers, raw, ip, routeOptions }: FastifyRequest): Cred
   };
 }
 
-/** Whether a request has a header more than once. @param name in small letters */
+/** True for a request that has a header more than once. @param name in small letters */
 export const isTwice = ({ rawHeaders }: IncomingMessage, name: string): boolean =>
   rawHeaders.filter((each, i) => i % 2 === 0 && each.toLowerCase() === name).length > 1;
 

@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import type { Database, Sql } from "./db.ts";
+import type { Database, Fragment, Sql } from "./db.ts";
 
 /** How long what is over is kept, in days; 0 = for good. */
 export interface Retention {
@@ -74,4 +74,16 @@ async function forgetEntries(sql: Database, days: number, log: Logger): Promise<
   });
   if (deleted > 0) log.info({ entries: deleted }, "deleted entries of the record that are older than AUDIT_RETENTION_DAYS");
   return deleted >= ENTRIES;
+}
+
+/** Most rows that one statement removes, each with what hangs on it: it is soon over, however many there are. */
+const AT_ONCE = 1000;
+
+/** Removes rows in steps. @param table its name @param over what is true of those that are to go */
+export async function removeInSteps(sql: Sql, table: string, over: Fragment): Promise<void> {
+  for (;;) {
+    const { count } = await sql`
+      delete from ${sql(table)} where ctid = any(array(select ctid from ${sql(table)} t where ${over} limit ${AT_ONCE}))`;
+    if (count < AT_ONCE) return;
+  }
 }

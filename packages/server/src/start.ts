@@ -115,7 +115,7 @@ export async function startServer(config: Config, opening = openConfiguredDataba
     started.push(() => bell.close());
     const keys = new SigningKeys(database.sql.as("signing keys", { urgent: true }), secret);
     await keys.ensure();
-    const { tidied, stop } = startTidying(log, [() => sweep(database.sql), () => sweepClients(database.sql), () => keys.ensure()]);
+    const { tidied, stop } = startTidying(log, [() => sweep(database.sql), () => sweepClients(database.sql)], [() => keys.ensure()]);
     started.push(stop);
     const jwt = new Jwt(publicUrl, keys);
     const issuers = new TrustedIssuers(config.trustedIssuers);
@@ -192,14 +192,30 @@ export async function startServer(config: Config, opening = openConfiguredDataba
   }
 }
 
-/** Tidies up now, and every hour, beside all else. @returns stops it, and resolves when it is done for the first time */
-function startTidying(log: Logger, chores: (() => Promise<unknown>)[]): { tidied: Promise<void>; stop: () => void } {
-  const tidy = async () => {
-    // One that fails keeps no other from being done.
-    for (const chore of chores) await chore().catch((cause: unknown) => log.error({ cause: loggable(cause) }, "not tidied up"));
+type Chore = () => Promise<unknown>;
+
+/**
+ * Tidies up every hour, beside all else.
+ * @param now done at once as well @param hourly done already, the first time
+ * @returns stops it, and resolves when it is done for the first time
+ */
+function startTidying(log: Logger, now: Chore[], hourly: Chore[]): { tidied: Promise<void>; stop: () => void } {
+  let stopped = false;
+  const tidy = async (chores: Chore[]) => {
+    for (const chore of chores) {
+      if (stopped) return;
+      // One that fails keeps no other from being done. One that is under way ends with the database.
+      await chore().catch((cause: unknown) => stopped || log.error({ cause: loggable(cause) }, "not tidied up"));
+    }
   };
-  const tidying = setInterval(tidy, TIDY_MS).unref();
-  return { tidied: tidy(), stop: () => clearInterval(tidying) };
+  const tidying = setInterval(() => tidy([...now, ...hourly]), TIDY_MS).unref();
+  return {
+    tidied: tidy(now),
+    stop: () => {
+      stopped = true;
+      clearInterval(tidying);
+    },
+  };
 }
 
 /** Asks once for all who ask meanwhile. */

@@ -26,12 +26,12 @@ const roster = (sql: Sql, spaceId: string, which: { id: string } | { after: stri
     ${"id" in which ? sql`and p.id = ${which.id}` : sql`and (${which.after ?? null}::uuid is null or m.principal_id > ${which.after ?? null}) order by m.principal_id limit ${which.limit + 1}`}`;
 
 /** Members and groups of a caller's space: those of which a condition on `p` is true. Nobody else's are looked at. */
-function named({ sql, actor }: At, which: Fragment) {
+function named({ sql, actor }: At, which: Fragment, most: number) {
   const { id } = standingOf(actor).space;
   return sql<PrincipalRef[]>`
     select p.id, p.kind, p.name from live_members m join principals p on p.id = m.principal_id where m.space_id = ${id} and ${which}
     union select p.id, p.kind, p.name from principals p where p.space_id = ${id} and (p.kind <> 'g' or ${seesGroups(actor)}) and ${which}
-    order by id limit 200`;
+    order by id limit ${most}`;
 }
 
 /** A member named by id. @throws Refusal NOT_FOUND */
@@ -99,10 +99,10 @@ export const principalHandlers: Handlers<typeof principalMethods> = {
   },
 
   async "principal.resolve"({ name }, at) {
-    return { principals: [...(await named(at, at.sql`p.folded_name = (select name_key(${name}))`))].slice(0, MOST_RESOLVED) };
+    return { principals: [...(await named(at, at.sql`p.folded_name = (select name_key(${name}))`, MOST_RESOLVED))] };
   },
 
   async "principal.lookup"({ ids }, at) {
-    return { principals: [...(await named(at, at.sql`p.id = any(${ids}::uuid[])`))] };
+    return { principals: [...(await named(at, at.sql`p.id = any(${ids}::uuid[])`, ids.length))] };
   },
 };

@@ -39,8 +39,8 @@ export async function byCode(house: House, request: FastifyRequest, sent: Form):
 }
 
 /**
- * Where a code was sent, if there is such a code, and when: PKCE has made it needless that a client names the address again (OAuth
- * 2.1 §10.2), and better-auth still asks for it.
+ * The address that a code was sent to, and the time at which it was allowed, if there is such a code: PKCE has made it needless that
+ * a client names the address again (OAuth 2.1 §10.2), and better-auth still asks for it.
  */
 async function codeOf({ auth }: House, code: string): Promise<{ redirectUri: string; allowedAt: Date } | undefined> {
   const { internalAdapter } = await auth.$context;
@@ -65,7 +65,7 @@ async function mustStand(
   throw new OAuthError("invalid_grant");
 }
 
-/** When a person last revoked all. */
+/** The time at which a person last revoked all; null = never. */
 async function revokedBy(sql: Sql, person: string): Promise<string | null> {
   const [row] = await sql<{ at: string }[]>`select at from all_revoked where principal_id = ${person}`;
   return row?.at ?? null;

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { hostOf, isLoopback } from "../config.ts";
 import type { Sql } from "../db.ts";
 import { tryReadJson } from "../json.ts";
-import { removeInSteps } from "../people/users.ts";
+import { removeInSteps } from "../retention.ts";
 import { OAuthError } from "./error.ts";
 import { PROGRAM_SCOPES } from "./scopes.ts";
 

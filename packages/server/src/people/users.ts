@@ -5,9 +5,10 @@ import { uuidv7 } from "uuidv7";
 import { z } from "zod";
 import { lineInPerson } from "../budgets.ts";
 import { retried } from "../change.ts";
-import type { Database, Fragment, Sql } from "../db.ts";
+import type { Database, Sql } from "../db.ts";
 import { createSpace } from "../methods/space.ts";
 import { Refusal, toRefusal } from "../refusal.ts";
+import { removeInSteps } from "../retention.ts";
 import { type Auth, PASSWORD_LENGTH } from "./auth.ts";
 import { forgetAttempts } from "./limits.ts";
 
@@ -84,7 +85,7 @@ export async function openSession(auth: Auth, userId: string): Promise<{ token: 
   return { token: `${session.token}.${signature}`, expiresAt: session.expiresAt.toISOString() };
 }
 
-/** When an id was made (UUIDv7, RFC 9562 §5.7): to the millisecond, where better-auth keeps whole seconds. */
+/** The time at which an id was made (UUIDv7, RFC 9562 §5.7): to the millisecond, where better-auth keeps whole seconds. */
 export const madeAt = (id: string): Date => new Date(Number.parseInt(id.replaceAll("-", "").slice(0, 12), 16));
 
 /**
@@ -117,18 +118,6 @@ async function insertUser(sql: Sql, email: string, name: string, verified: boole
   const id = uuidv7();
   await sql`insert into auth."user" (id, email, name, "emailVerified") values (${id}, ${email}, ${name}, ${verified})`;
   return id;
-}
-
-/** Most rows that one statement removes, each with what hangs on it: it is soon over, however many there are. */
-const AT_ONCE = 1000;
-
-/** Removes rows in steps. @param table its name @param over what is true of those that are to go */
-export async function removeInSteps(sql: Sql, table: string, over: Fragment): Promise<void> {
-  for (;;) {
-    const { count } = await sql`
-      delete from ${sql(table)} where ctid = any(array(select ctid from ${sql(table)} t where ${over} limit ${AT_ONCE}))`;
-    if (count < AT_ONCE) return;
-  }
 }
 
 /** Removes what is over: a row for each session, login, code, mailed link and address that ever tried to sign in. */

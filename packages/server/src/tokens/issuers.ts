@@ -9,7 +9,7 @@ import { TokenError } from "./jwt.ts";
 /** What an issuer may sign with: signatures alone, by keys that only it has. */
 const ALGORITHMS = ["EdDSA", "Ed25519", "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"];
 const FETCH_TIMEOUT_MS = 3000;
-/** How long an issuer is not asked again that gave no keys: whoever forges tokens of it makes no requests to it, and waits for none. */
+/** Pause after which an issuer is asked again that gave no keys: forged tokens make no requests to it, and wait for none. */
 const PAUSE_MS = 5000;
 /** Longest life of a token that nobody can revoke here, and how far an issuer's clock may be ahead, in seconds. */
 const MAX_LIFE = 86_400;
@@ -131,18 +131,15 @@ async function openKeys(issuer: string, configured: string | undefined): Promise
 
 /** A key set that is not fetched again for a while when it could not be. Meanwhile the keys are good that are known. */
 function pausing(find: ReturnType<typeof createRemoteJWKSet>): JWTVerifyGetKey {
-  let failed: { at: number; cause: unknown } | undefined;
+  let failed: { at: number; find: JWTVerifyGetKey } | undefined;
   return async (header, token) => {
-    if (failed && performance.now() - failed.at < PAUSE_MS) {
-      const known = find.fresh ? find.jwks() : undefined;
-      if (!known) throw failed.cause;
-      return createLocalJWKSet(known)(header, token);
-    }
+    if (failed && performance.now() - failed.at < PAUSE_MS) return failed.find(header, token);
     try {
       return await find(header, token);
     } catch (cause) {
       const answered = cause instanceof errors.JWKSNoMatchingKey || cause instanceof errors.JWKSMultipleMatchingKeys;
-      if (!answered) failed = { at: performance.now(), cause };
+      const known = find.fresh ? find.jwks() : undefined;
+      if (!answered) failed = { at: performance.now(), find: known ? createLocalJWKSet(known) : () => Promise.reject(cause) };
       throw cause;
     }
   };

@@ -69,7 +69,7 @@ export class Jwt {
     this.#keys = keys;
   }
 
-  /** Whether a token names this server as its issuer, or names none that can be read: only such a token can be one of ours. */
+  /** True for a token that names this server as its issuer, or none that can be read: only such a token can be one of ours. */
   isOwn(token: string): boolean {
     try {
       return readIssuer(token) === this.issuer;

@@ -50,7 +50,6 @@ drop index agent_name;
 create unique index agent_name on principals (owner_id, folded_name) where kind = 'a';
 create index on principals (folded_name);
 
-
 -- As in 0015, but only the spaces are looked at that the agent is in, or has something in.
 create or replace function leave_with_old_owner() returns trigger language plpgsql as $$
 declare space uuid;

@@ -1,5 +1,5 @@
--- When a person revoked all ways into their account, and all keys of their agents: keys and codes that were made before are dead from
--- then on, however many there are, until they are deleted.
+-- The time at which a person revoked all ways into their account, and all keys of their agents: keys and codes that were made before
+-- are dead, however many there are, until they are deleted.
 create table all_revoked (principal_id uuid primary key, at timestamptz not null);
 create function tell_new() returns trigger language plpgsql as $$
 begin
@@ -28,25 +28,9 @@ begin
   return null;
 end $$;
 
--- As in 0028 and 0023: what such a key made is dead with it.
+-- As in 0002: what such a key made is dead with it.
 create or replace function key_lives(id uuid) returns boolean language sql stable as $$
   select id is null or exists (
     select from api_keys k where k.id = $1 and (k.expires_at is null or k.expires_at > now())
       and not exists (select from all_revoked r where r.principal_id = k.principal_id and r.at >= k.created_at))
-$$;
-create or replace view live_members as
-  select t.* from members t left join api_keys k on k.id = t.key_id
-  where t.key_id is null or (k.id is not null and (k.expires_at is null or k.expires_at > now())
-    and not exists (select from all_revoked r where r.principal_id = k.principal_id and r.at >= k.created_at));
-create or replace view live_group_members as
-  select t.* from group_members t left join api_keys k on k.id = t.key_id
-  where t.key_id is null or (k.id is not null and (k.expires_at is null or k.expires_at > now())
-    and not exists (select from all_revoked r where r.principal_id = k.principal_id and r.at >= k.created_at));
-create or replace view live_grants as
-  select t.* from grants t left join api_keys k on k.id = t.key_id
-  where t.key_id is null or (k.id is not null and (k.expires_at is null or k.expires_at > now())
-    and not exists (select from all_revoked r where r.principal_id = k.principal_id and r.at >= k.created_at));
-create or replace function live_tasks(rules text[]) returns setof tasks language sql stable as $$
-  select * from tasks t where (t.expires_at is null or t.expires_at > now()) and (t.rule is null or t.rule = any(rules))
-    and key_lives(t.key_id) and (t.token_id is null or exists (select from live_tokens k where k.id = t.token_id offset 0))
 $$;

@@ -20,7 +20,7 @@ alter table sessions drop constraint sessions_created_by_fkey;
 -- delete a key took along all that it had made, and held everybody whom it had let in.
 create table remains (
   of uuid primary key,
-  kind text not null check (kind in ('session', 'space', 'key')),
+  kind text not null check (kind in ('session', 'space', 'key', 'tokens', 'spoiled')),
   -- Its place in line: what is not done in one step goes behind the others.
   place bigint not null generated always as identity
 );
@@ -43,16 +43,19 @@ begin
 end $$;
 create trigger be_in_space before insert on sessions for each row execute function be_in_space();
 
--- As in 0002, but rows of a key that is gone are dead, like those of a key that has expired.
+-- As in 0002, but rows of a key that is gone, or was revoked with all others, are dead like those of a key that has expired.
 create or replace view live_members as
   select t.* from members t left join api_keys k on k.id = t.key_id
-  where t.key_id is null or (k.id is not null and (k.expires_at is null or k.expires_at > now()));
+  where t.key_id is null or (k.id is not null and (k.expires_at is null or k.expires_at > now())
+    and not exists (select from all_revoked r where r.principal_id = k.principal_id and r.at >= k.created_at));
 create or replace view live_group_members as
   select t.* from group_members t left join api_keys k on k.id = t.key_id
-  where t.key_id is null or (k.id is not null and (k.expires_at is null or k.expires_at > now()));
+  where t.key_id is null or (k.id is not null and (k.expires_at is null or k.expires_at > now())
+    and not exists (select from all_revoked r where r.principal_id = k.principal_id and r.at >= k.created_at));
 create or replace view live_grants as
   select t.* from grants t left join api_keys k on k.id = t.key_id
-  where t.key_id is null or (k.id is not null and (k.expires_at is null or k.expires_at > now()));
+  where t.key_id is null or (k.id is not null and (k.expires_at is null or k.expires_at > now())
+    and not exists (select from all_revoked r where r.principal_id = k.principal_id and r.at >= k.created_at));
 
 -- The keys by which others come in as a person, or as an agent that the person manages.
 create function keys_of(person uuid) returns setof api_keys language sql stable as $$

@@ -33,7 +33,7 @@ create view live_tokens as
     and (t.login_id is null or exists (
       select from auth."oauthAccessToken" l where l.id = t.login_id and l.revoked is null and l."expiresAt" > now()));
 
--- When a token ends by time alone, as far as is known: with it, with a secret that it came from, or with a key that made a membership.
+-- The time at which a token ends if nothing ends it before: with itself, a secret that it came from, or a key that made a membership.
 create function ends_at(t live_tokens) returns timestamptz language sql stable as $$
   select least(t.expires_at,
     (select min(case when k.hash in (t.key_hash, t.actor_key_hash) then k.expires_at else least(k.expires_at, k.previous_expires_at) end)
@@ -60,7 +60,7 @@ begin
 end $$;
 create trigger tie_token before insert on tokens for each row execute function tie_token();
 
--- Who keeps a token in memory is told of the end of what it hangs on.
+-- Servers that keep a token in memory are told of the end of what it hangs on.
 create trigger tell_membership after delete on members for each row execute function tell_row('c', 'membership');
 create or replace function tell_session() returns trigger language plpgsql as $$
 begin
@@ -73,9 +73,7 @@ begin
   return null;
 end $$;
 
--- Dead tokens are removed as in 0028: some with the session or the key that they hang on, all others step by step.
-alter table remains drop constraint remains_kind_check;
-alter table remains add check (kind in ('session', 'space', 'key', 'tokens', 'spoiled'));
+-- Dead tokens are removed as in 0029: some with the session or the key that they hang on, all others step by step.
 create function tokens_from(source uuid) returns setof tid language sql stable as $$
   select ctid from tokens where key_id = source
   union all select ctid from tokens where actor_key_id = source
@@ -121,10 +119,10 @@ create trigger leave_tokens after delete on members for each row execute functio
 create trigger leave_tokens after delete on auth.session for each row execute function leave_tokens('id');
 create trigger leave_tokens after delete on auth."oauthAccessToken" for each row execute function leave_tokens('id');
 
--- As in 0023, and a task goes with the token that registered it as soon as that is dead.
+-- As in 0023, and a task goes with the key and the token that registered it as soon as they are dead.
 create or replace function live_tasks(rules text[]) returns setof tasks language sql stable as $$
   select * from tasks t where (t.expires_at is null or t.expires_at > now()) and (t.rule is null or t.rule = any(rules))
-    and (t.token_id is null or exists (select from live_tokens k where k.id = t.token_id))
+    and key_lives(t.key_id) and (t.token_id is null or exists (select from live_tokens k where k.id = t.token_id offset 0))
 $$;
 
 -- As in 0015, but tokens are dead without their memberships.
