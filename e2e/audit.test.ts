@@ -3,6 +3,7 @@ import { policyTable } from "@gatehouse/server/policy";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Change, changes, makeWorld, methodsThat, must, readParams, unique, type World } from "./changes.ts";
 import { startTestServer } from "./harness.ts";
+import { removeRemains } from "./visible.ts";
 
 let world: World;
 beforeAll(async () => {
@@ -24,6 +25,7 @@ async function denials(): Promise<number> {
 /** All rows that a call could change, but for when keys were last used. */
 async function stored(): Promise<string> {
   const { sql } = world.server;
+  await removeRemains(world.server);
   const tables = await sql<{ name: string }[]>`
     select tablename as name from pg_tables where schemaname = 'public' and tablename not like 'audit%' order by 1`;
   const texts = tables.map(({ name }) => sql`select json_agg(to_jsonb(t) - 'last_used_at' order by t::text) as rows from ${sql(name)} t`);

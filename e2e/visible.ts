@@ -1,5 +1,6 @@
 import { expect } from "vitest";
 import type { HttpAnswer, TestServer } from "./harness.ts";
+import { until } from "./run.ts";
 
 /** Headers that tell of the request as such: its moment, its place in line, the web origin it names, whether its body was too long to read. */
 const OF_THE_REQUEST = [
@@ -23,10 +24,18 @@ export function visible({ status, headers, text }: HttpAnswer) {
   };
 }
 
+/** Removes what is left of what was deleted before, so that nothing of it goes meanwhile. */
+export const removeRemains = ({ sql }: TestServer) =>
+  until("what was deleted is removed", async () => {
+    await sql`select clear_remains()`;
+    return (await sql`select from remains`).length === 0;
+  });
+
 /** Every row that a call could change, but for when keys were last used, dead tokens, and the record of what was refused. */
-export const stored = async ({ sql }: TestServer): Promise<string> =>
-  JSON.stringify(
-    await sql`
+export async function stored(server: TestServer): Promise<string> {
+  await removeRemains(server);
+  return JSON.stringify(
+    await server.sql`
       select (select json_agg(t order by id) from principals t) as principals,
              (select json_agg(to_jsonb(t) - 'last_used_at' order by id) from api_keys t) as keys,
              (select json_agg(t order by id) from spaces t) as spaces,
@@ -39,3 +48,4 @@ export const stored = async ({ sql }: TestServer): Promise<string> =>
              (select json_agg(t order by id) from auth.session t) as sessions,
              (select count(*) from audit) as changes`,
   );
+}
