@@ -108,3 +108,18 @@ test("an agent, and a principal who leaves, take along keys that have made much,
   expect(left?.n).toBe(0);
   await until("nothing is left of what it made", async () => (await direct`select from remains`).length === 0);
 });
+
+test("rows that can't be removed hold up no others, and go once they can be", async () => {
+  const [stuck, next] = [crypto.randomUUID(), crypto.randomUUID()];
+  const left = async (session: string) => (await direct`select from session_events where session_id = ${session}`).length;
+  await direct.unsafe(`
+    create function refuse() returns trigger language plpgsql as $$ begin raise exception 'a broken disk'; end $$;
+    create trigger refuse before delete on session_events for each row when (old.session_id = '${stuck}') execute function refuse();
+    insert into session_events (session_id, seq, direction, kind, data)
+      select s, 1, 'out', 'close', '{}' from unnest(array['${stuck}', '${next}']::uuid[]) s;
+    insert into remains (of, kind) values ('${stuck}', 'session'), ('${next}', 'session')`);
+  await until("those behind it are removed", async () => (await left(next)) === 0);
+  expect(await left(stuck)).toBe(1);
+  await direct.unsafe("drop trigger refuse on session_events; drop function refuse");
+  await until("it is removed", async () => (await left(stuck)) === 0 && (await direct`select from remains`).length === 0);
+});

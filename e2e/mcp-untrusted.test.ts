@@ -1,6 +1,6 @@
 import { chatAgent } from "@gatehouse/agent";
 import { tools } from "@gatehouse/mcp";
-import type { CallToolResult, Client } from "@modelcontextprotocol/client";
+import type { CallToolResult, Client, Progress } from "@modelcontextprotocol/client";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { cleanText } from "../packages/mcp/src/untrusted.ts";
 import { makeWorkplace, type Workplace } from "./agents.ts";
@@ -98,6 +98,7 @@ function nothingActs(...texts: string[]) {
 test("of every tool, at every call, texts by others are marked as data, by a mark that they can't know, and act on nothing", async () => {
   const seen = new Set<string>();
   const marks = new Set<string>();
+  const grown: boolean[] = [];
   const hints = new Map((await ada.listTools()).tools.map(({ name, annotations }) => [name, annotations?.openWorldHint]));
   expect(hints.size).toBe(tools.length);
   for (let round = 0; round < 2; round++) {
@@ -105,7 +106,10 @@ test("of every tool, at every call, texts by others are marked as data, by a mar
       if (name === "close_agent_chat" && round === 0) continue;
       const progress: string[] = [];
       const arguments_ = name === "find_principals" ? { name: "ada" } : inputFor(name, { session, group });
-      const onprogress = ({ message = "" }: { message?: string | undefined }) => void progress.push(message);
+      const onprogress = ({ message = "", ...more }: Progress) => {
+        progress.push(message);
+        if (message.includes("PLANT")) grown.push((more as Partial<CallToolResult>)._meta?.["gatehouse/untrusted"] === true);
+      };
       const result = (await ada.callTool({ name, arguments: arguments_ }, { onprogress })) as CallToolResult;
       expect([name, result.isError, result.content]).toEqual([name, undefined, expect.anything()]);
       const told = JSON.stringify(result.structuredContent);
@@ -122,6 +126,7 @@ test("of every tool, at every call, texts by others are marked as data, by a mar
     guess = [...marks].at(-1) as string;
     await plantAll();
   }
+  expect([...new Set(grown)], "an answer that is shown as it grows").toEqual([true]);
   const planted = ["principal", "space", "task", "metadata name", "metadata", "tag", "message", "answer", "action", "action data", "error"];
   expect([...seen].sort()).toEqual(planted.filter((field) => field !== "error").sort());
   expect([...hints].filter(([, hint]) => hint === false).map(([name]) => name)).toEqual(["check_access", "list_runs"]);

@@ -137,6 +137,18 @@ test("keys are dead at once, everywhere, and deleted and on record soon after, h
   expect((await server.call(next, "whoami")).status).toBe(200);
 });
 
+test("keys that a server could not delete before it went away are dead, and deleted by the next that starts", async () => {
+  const ada = await server.user("Ada");
+  const { key } = await must(server, ada.session, "apiKey.create", { name: "old" });
+  await server.sql`update api_keys set created_at = now() - interval '1 hour' where principal_id = ${ada.id}`;
+  const { key: later } = await must(server, ada.session, "apiKey.create", { name: "new" });
+  await server.sql`insert into all_revoked (principal_id, at) values (${ada.id}, now() - interval '10 minutes')`;
+  expect((await server.call(key, "whoami")).status).toBe(401);
+  await (await startTestServer({ DATABASE_URL: server.databaseUrl })).close();
+  expect((await server.sql`select name from api_keys where principal_id = ${ada.id}`).map(({ name }) => name)).toEqual(["new"]);
+  expect((await server.call(later, "whoami")).status).toBe(200);
+});
+
 test("the page of an account shows some of very many keys, and says that there are more", async () => {
   const ada = await server.user("Ada");
   const jar = openJar(server.url);

@@ -185,6 +185,15 @@ test("of such a token is minted only what is within its scope, and nothing that 
   expect((await server.call(bound, "token.create", { space: elsewhere.slug, scope: ["read"] })).error?.data.code).toBe("NOT_FOUND");
 });
 
+test("such a token can't be revoked here: that is told without asking its issuer, and leaves nothing on record", async () => {
+  const token = await issuer.token({});
+  const { requests } = issuer;
+  const before = (await server.sql`select from audit`).length;
+  expect(await must(server, world.ada.session, "token.revoke", { token })).toEqual({});
+  expect([issuer.requests, (await server.sql`select from audit`).length]).toEqual([requests, before]);
+  expect(await isGood(server, token)).toBe(true);
+});
+
 test("what is minted of such a token ends with the rule, also what was minted of that, and what a session gave", async () => {
   const at = { ...world, server };
   await must(server, world.ada.session, "task.register", { task: "deploy" }, world.space.slug);

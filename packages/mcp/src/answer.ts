@@ -120,7 +120,7 @@ export async function answerTo(
           const room = MAX_ANSWER_LENGTH - answer.text.length;
           answer.text += more.slice(0, room);
           if (more.length > room) answer.truncated = true;
-          if (more && room > 0) await at.progress(more.slice(0, room));
+          if (more && room > 0) await at.quote(more.slice(0, room));
         }
         if (event.kind !== "turn-end") continue;
         const { outcome, error } = event.data as { outcome: string; error?: string };

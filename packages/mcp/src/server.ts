@@ -55,16 +55,18 @@ async function answer(
 ): Promise<CallToolResult | InputRequiredResult> {
   const { progressToken } = ctx.mcpReq._meta ?? {};
   let progress = 0;
+  const tell = async (message: string, more: { _meta?: Record<string, unknown> }) => {
+    if (progressToken === undefined) return;
+    // Whoever does not listen any more is not told.
+    await ctx.mcpReq
+      .notify({ method: "notifications/progress", params: { progressToken, progress: ++progress, message: cleanText(message), ...more } })
+      .catch(() => {});
+  };
   const at: At = {
     ...rest,
     signal: AbortSignal.any([ctx.mcpReq.signal, ...(rest.house.stops ? [rest.house.stops] : [])]),
-    async progress(message) {
-      if (progressToken === undefined) return;
-      // Whoever does not listen any more is not told.
-      await ctx.mcpReq
-        .notify({ method: "notifications/progress", params: { progressToken, progress: ++progress, message: cleanText(message) } })
-        .catch(() => {});
-    },
+    progress: (message) => tell(message, {}),
+    quote: (text) => tell(text, { _meta: { [UNTRUSTED]: true } }),
   };
   const run = async (): Promise<CallToolResult> => {
     const structuredContent = clean(await each.run(input, at));

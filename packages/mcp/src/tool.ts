@@ -12,6 +12,8 @@ export interface At {
   signal: AbortSignal;
   /** Shows the client how far it is, if it asked to be shown. */
   progress(message: string): Promise<void>;
+  /** Shows it a text by others, and says that it is one. */
+  quote(text: string): Promise<void>;
 }
 
 /** One tool, before it is told of over MCP. */

@@ -130,10 +130,11 @@ drop function hold_whom_key_let_in();
 create trigger leave_ties after delete on api_keys for each row execute function leave_remains('key');
 
 -- Some steps of deletions that are not done, which servers share: each kind has its turn, and each deletion of a kind. Returns
--- whether there were any.
-create function clear_remains() returns boolean language plpgsql as $$
-declare here remains; done boolean; began timestamptz := clock_timestamp(); worked boolean := false; kind_now text;
+-- whether there were any, and why one failed: that one goes behind the others, and undoes none of their steps.
+create function clear_remains(out worked boolean, out failure text) language plpgsql as $$
+declare here remains; done boolean; began timestamptz := clock_timestamp(); kind_now text;
 begin
+  worked := false;
   perform set_config('lock_timeout', '1s', true);
   while clock_timestamp() < began + interval '20 milliseconds' loop
     here := null;
@@ -145,17 +146,14 @@ begin
     worked := true;
     begin
       done := clear_some(here.kind, here.of, false);
-    exception when lock_not_available or deadlock_detected then
-      done := false;
+    exception
+      when lock_not_available or deadlock_detected then done := false;
+      when others or query_canceled then
+        done := false;
+        failure := sqlerrm;
     end;
     if done then delete from remains where of = here.of;
     else update remains set place = default where of = here.of; end if;
     exit when not done;
   end loop;
-  return worked;
 end $$;
-
--- Puts what is first of each kind behind the others, where a step of it failed.
-create function pass_remains_by() returns void language sql as $$
-  update remains set place = default where of in (select distinct on (kind) of from remains order by kind, place)
-$$;

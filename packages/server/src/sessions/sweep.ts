@@ -27,10 +27,9 @@ export function startSweeping(sql: Database, log: Logger, retain: (sql: Database
       }),
     ),
     repeating(async () => {
-      await removeRemains(sql).catch(async (cause: unknown) => {
-        log.warn({ cause: loggable(cause) }, "rows of deleted sessions, spaces and keys were not removed");
-        await sql`select pass_remains_by()`.catch(() => {});
-      });
+      await removeRemains(sql).catch((cause: unknown) =>
+        log.warn({ cause: loggable(cause) }, "rows of deleted sessions, spaces and keys were not removed"),
+      );
       await retain(sql).catch((cause: unknown) => log.warn({ cause: loggable(cause) }, "what is to be kept no longer was not deleted"));
       return false;
     }),
@@ -64,7 +63,7 @@ function repeating(run: () => Promise<boolean>): () => void {
   };
 }
 
-/** Removes expired tokens, and rows of sessions, spaces and keys that were deleted, in small steps. */
+/** Removes expired tokens, and rows of sessions, spaces and keys that were deleted, in small steps. @throws Error what one failed with */
 async function removeRemains(sql: Database): Promise<void> {
   const until = performance.now() + REMOVING_MS;
   // Those minted from others first: whoever deletes a token takes those along.
@@ -72,8 +71,9 @@ async function removeRemains(sql: Database): Promise<void> {
     delete from tokens where ctid = any(array(
       select ctid from tokens t where t.expires_at < now() and not exists (select from tokens c where c.parent_id = t.id) limit ${TOKENS_AT_ONCE}))`;
   while (performance.now() < until) {
-    const [step] = await sql<{ any: boolean }[]>`select clear_remains() as any`;
-    if (!step?.any) return;
+    const [step] = await sql<{ worked: boolean; failure: string | null }[]>`select * from clear_remains()`;
+    if (step?.failure) throw new Error(step.failure);
+    if (!step?.worked) return;
   }
 }
 
