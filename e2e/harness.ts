@@ -6,6 +6,7 @@ import { inject } from "vitest";
 import { defaultLimits } from "../packages/server/src/limits.ts";
 import { createAuth } from "../packages/server/src/people/auth.ts";
 import { addUser, hashPassword, openSession } from "../packages/server/src/people/users.ts";
+import { touching } from "./touching.ts";
 
 /** A person with an account on a test server. */
 export interface TestUser {
@@ -25,8 +26,6 @@ export interface HttpAnswer {
 
 export type TestServer = Awaited<ReturnType<typeof startTestServer>>;
 
-/** How long what is done past a server may take to be done, and heard of. */
-const TOUCHED_MS = 2000;
 const JSON_TYPE = { "content-type": "application/json" };
 const NO_LIMITS = Object.keys(defaultLimits)
   .map((name) => `${name}=0`)
@@ -68,25 +67,14 @@ export async function startTestServer(settings: Record<string, string> = {}, mcp
     async () => createMcpServing(mcp),
   );
   await server.tidied;
-  let touchedAt = Number.NEGATIVE_INFINITY;
-  /** What is done by it is done past the server, which is told of it before the calls of the next while: it may take a moment. */
-  const sql = new Proxy(openDatabase(databaseUrl), {
-    apply(target, self, args) {
-      touchedAt = performance.now();
-      return Reflect.apply(target, self, args);
-    },
-    get(target, name) {
-      touchedAt = performance.now();
-      return Reflect.get(target, name);
-    },
-  });
+  const { sql, touched } = touching(openDatabase(databaseUrl));
   const { url } = server;
   const rpcUrl = `${url}/api/v1/user/rpc`;
 
   const { auth, close: closeAuth } = createAuth({ address: databaseUrl, secret: SECRET, publicUrl: url, cookieOrigins: [] });
 
   const settle = () => {
-    if (performance.now() - touchedAt < TOUCHED_MS) server.doubt();
+    if (touched()) server.doubt();
   };
   const post = async (body: string | Uint8Array, headers: Record<string, string> = {}): Promise<HttpAnswer> => {
     settle();
