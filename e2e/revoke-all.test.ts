@@ -13,7 +13,7 @@ let server: TestServer;
 let second: TestServer;
 beforeAll(async () => {
   server = await startTestServer({ LIMITS: "keys=5000" });
-  second = await startTestServer({ DATABASE_URL: server.databaseUrl });
+  second = await startTestServer({ DATABASE_URL: server.databaseUrl, PUBLIC_URL: server.url });
 });
 beforeEach(() => server.sql`delete from auth.attempts`);
 afterAll(async () => {
@@ -135,6 +135,41 @@ test("keys are dead at once, everywhere, and deleted and on record soon after, h
   expect(await server.sql`select from audit where actor_id = ${ada.id} and method = 'apiKey.delete'`).toHaveLength(1302);
   const { key: next } = await must(server, ada.session, "apiKey.create", { name: "next" });
   expect((await server.call(next, "whoami")).status).toBe(200);
+});
+
+test("what a key gave to others ends with it, everywhere, before its row is gone", async () => {
+  const [ada, tom, sam] = [await server.user("Ada"), await server.user("Tom"), await server.user("Sam")];
+  const { slug } = await must(server, ada.session, "space.create", { name: "Team" });
+  await server.join(slug, ada, tom);
+  const { key } = await must(server, ada.session, "apiKey.create", { name: "stolen" });
+  for (const permission of ["read:audit", "admin:tasks"]) await must(server, key, "access.grant", { principal: tom.id, permission }, slug);
+  await must(server, tom.session, "task.register", { task: "lent" }, slug);
+  const { token: link } = await must(server, key, "invite.create", {}, slug);
+  await must(server, sam.session, "invite.accept", { token: link });
+  await must(server, ada.session, "access.grant", { principal: sam.id, permission: "read:docs" }, slug);
+  const { token } = await must(server, sam.session, "token.create", { space: slug, scope: ["read:docs"] });
+  const given: [what: string, credential: string, method: string, params: object][] = [
+    ["a grant", tom.session, "audit.list", {}],
+    ["a membership", sam.session, "space.members", {}],
+    ["a token of a membership", token, "access.effective", {}],
+    ["a task by a grant", ada.session, "task.get", { task: "lent" }],
+  ];
+  const good = async () => {
+    const found: string[] = [];
+    for (const at of [server, second])
+      for (const [what, credential, method, params] of given)
+        if ((await at.call(credential, method, params, slug)).result) found.push(what);
+    return found;
+  };
+  await until("both servers remember it", async () => (await good()).length === 2 * given.length, 5000);
+  let revoking: Promise<Answered> | undefined;
+  await server.sql.begin(async (tx) => {
+    await tx`select from api_keys where principal_id = ${ada.id} for update`;
+    revoking = revokeAll(ada);
+    await until("the key is dead", async () => (await server.call(key, "whoami")).status === 401);
+    await until("all of it is over", async () => (await good()).length === 0, 1000);
+  });
+  expect((await revoking)?.status).toBe(200);
 });
 
 test("keys that a server could not delete before it went away are dead, and deleted by the next that starts", async () => {

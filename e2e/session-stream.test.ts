@@ -106,6 +106,29 @@ test("it ends so however full its reader keeps their own line to the database", 
   await Promise.all(lists);
 });
 
+test("nothing is written to a reader of whom it can't be told whether they still may", async () => {
+  await rest(ada.session, "/sessions", { method: "POST", body: JSON.stringify({ task: "echo", externalId: "gated" }) });
+  const { key, id } = (await server.call(ada.session, "apiKey.create", { name: "gated" })).result;
+  const reader = eventsOf(await rest(key, "/sessions/gated/out"));
+  const witness = eventsOf(await rest(ada.session, "/sessions/gated/out"));
+  await server.sql.begin(async (tx) => {
+    await tx`lock table auth."user" in access exclusive mode`;
+    await server.sql`delete from api_keys where id = ${id}`;
+    await until("it is being asked whether the reader may", async () => {
+      const [waiting] = await tx<
+        { count: string }[]
+      >`select count(*) from pg_locks where not granted and relation = 'auth."user"'::regclass`;
+      return Number(waiting?.count) > 0;
+    });
+    const askedAt = performance.now();
+    await until("what was answered before is too old", () => performance.now() - askedAt > 400);
+    await server.sql`
+      select log_event(s.id, 'in', 'message', null, null, null, '{"id": "1", "message": "secret"}') from sessions s where external_id = 'gated'`;
+    expect((await witness.next()).value).toMatchObject({ event: "message" });
+  });
+  expect((await reader.next()).value).toMatchObject({ event: "end", data: JSON.stringify({ why: "access ended" }) });
+});
+
 test("a stream whose log can't be read is closed, so that its reader comes again", async () => {
   await rest(ada.session, "/sessions", { method: "POST", body: JSON.stringify({ task: "echo", externalId: "away", message: "one" }) });
   const told: string[] = [];

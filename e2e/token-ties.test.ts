@@ -16,7 +16,7 @@ let second: TestServer;
 let ada: TestUser;
 beforeAll(async () => {
   server = await startTestServer();
-  second = await startTestServer({ DATABASE_URL: server.databaseUrl });
+  second = await startTestServer({ DATABASE_URL: server.databaseUrl, PUBLIC_URL: server.url });
   ada = await server.user("Ada");
 });
 afterAll(async () => {

@@ -54,6 +54,8 @@ interface KeySecret {
 interface TokenSource {
   readonly id: string;
   readonly ties: readonly string[];
+  /** Principals whose keys made those memberships: all their keys may be revoked at once. */
+  readonly lenders: readonly string[];
 }
 
 /** What a credential hangs on: when any of it ends, so does the credential. */

@@ -8,7 +8,7 @@ const PARALLEL = 8;
 /** Most that the calls of a batch may cost together. */
 const MAX_COST = 500;
 /** Most characters of answers after which no further call of a batch is begun. */
-const MAX_CHARACTERS = 4_194_304;
+const MAX_CHARACTERS = 2_097_152;
 
 /** What a call costs of its caller's budget where its contract does not say: a read of what is remembered costs 1. */
 const COSTS: Record<Method["effect"], number> = { read: 1, append: 1, write: 5 };

@@ -30,7 +30,7 @@ interface Taken {
 
 /** Whether a body comes in another coding than none (RFC 9110 §8.4.1: names in any case, empty elements count for nothing). */
 export const isCoded = (headers: IncomingHttpHeaders): boolean =>
-  (headers["content-encoding"] ?? "").split(",").some((coding) => !/^\s*(identity)?\s*$/i.test(coding));
+  (headers["content-encoding"] ?? "").split(",").some((coding) => !["", "identity"].includes(coding.trim().toLowerCase()));
 
 /**
  * Reads a request body, counting bytes as they arrive, whatever length was announced.

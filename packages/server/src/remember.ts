@@ -20,7 +20,7 @@ function tagsOf({ principal, owner, credential, act }: Actor): string[] {
   const credentials = [credential.id, key?.id, session, login, ...(token ? [token.id, ...token.ties] : []), actorKey?.id].filter(
     (id) => id !== undefined,
   );
-  const principals = [principal, owner, act?.principal, act?.owner].flatMap((one) => (one ? [one.id] : []));
+  const principals = [principal, owner, act?.principal, act?.owner].flatMap((one) => (one ? [one.id] : [])).concat(token?.lenders ?? []);
   return [...credentials.map((id) => `c:${id}`), ...principals.map((id) => `p:${id}`)];
 }
 
@@ -64,7 +64,7 @@ export function rememberStandings(feed: Feed, enter: Enter): Enter {
       if (!standing) return { value: null, tags: [], until: 0, size: 1 };
       return {
         value: { ...standing, admins: once(() => adminsOf(sql, standing.space.id)) },
-        tags: [...tagsOf(actor), `s:${standing.space.id}`, ...ties.map(({ id }) => `c:${id}`)],
+        tags: [...tagsOf(actor), `s:${standing.space.id}`, ...ties.flatMap(({ id, principalId }) => [`c:${id}`, `p:${principalId}`])],
         until: firstOf(ties.map(({ expiresAt }) => expiresAt)),
         size: standing.layers.reduce((sum, { permissions }) => sum + permissions.length, 1),
       };

@@ -143,15 +143,15 @@ async function mustStillEnter(door: Door, caller: Caller, method: string): Promi
 
 /**
  * Whether a request may call a method with such params, now: the path of a call up to the handler, for a stream that
- * stays open after its call.
+ * stays open after its call. Undefined where that can't be told, as while the database is away.
  */
-export async function mayCall(door: Door, caller: Caller, method: string, input: object): Promise<boolean> {
+export async function mayCall(door: Door, caller: Caller, method: string, input: object): Promise<boolean | undefined> {
   try {
     await mustStill(door, caller, method, input);
     return true;
   } catch (thrown) {
-    // A database that is away has taken nothing from anybody.
-    return FAULTS.has(toRefusal(thrown).code);
+    // A database that is away has taken nothing from anybody, and has told nobody that they still may.
+    return FAULTS.has(toRefusal(thrown).code) ? undefined : false;
   }
 }
 

@@ -79,15 +79,16 @@ async function readActing(sql: Sql, id: string, { principal, ceiling }: NonNulla
 /** What can't be a slug is looked for all the same: a stranger's answer takes the same time. */
 const idOf = (sql: Sql, slug: string) => sql`coalesce((select id from spaces where slug = ${SLUG.test(slug) ? slug : ""}), ${NO_SPACE})`;
 
-/** A key on which somebody's standing hangs, and when it expires: RFC 3339; null = never. */
+/** A key on which somebody's standing hangs, whose it is, and when it expires: RFC 3339; null = never. */
 export interface Tie {
   id: string;
+  principalId: string;
   expiresAt: string | null;
 }
 
 /**
  * Reads which keys have made any of what a caller has in a space, its owner, or the agent that acts for it: that goes with its key.
- * @returns their ids, and when they expire
+ * @returns their ids, whose they are (all keys of a person may be revoked at once), and when they expire
  */
 export async function readTies(sql: Sql, slug: string, { principal, act }: Pick<Holder, "principal" | "act">): Promise<Tie[]> {
   const callers = [principal.id, ...(act ? [act.principal.id] : [])];
@@ -100,7 +101,7 @@ export async function readTies(sql: Sql, slug: string, { principal, act }: Pick<
       select gm.group_id as id, gm.key_id from group_members gm
       where gm.principal_id = any(array(select id from holders))
         and exists (select from principals p where p.id = gm.group_id and p.space_id = (select id from space) offset 0))
-    select id, expires_at from api_keys where (expires_at is null or expires_at > now()) and id = any(array(
+    select id, principal_id, expires_at from api_keys where (expires_at is null or expires_at > now()) and id = any(array(
       select key_id from mine
       union select key_id from members where space_id = (select id from space) and principal_id = any(array(select id from holders))
       union select key_id from grants where space_id = (select id from space)

@@ -119,10 +119,12 @@ create trigger leave_tokens after delete on members for each row execute functio
 create trigger leave_tokens after delete on auth.session for each row execute function leave_tokens('id');
 create trigger leave_tokens after delete on auth."oauthAccessToken" for each row execute function leave_tokens('id');
 
--- As in 0023, and a task goes with the key and the token that registered it as soon as they are dead.
+-- As in 0023, and a task goes with the key and the token that registered it, and with the keys that lent what that took, as soon as
+-- they are dead.
 create or replace function live_tasks(rules text[]) returns setof tasks language sql stable as $$
   select * from tasks t where (t.expires_at is null or t.expires_at > now()) and (t.rule is null or t.rule = any(rules))
-    and key_lives(t.key_id) and (t.token_id is null or exists (select from live_tokens k where k.id = t.token_id offset 0))
+    and key_lives(t.key_id) and not exists (select from task_ties i where i.task_id = t.id and not key_lives(i.key_id))
+    and (t.token_id is null or exists (select from live_tokens k where k.id = t.token_id offset 0))
 $$;
 
 -- As in 0015, but tokens are dead without their memberships.

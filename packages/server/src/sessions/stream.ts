@@ -1,4 +1,5 @@
 import type { Writable } from "node:stream";
+import { setTimeout as delay } from "node:timers/promises";
 import type { StreamEnd } from "@gatehouse/protocol";
 import type { Logger } from "pino";
 import type { Feed } from "../feed.ts";
@@ -13,6 +14,10 @@ const EXPIRY_MS = 500;
 /** How often it is asked whether readers still may read, when anything they hang on may have changed: half of what is promised. */
 const JUDGE_MS = 250;
 const STALLED_MS = 30_000;
+/** How long after it was asked an answer that a reader may read is good for: what comes later is written once they were asked again. */
+const GOOD_MS = 300;
+/** What is written was allowed so long ago at most, however slowly that was answered: less than the second that is promised. */
+const MOST_MS = 900;
 
 /** Most readers of one party that are asked at once. */
 const AT_ONCE = 16;
@@ -21,7 +26,8 @@ const AT_ONCE = 16;
 interface Reader {
   /** In whose name they read. */
   party: string;
-  allowed(): Promise<boolean>;
+  /** Undefined where that can't be told, as while the database is away. */
+  allowed(): Promise<boolean | undefined>;
   sent(characters: number): Promise<void>;
 }
 
@@ -60,14 +66,15 @@ export class Streams {
    * reader goes, stops reading, or may read no more. Where the log can't be read, as the database is away, the line is
    * closed: its reader comes again. One that has read all there is stays, and goes on when the database is back.
    * @param party in whose name they read: none waits until the readers of another are asked
-   * @param allowed whether the reader still may: asked again whenever what it hangs on may have changed
+   * @param allowed whether the reader still may: asked again whenever what it hangs on may have changed, and before anything is
+   * written where that was a while ago
    * @param sent told how many characters went to the reader; no more goes before it resolves
    * @param over the session is, and the reader has read all of it
    */
   async serve(response: Writable, follower: Follower, reader: Reader, over = false): Promise<void> {
     const stream = new Stream(response, follower, reader, this.#stalledMs);
     if (over) return stream.end("the session is over");
-    const party = this.#parties.get(reader.party) ?? new Party(reader.party);
+    const party = this.#parties.get(reader.party) ?? new Party();
     this.#parties.set(reader.party, party);
     party.streams.add(stream);
     try {
@@ -94,13 +101,8 @@ export class Streams {
 /** The streams that are read in the name of one party. */
 class Party {
   readonly streams = new Set<Stream>();
-  readonly #name: string;
   #judging = false;
   #again = false;
-
-  constructor(name: string) {
-    this.#name = name;
-  }
 
   /**
    * Asks of every stream whether its reader still may read: of each in a turn of the event loop of its own, of some at a time, as
@@ -114,10 +116,7 @@ class Party {
       this.#again = false;
       const streams = this.streams.values();
       const some = async () => {
-        for (const stream of streams) {
-          await judgesTurn(this.#name);
-          await stream.judge();
-        }
+        for (const stream of streams) await stream.judge();
       };
       await Promise.allSettled(Array.from({ length: Math.min(AT_ONCE, this.streams.size) }, some));
     }
@@ -130,6 +129,8 @@ class Stream {
   readonly #follower: Follower;
   readonly #reader: Reader;
   readonly #stalledMs: number;
+  /** When it was last asked whether the reader may, and they did. */
+  #goodSince = Number.NEGATIVE_INFINITY;
   #over = false;
 
   constructor(response: Writable, follower: Follower, reader: Reader, stalledMs: number) {
@@ -148,6 +149,7 @@ class Stream {
     await this.judge();
     for (;;) {
       const events = await this.#follower.next();
+      await this.#mayRead();
       if (!events || this.#over) return;
       const text = events.map(({ text }) => text).join("");
       await this.#write(text);
@@ -157,8 +159,24 @@ class Stream {
     }
   }
 
+  /** Asks whether the reader still may, in a turn of the event loop of its own; ends the stream where they may not. */
   async judge(): Promise<void> {
-    if (!this.#over && !(await this.#reader.allowed())) this.end("access ended");
+    await judgesTurn(this.#reader.party);
+    if (this.#over) return;
+    const askedAt = performance.now();
+    const allowed = await this.#reader.allowed();
+    if (allowed) this.#goodSince = askedAt;
+    else if (allowed === false) this.end("access ended");
+  }
+
+  /** Waits until it is known that the reader still may, or the stream is over. */
+  async #mayRead(): Promise<void> {
+    const askedSince = () => performance.now() - this.#goodSince;
+    while (!this.#over && askedSince() > GOOD_MS) {
+      await this.judge();
+      if (this.#over || askedSince() <= MOST_MS) return;
+      await delay(JUDGE_MS);
+    }
   }
 
   beat(): void {

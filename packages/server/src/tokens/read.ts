@@ -60,6 +60,8 @@ interface TokenRow {
   onlySessionId: string | null;
   /** The memberships that it hangs on, the keys that made them, and the session that it is for. */
   ties: (string | null)[];
+  /** Principals whose keys made those memberships. */
+  lenders: string[];
 }
 
 /** The row of a token that lives: `live_tokens` asks for all that it hangs on. */
@@ -69,7 +71,9 @@ async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
   const [row] = await sql<TokenRow[]>`
     select t.id, t.scope, t.under, ends_at(t) as expires_at, t.key_id, t.key_hash, t.session_id, t.login_id, t.may_act_id, t.actor_key_id, t.actor_key_hash, t.rule, t.only_session_id,
            array(select unnest(array[t.membership, t.actor_membership, t.may_act_membership, t.only_session_id])
-             union select key_id from members where membership in (t.membership, t.actor_membership, t.may_act_membership)) as ties, s.slug as space,
+             union select key_id from members where membership in (t.membership, t.actor_membership, t.may_act_membership)) as ties,
+           array(select lender.principal_id from members m join api_keys lender on lender.id = m.key_id
+             where m.membership in (t.membership, t.actor_membership, t.may_act_membership)) as lenders, s.slug as space,
            json_build_object('id', p.id, 'kind', p.kind, 'name', p.name, 'email', u.email) as principal, ${ref("o")} as owner, account_of(p.id) as account, k.ceiling,
            ${ref("a")} as act, ${ref("ao")} as act_owner, ak.ceiling as act_ceiling
     from live_tokens t
@@ -87,7 +91,7 @@ async function readRow(sql: Sql, id: string, sub: string): Promise<TokenRead> {
   const ceiling = row.ceiling?.map(parsePermission) ?? null;
   const under = row.under.map((scope) => scope.map(parsePermission));
   const source = {
-    token: { id, ties: row.ties.filter((tie) => tie !== null) },
+    token: { id, ties: row.ties.filter((tie) => tie !== null), lenders: row.lenders },
     ...(keyId && keyHash && { key: { id: keyId, hash: keyHash } }),
     ...(sessionId && { session: sessionId }),
     ...(loginId && { login: loginId }),
