@@ -11,7 +11,7 @@ import { Refusal } from "./refusal.ts";
 export async function mustHold(sql: Sql, { principal, act, credential: { source = {} } }: Actor): Promise<void> {
   const { key, session, login, token, actorKey } = source;
   const ids = [principal.id, ...(act ? [act.principal.id] : [])];
-  await sql`select from principals where id = any(${ids}::uuid[]) order by id for no key update`;
+  await sql`select hold_callers(${ids}::uuid[])`;
   if (token)
     await sql`
       select from members where principal_id = any(${ids}::uuid[]) and space_id = (select space_id from tokens where id = ${token.id})

@@ -30,7 +30,7 @@ export async function known({ actor, sql }: Judging, id: string, ...kinds: Princ
  */
 export async function heldWhile<Found>(sql: Sql, id: string, find: () => Promise<Found>): Promise<Found> {
   await find();
-  await sql`select from principals where id = ${id} for key share`;
+  await sql`select hold_named(${id})`;
   return find();
 }
 

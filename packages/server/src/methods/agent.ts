@@ -53,6 +53,7 @@ export const agentHandlers: Handlers<typeof agentMethods> = {
   // Its keys go with it, in this transaction: api_keys refers to principals "on delete cascade".
   async "agent.delete"({ id }, { actor, sql, audit }) {
     audit.target = id;
+    await sql`select hold_alone(${id})`;
     return one(
       await sql<{ id: string }[]>`
         delete from principals where id = ${id} and owner_id in (${managedOwners(sql, actor)}) returning id`,

@@ -41,7 +41,7 @@ async function memberOf(at: At, id: string): Promise<Member> {
 
 /** Takes a member off the roster. Who before what they are in: the order in which changes of their own, and gifts to them, take both. */
 async function takeOff({ sql, actor }: At, principal: string): Promise<void> {
-  await sql`select from principals where id = ${principal} for update`;
+  await sql`select hold_alone(${principal})`;
   await sql`delete from members where space_id = ${standingOf(actor).space.id} and principal_id = ${principal}`;
 }
 

@@ -34,7 +34,8 @@ export const transferHandlers: Handlers<typeof transferMethods> = {
     await sql`select from spaces where id in (select space_id from members where principal_id = ${actor.principal.id}) order by id for key share`;
     const owner = await known(at, to, "u", "g");
     // Until it is done the agent is nobody else's to delete or give away; and it may have been given away by now.
-    one(await sql`select from principals where id = ${id} and owner_id in (${managedOwners(sql, actor)}) for update`);
+    await sql`select hold_alone(${id})`;
+    one(await sql`select from principals where id = ${id} and owner_id in (${managedOwners(sql, actor)})`);
     const accepted = await speaksFor(sql, actor, to);
     if (accepted) await handOver(sql, id, to);
     else
@@ -69,7 +70,7 @@ export const transferHandlers: Handlers<typeof transferMethods> = {
   async "agent.accept"({ id }, { actor, sql, audit }) {
     // The new owner is held before the agent, and the agent before its offer: in the order in which they are deleted.
     await sql`select from principals where id = (select to_id from agent_offers where agent_id = ${id}) for key share`;
-    await sql`select from principals where id = ${id} for update`;
+    await sql`select hold_alone(${id})`;
     const offer = one(
       await sql<{ toId: string }[]>`
         select f.to_id from agent_offers f join principals a on a.id = f.agent_id
