@@ -6,8 +6,8 @@ import { whileLocked } from "./rivals.ts";
 
 // Connections to the database, where one caller holds all that they may have: others go on.
 
-/** Connections that one party may hold, and with those that are kept for taking back. */
-const HELD = { usual: 6, urgent: 7 };
+/** Connections that one person may hold; with one that is kept for what they take back; and by keys, too. */
+const HELD = { usual: 6, urgent: 7, all: 8 };
 /** More calls than that. */
 const MANY = 14;
 
@@ -45,6 +45,27 @@ test("a person with many sessions, all of which wait to take something back, lea
       await time(() => call(ada.session, "access.revoke", { principal: ben.id, permission: "read:nothing" }).catch(() => {})),
     ).toBeLessThan(2000);
     expect(await time(() => call(ada.session, "group.create", { name: "while they wait" }))).toBeLessThan(2000);
+  });
+  await Promise.all(calls);
+});
+
+test("a person who changes and takes back something in person and by a key at once leaves connections to others", async () => {
+  const { key } = await must(server, ben.session, "apiKey.create", { name: "ben" });
+  const { key: adas, id } = await must(server, ada.session, "apiKey.create", { name: "ada" });
+  for (const one of [key, adas]) await must(server, one, "whoami");
+  let calls: Promise<unknown>[] = [];
+  await whileLocked(server.sql, "select from principals where id = $1 for update", ben.id, async (waiting) => {
+    const many = (credential: string, method: string, params: object) =>
+      Array.from({ length: MANY }, () => server.call(credential, method, params));
+    calls = [
+      ...many(ben.session, "space.create", { name: "x" }),
+      ...many(ben.session, "token.revoke", { token: "x" }),
+      ...many(key, "token.revoke", { token: "x" }),
+    ];
+    await waiting(HELD.all);
+    expect(await time(() => must(server, ada.session, "apiKey.delete", { id }))).toBeLessThan(2000);
+    expect((await server.call(adas, "whoami")).status).toBe(401);
+    expect(await time(() => must(server, ada.session, "space.create", { name: "while they wait" }))).toBeLessThan(2000);
   });
   await Promise.all(calls);
 });

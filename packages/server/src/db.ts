@@ -36,9 +36,9 @@ export interface Database extends Sql {
   begin<T>(run: (sql: Sql) => Promise<T>, options?: { patient?: boolean }): Promise<T>;
   /**
    * The same pool, used in the name of a party. Connections are lent to the parties that wait in turn, one request each,
-   * and one party holds at most 6 of the 10: a party that floods the pool, or holds a lock, delays the others by one turn.
+   * and one person holds at most 6 of the 8, by all their parties: whoever floods the pool, or holds a lock, delays the others by one turn.
    * @param party for example the id of a principal; without `as`, the party is `server`
-   * @param options.urgent may also use one of two connections that are kept for this
+   * @param options.urgent may also use one of three connections that are kept for this
    * @param options.still asked before a query that had to wait for a connection for a quarter of a second: what it throws, the
    * query throws, and is not sent
    * @throws QueueFullError from a query, where 1,000 requests of the party wait already; never for `server`
@@ -48,8 +48,8 @@ export interface Database extends Sql {
   end(graceMs?: number): Promise<void>;
 }
 
-/** Connections of the pool that serves calls: for all, and for what is urgent; and most of each that one party holds. */
-const SHARES = { common: { connections: 8, most: 6 }, kept: { connections: 2, most: 1 } };
+/** Connections of the pool that serves calls: for all, and for what is urgent; and most of each that one person holds. */
+const SHARES = { common: { connections: 8, most: 6 }, kept: { connections: 3, most: 1 } };
 const JSONB = 3802;
 
 type Result = postgres.RowList<postgres.Row[]>;

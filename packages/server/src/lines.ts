@@ -10,7 +10,7 @@ export const SERVER = "server";
 /** Most requests of any other party that wait for a connection. */
 const MOST_WAITING = 1000;
 
-/** How many connections there are, and how many of them one party holds at most. */
+/** How many connections there are, and how many of them one person holds at most, or of those that are kept one kind of work of theirs. */
 interface Share {
   connections: number;
   most: number;
@@ -24,6 +24,11 @@ export interface Borrower {
   /** Asked by one who had to wait, before the connection is used. @throws where it is not to be used any more */
   still?: (() => Promise<void>) | undefined;
 }
+
+/** Whose a party is. One person is several, as budgets.ts names them: what stands before the last colon is the kind of their work. */
+const personOf = (party: string): string => party.slice(party.lastIndexOf(":") + 1);
+/** Work of one kind: all that a person does by keys and tokens, what they do in person, and what tells whether they may. */
+const kindOf = (party: string): string => party.replace(/^[mb]:/, "p:");
 
 /** A pool of connections, lent to one query or one transaction at a time. */
 export class Lines {
@@ -43,8 +48,8 @@ export class Lines {
   constructor(address: string, { common, kept }: { common: Share; kept?: Share }, options: LineOptions = {}) {
     this.#address = address;
     this.#options = options;
-    this.#common = new FairSemaphore(common.connections, common.most, MOST_WAITING);
-    this.#kept = new FairSemaphore(kept?.connections ?? 0, kept?.most ?? 0, MOST_WAITING);
+    this.#common = new FairSemaphore(common.connections, common.most, MOST_WAITING, personOf);
+    this.#kept = new FairSemaphore(kept?.connections ?? 0, kept?.most ?? 0, MOST_WAITING, kindOf);
   }
 
   /**
