@@ -229,6 +229,26 @@ test("who asks what somebody else may do learns of no agent that they do not kno
   }
 });
 
+test("who asks whom somebody else's agent may bring in learns of nobody that they do not know themselves", async () => {
+  const [bob, cyd, zed] = [await memberOf(here, ada), await memberOf(here, ada), await newUser()];
+  const bot = await newAgent(bob);
+  for (const space of [here, await server.acquaint(bob, zed)]) await add(bob, bot, space);
+  await server.acquaint(ada, zed);
+  for (const [principal, permission] of [
+    [cyd.id, "read:grants"],
+    [bob.id, "write:members"],
+    [bot, "write:members"],
+    [zed.id, "admin:secrets"],
+  ])
+    await must(ada.session, "access.grant", { principal, permission }, here);
+  const ask = (by: TestUser, question: string, principal: string) =>
+    must(by.session, question, { principal: bot, method: "principal.add", params: { principal } }, here);
+  for (const question of ["access.check", "access.explain"])
+    expect(await ask(cyd, question, zed.id)).toEqual(await ask(cyd, question, newId()));
+  expect(await ask(cyd, "access.check", zed.id)).toEqual({ allowed: true });
+  for (const by of [ada, bob]) expect(await ask(by, "access.check", zed.id)).toEqual({ allowed: false });
+});
+
 test("whom another has prepared something for, but the reader does not know, is named by their id", async () => {
   const name = uniqueName();
   const zed = await server.user(name);

@@ -147,7 +147,9 @@ describe("a name can't be told from an id", () => {
     const inSpace = door === "space";
     const valid = await (inSpace ? validSpaceParams(method as keyof SpaceApi, world) : validParams(method as keyof UserApi, targets));
     const params = { ...valid, [param]: wrap(id) };
-    const why = inSpace ? [callText("access.explain", JSON.stringify({ method, params }))] : [];
+    const why = ["access.explain", "access.check"].flatMap((question) =>
+      inSpace ? [callText(question, JSON.stringify({ method, params }))] : [],
+    );
     const headers = { authorization: `Bearer ${credential}`, ...(inSpace && { "x-me-space": world.slug }) };
     const seen: object[] = [];
     for (const body of [...why, callText(method, JSON.stringify(params))]) {
@@ -171,6 +173,30 @@ describe("a name can't be told from an id", () => {
     for (const [asker, credential] of Object.entries(askers))
       for (const { who, id, missing } of strangers)
         expect(await answers(asked, credential, id), `${who}, to ${asker}`).toEqual(await answers(asked, credential, missing));
+  });
+
+  test.each(naming)("$door $method tells nobody who may bring people in for whom others prepared: $param", async (asked) => {
+    await world.clear();
+    const { ada, bob, bot, asAda, must } = world;
+    const [prepared, unprepared] = [await server.user(uniqueName()), await server.user(uniqueName())];
+    const lobby = await server.acquaint(ada, prepared);
+    const { id: agent } = await must(prepared.session, "agent.create", { name: uniqueName() });
+    await must(prepared.session, "principal.add", { principal: agent }, lobby);
+    for (const principal of [bob.id, bot]) await asAda("principal.add", { principal });
+    for (const permission of ["write:members", "admin:groups", "admin:docs"])
+      for (const principal of [bob.id, bot]) await asAda("access.grant", { principal, permission });
+    for (const principal of [prepared.id, agent]) await asAda("access.grant", { principal, permission: "admin:secrets" });
+    const key = async (rest: object) => (await must(bob.session, "apiKey.create", { name: uniqueName(), ...rest })).key;
+    const by = {
+      "a key": await key({}),
+      "a limited key": await key({ ceiling: ["write:members"] }),
+      "an agent": await key({ agent: bot }),
+    };
+    for (const [asker, credential] of Object.entries(by)) {
+      const nobody = await answers(asked, credential, await world.newId());
+      for (const [who, id] of Object.entries({ prepared: prepared.id, agent, unprepared: unprepared.id }))
+        expect(await answers(asked, credential, id), `${who}, to ${asker}`).toEqual(nobody);
+    }
   });
 
   test("no list, of the space or of one's own, names a stranger", async () => {

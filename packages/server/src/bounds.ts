@@ -1,5 +1,6 @@
 import { judge, type Permission, parsePermission } from "@gatehouse/protocol";
 import { type Actor, isToken, type Standing } from "./actor.ts";
+import { unknown } from "./known.ts";
 import { admin, agentOfMine, anyOf } from "./needs.ts";
 import { type Decision, denied, type Judging, mayReadGrants, type Need, told } from "./rules.ts";
 import { readStanding } from "./standing.ts";
@@ -107,14 +108,24 @@ const IN_PERSON: Decision["why"] = {
   text: "an admin is removed by a person who is signed in. Sign in: me login",
 };
 
-/** What awaits a principal for when they are on the roster. A person lets in whoever was prepared; a key, whom it does not exceed. */
+/**
+ * What awaits a principal for when they are on the roster. A person lets in whoever was prepared; a key, whom it does not exceed.
+ * Whom the caller does not know is nobody to them, whatever awaits them: a call ends with that, before they could become known;
+ * and in a question, nothing awaits them.
+ */
 export const awaiting =
   <Input>(pick: (input: Input) => string): Gives<Input> =>
   async (input, at, lasting) => {
-    const { actor, sql } = at;
+    const { actor, caller, sql } = at;
     if (actor.credential.via === "session") return { granted: [] };
-    const [row] = await sql<{ held: string[] }[]>`select held(${spaceId(actor)}, ${pick(input)}, false, ${lasting}) as held`;
-    const own = pick(input) === actor.principal.id || (await agentOfMine(pick).holds?.(input, at));
+    const id = pick(input);
+    const space = spaceId(actor);
+    const [row] = await sql<{ held: string[] }[]>`
+      select held(${space}, ${id}, false, ${lasting}) as held from principals
+      where id = ${id} and kind in ('u', 'a') and knows(${actor.principal.id}, ${id}, ${space})
+        ${caller ? sql`and knows(${caller.principal.id}, ${id}, ${space})` : sql``}`;
+    if (!row && !caller) throw unknown();
+    const own = id === actor.principal.id || (await agentOfMine(pick).holds?.(input, at));
     return { granted: (row?.held ?? []).map(parsePermission), ...(own && { own }) };
   };
 
@@ -124,8 +135,8 @@ export const inGroups =
   async (input, { actor, sql }, lasting) => {
     const groups = pick(input);
     const granted = await sql<{ permission: string }[]>`
-      select permission from live_grants
-      where principal_id = any(${[...groups]}::uuid[]) and space_id = ${spaceId(actor)} and not (${lasting} and key_id is not null)`;
+      select permission from live_grants join principals g on g.id = principal_id and g.kind = 'g'
+      where principal_id = any(${[...groups]}::uuid[]) and live_grants.space_id = ${spaceId(actor)} and not (${lasting} and key_id is not null)`;
     return {
       named: groups.map((path) => ({ action: "admin", type: "groups", path })),
       granted: granted.map(({ permission }) => parsePermission(permission)),

@@ -29,8 +29,9 @@ export async function actorOf(principal: string | undefined, { actor, sql }: Jud
   const [row] = await sql<{ id: string; kind: Actor["principal"]["kind"]; name: string; email: string | null; owner: Actor["owner"] }[]>`
     select p.id, p.kind, p.name, u.email,
            case when o.id is not null then json_build_object('id', o.id, 'kind', o.kind, 'name', o.name) end as owner
-    from principals p left join auth."user" u on u.id = p.id left join principals o on o.id = p.owner_id
-    where p.id = ${principal} and p.kind in ('u', 'a', 's')`;
+    from live_members m join principals p on p.id = m.principal_id
+    left join auth."user" u on u.id = p.id left join principals o on o.id = p.owner_id
+    where m.space_id = ${standingOf(actor).space.id} and p.id = ${principal}`;
   const unlimited: Actor | undefined = row && {
     principal: row,
     owner: row.owner,

@@ -18,7 +18,7 @@ export async function known({ actor, sql }: Judging, id: string, ...kinds: Princ
       select id, kind, name from principals
       where id = ${id} and kind = any(${kinds}) and (kind not in ('g', 's') or space_id = coalesce(${space}, space_id))
         and knows(${actor.principal.id}, ${id}, ${space})`;
-    if (!found) throw new Refusal("NOT_FOUND", UNKNOWN);
+    if (!found) throw unknown();
     return found;
   });
 }
@@ -46,4 +46,6 @@ export function nameFor({ actor, sql }: Judging) {
     or knows(${actor.principal.id}, p.id, ${id}) then p.name else p.id::text end`;
 }
 
-const UNKNOWN = "There is no such principal that you know. Invite whoever is in no space with you: `me invite create`.";
+/** The refusal of whom the caller does not know, whether they exist or not. */
+export const unknown = (): Refusal =>
+  new Refusal("NOT_FOUND", "There is no such principal that you know. Invite whoever is in no space with you: `me invite create`.");
