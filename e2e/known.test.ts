@@ -1,6 +1,9 @@
+import { spaceApi } from "@gatehouse/protocol";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestServer, type TestServer, type TestUser } from "./harness.ts";
 import { uniqueName } from "./params.ts";
+import { spaceMethods, validSpaceParams } from "./space-params.ts";
+import { makeSpaceWorld } from "./space-world.ts";
 import { newId } from "./worlds.ts";
 
 // Whom one may bring in, or give something, by where one has met them.
@@ -271,4 +274,88 @@ test("whom another has prepared something for, but the reader does not know, is 
   expect(await named(ada)).toEqual([zed.id, zed.id]);
   await server.join(here, ada, zed);
   expect(await named(reader)).toEqual([name, name]);
+});
+
+/** Methods that name others to whoever may read all; besides the record of the space, which holds as whom each call was made. */
+const NAMING = [
+  "access.effective",
+  "access.explain",
+  "access.grant",
+  "access.list",
+  "group.list",
+  "group.listForMember",
+  "group.listMembers",
+  "invite.list",
+  "principal.add",
+  "principal.list",
+  "principal.lookup",
+  "session.close",
+  "session.get",
+  "session.list",
+  "space.members",
+];
+
+test("a credential is told no names that its limits leave out, by any method, but its own and its owner's", async () => {
+  const world = await makeSpaceWorld(server);
+  const { ada, bob, bot, shared, owners, asAda, slug } = world;
+  const names: Record<string, string> = {
+    [ada.id]: "hidden-ada",
+    [bob.id]: "hidden-bob",
+    [bot]: "hidden-bot",
+    [shared]: "hidden-shared",
+    [owners]: "grouped-owners",
+  };
+  const prepare = async () => {
+    const members = [bob.id, bot, shared].map((id) => ({ id, admin: false }));
+    const grants = [bob.id, bot, shared, owners].map((to) => ({ to, permission: "write:docs:handbook" }));
+    const inGroups = [{ group: owners, id: bob.id, admin: true }];
+    await world.place({ members, inGroups, grants: [...grants, ...[bob.id, bot].map((to) => ({ to, permission: "admin" }))] });
+    await server.sql`update grants set granted_by = case when principal_id = ${bob.id} then ${ada.id} else ${bob.id} end::uuid
+      where principal_id = any(${[bob.id, bot, shared, owners]}::uuid[])`;
+    await server.sql`
+      update principals p set name = given.value from jsonb_each_text(${server.sql.json(names)}) given
+      where p.id = given.key::uuid and p.name <> given.value`;
+  };
+  await prepare();
+  await asAda("invite.create", { groups: [owners] });
+  const key = async (by: TestUser, rest: object) => (await must(by.session, "apiKey.create", { name: uniqueName(), ...rest })).key;
+  const types = ["docs", "grants", "tasks", "sessions", "audit"].map((type) => `admin:${type}`);
+  const limits = { members: [...types, "admin:groups"], groups: [...types, "admin:members"] };
+  const told = new Set<string>();
+  const leaks: string[] = [];
+  const ask = async (credential: string, method: (typeof spaceMethods)[number], target: string) => {
+    const params = await validSpaceParams(method, world);
+    const of: Record<string, unknown> = { principal: target, member: target, group: owners, ids: [target], session: world.session };
+    await prepare();
+    // Lists are read from their beginning, whatever they could be narrowed to.
+    const asked = Object.entries(params).flatMap(([name, value]) =>
+      name in of || !("after" in params) ? [[name, of[name] ?? value]] : [],
+    );
+    return JSON.stringify(await server.call(credential, method, Object.fromEntries(asked), slug));
+  };
+  const targetsOf = (method: (typeof spaceMethods)[number]) =>
+    ["principal", "member", "ids"].some((param) => param in spaceApi[method].params.shape) ? [bob.id, bot, shared, owners] : [shared];
+  const askers = [
+    { by: ada, own: [ada.id], rest: {} },
+    { by: bob, own: [bot, bob.id], rest: { agent: bot } },
+  ];
+  for (const { by, own, rest } of askers) {
+    const open = await key(by, rest);
+    const limited: [string, string][] = [];
+    for (const [lacking, ceiling] of Object.entries(limits)) limited.push([lacking, await key(by, { ...rest, ceiling })]);
+    // The session that is asked about stays, and so does whoever asks.
+    for (const method of spaceMethods.filter((name) => !["session.delete", "space.leave", "audit.list"].includes(name)))
+      for (const target of targetsOf(method).filter((id) => !own.includes(id))) {
+        const others = Object.entries(names).filter(([id]) => !own.includes(id));
+        const found = (text: string) => others.filter(([, name]) => text.includes(name)).map(([, name]) => name);
+        if (found(await ask(open, method, target)).length > 0) told.add(method);
+        for (const [lacking, credential] of limited) {
+          const kept = { members: /^hidden/, groups: /^grouped/ }[lacking] as RegExp;
+          const leaked = found(await ask(credential, method, target)).filter((name) => kept.test(name));
+          if (leaked.length > 0) leaks.push(`${method} without ${lacking}: ${leaked}`);
+        }
+      }
+  }
+  expect(leaks).toEqual([]);
+  expect([...told].toSorted()).toEqual(NAMING);
 });

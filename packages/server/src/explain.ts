@@ -1,5 +1,6 @@
 import { judge, type Permission, parsePermission, type SpaceApi, spaceApi } from "@gatehouse/protocol";
 import { type Actor, standingOf } from "./actor.ts";
+import { namedTo } from "./needs.ts";
 import { parseParams } from "./params.ts";
 import { spacePolicy } from "./policy.ts";
 import { Refusal } from "./refusal.ts";
@@ -77,11 +78,11 @@ function withReason(decision: Decision, { actor, caller = actor }: Judging): Ans
   return { ...decision, layers, reason: allowed ? null : why ? `${why.reason}: ${why.text}` : `${lacking} lacks it` };
 }
 
-/** Whose a layer is, by name. */
-export const ownerOfLayer = (layer: Decision["layers"][number]["layer"], { principal, owner, act }: Actor): string =>
+/** Whose a layer is, by name, as whoever asks may know it. */
+export const ownerOfLayer = (layer: Decision["layers"][number]["layer"], { principal, owner, act }: Actor, caller: Actor): string =>
   ({
-    grants: principal.name,
-    owner: owner?.name ?? "",
+    grants: namedTo(caller, principal).name,
+    owner: owner ? namedTo(caller, owner).name : "",
     ceiling: "this key",
     actor: act?.principal.name ?? "",
     "actor-owner": act?.owner?.name ?? "",

@@ -37,7 +37,7 @@ export async function heldWhile<Found>(sql: Sql, id: string, find: () => Promise
 /**
  * The name of a row of `principals p` of the caller's space, as the caller may know it. Of whom they do not know, such as
  * somebody who was prepared for by another and never came in, it is the id, which no name looks like: by that they can
- * take back what was prepared.
+ * take back what was prepared. What the limits of their credential leave out of it, `namedTo` has.
  */
 export function nameFor({ actor, sql }: Judging) {
   const { id } = standingOf(actor).space;

@@ -7,12 +7,13 @@ import {
   type Layer,
   type Outline,
   type Permission,
+  type PrincipalRef,
   parsePermission,
 } from "@gatehouse/protocol";
 import { type Actor, isLimited, limitsOf } from "./actor.ts";
 import type { Sql } from "./db.ts";
 import { Refusal, STRANGER } from "./refusal.ts";
-import { type Decision, denied, type Judging, type Need, type PermissionNeed, withinLimits, withinSight } from "./rules.ts";
+import { type Decision, denied, type Judging, mayNameMembers, type Need, type PermissionNeed, withinLimits, withinSight } from "./rules.ts";
 import { readStanding } from "./standing.ts";
 
 /** One of the things that are enough to meet a need: a permission, or what the caller is to whom the params name. */
@@ -241,3 +242,13 @@ const READ_GROUPS: Permission = { action: "read", type: "groups" };
 
 /** True if a caller may see the groups of their space: members may, and limited credentials that include read:groups. */
 export const seesGroups = (actor: Actor): boolean => withinLimits(actor, READ_GROUPS);
+
+/**
+ * A principal as a caller's credential may name it: one that is limited to less than reading members, or that group,
+ * is told the id for a name. The caller and their owner are always named.
+ */
+export function namedTo<Ref extends PrincipalRef>(actor: Actor, ref: Ref): Ref {
+  const own = ref.id === actor.principal.id || ref.id === actor.owner?.id;
+  const named = ref.kind === "g" ? withinLimits(actor, { ...READ_GROUPS, path: ref.id }) : mayNameMembers(actor);
+  return own || named ? ref : { ...ref, name: ref.id };
+}

@@ -1,8 +1,17 @@
-import { type accessMethods, effective, formatPermission, type Grant, PAGE_BYTES, type Permission } from "@gatehouse/protocol";
+import {
+  type accessMethods,
+  effective,
+  formatPermission,
+  type Grant,
+  PAGE_BYTES,
+  type Permission,
+  type PrincipalRef,
+} from "@gatehouse/protocol";
 import { uuidv7 } from "uuidv7";
-import { keyOf, standingOf } from "../actor.ts";
+import { type Actor, keyOf, standingOf } from "../actor.ts";
 import { actorOf, answerQuestion, grantorsFor, ownerOfLayer } from "../explain.ts";
 import { known, nameFor } from "../known.ts";
+import { namedTo } from "../needs.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import { seesLayer } from "../rules.ts";
@@ -17,15 +26,25 @@ interface Which {
 }
 
 /** Grants of the space, in the order of ids: one more than a page holds. */
-const grantsOf = (at: At, { principal, permission, after, limit }: Which): Promise<Grant[]> => at.sql<Grant[]>`
-  select g.id, json_build_object('id', p.id, 'kind', p.kind, 'name', ${nameFor(at)}) as principal, g.permission, g.created_at,
-         case when b.id is not null then json_build_object('id', b.id, 'kind', b.kind, 'name', b.name) end as granted_by
-  from live_grants g join principals p on p.id = g.principal_id left join principals b on b.id = g.granted_by
-  where g.space_id = ${standingOf(at.actor).space.id}
-    ${principal === undefined ? at.sql`` : at.sql`and g.principal_id = ${principal}`}
-    ${permission === undefined ? at.sql`` : at.sql`and g.permission = ${permission}`}
-    ${after === undefined ? at.sql`` : at.sql`and g.id > ${after}`}
-  order by g.id limit ${limit + 1}`;
+async function grantsOf(at: At, { principal, permission, after, limit }: Which): Promise<Grant[]> {
+  const grants = await at.sql<Grant[]>`
+    select g.id, json_build_object('id', p.id, 'kind', p.kind, 'name', ${nameFor(at)}) as principal, g.permission, g.created_at,
+           case when b.id is not null then json_build_object('id', b.id, 'kind', b.kind, 'name', b.name) end as granted_by
+    from live_grants g join principals p on p.id = g.principal_id left join principals b on b.id = g.granted_by
+    where g.space_id = ${standingOf(at.actor).space.id}
+      ${principal === undefined ? at.sql`` : at.sql`and g.principal_id = ${principal}`}
+      ${permission === undefined ? at.sql`` : at.sql`and g.permission = ${permission}`}
+      ${after === undefined ? at.sql`` : at.sql`and g.id > ${after}`}
+    order by g.id limit ${limit + 1}`;
+  return grants.map((grant) => ({
+    ...grant,
+    principal: namedTo(at.actor, grant.principal),
+    grantedBy: grant.grantedBy && namedTo(at.actor, grant.grantedBy),
+  }));
+}
+
+/** Whom an answer is about, as whoever asks may know them. */
+const shown = ({ principal: { id, kind, name } }: Actor, caller: Actor): PrincipalRef => namedTo(caller, { id, kind, name });
 
 /** Most permissions that an explanation names as missing, and the longest reason. */
 const MAX_NEEDED = 64;
@@ -63,7 +82,6 @@ export const accessHandlers: Handlers<typeof accessMethods> = {
   async "access.effective"({ principal }, at) {
     const actor = await actorOf(principal, at);
     const { layers } = standingOf(actor);
-    const { id, kind, name } = actor.principal;
     let bytes = 0;
     let truncated = false;
     // Half of what is left for each list, so that none leaves the others nothing.
@@ -86,10 +104,10 @@ export const accessHandlers: Handlers<typeof accessMethods> = {
     const seen = layers.filter(({ name }) => seesLayer(name, actor, at.actor));
     const each = seen.map((layer) => ({
       layer: layer.name,
-      of: ownerOfLayer(layer.name, actor),
+      of: ownerOfLayer(layer.name, actor, at.actor),
       permissions: few(effective([layer])),
     }));
-    return { principal: { id, kind, name }, permissions, layers: each, truncated };
+    return { principal: shown(actor, at.actor), permissions, layers: each, truncated };
   },
 
   async "access.check"({ principal, ...question }, at) {
@@ -101,14 +119,13 @@ export const accessHandlers: Handlers<typeof accessMethods> = {
   async "access.explain"({ principal, ...question }, at) {
     const actor = await actorOf(principal, at);
     const answer = await answerQuestion(question, { ...at, actor, caller: at.actor });
-    const { id, kind, name } = actor.principal;
     return {
       allowed: answer.allowed,
-      principal: { id, kind, name },
+      principal: shown(actor, at.actor),
       needed: answer.needed.slice(0, MAX_NEEDED).map(formatPermission),
       layers: answer.layers.map(({ by, ...said }) => ({
         ...said,
-        of: ownerOfLayer(said.layer, actor),
+        of: ownerOfLayer(said.layer, actor, at.actor),
         by: seesLayer(said.layer, actor, at.actor) ? by : null,
       })),
       reason: answer.reason?.slice(0, MAX_REASON_LENGTH) ?? null,

@@ -3,6 +3,7 @@ import { uuidv7 } from "uuidv7";
 import { keyOf, standingOf } from "../actor.ts";
 import type { Sql } from "../db.ts";
 import { known, nameFor } from "../known.ts";
+import { namedTo } from "../needs.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import { joinGroup } from "./join.ts";
@@ -91,7 +92,8 @@ export const groupHandlers: Handlers<typeof groupMethods> = {
       join principals p on p.id = gm.principal_id
       left join live_members m on m.principal_id = p.id and m.space_id = ${standingOf(at.actor).space.id}
       where gm.group_id = ${id} and gm.principal_id > ${after ?? FIRST} order by gm.principal_id limit ${limit + 1}`;
-    const { rows, next } = paged(found, limit);
+    const members = found.map((member) => namedTo(at.actor, member));
+    const { rows, next } = paged(members, limit);
     return { members: rows, next };
   },
 

@@ -1,8 +1,8 @@
 import type { insideSpaceMethods, Member, PrincipalRef, principalMethods } from "@gatehouse/protocol";
 import { keyOf, standingOf } from "../actor.ts";
-import type { Fragment, Sql } from "../db.ts";
+import type { Fragment } from "../db.ts";
 import { known } from "../known.ts";
-import { seesGroups } from "../needs.ts";
+import { namedTo, seesGroups } from "../needs.ts";
 import { Refusal } from "../refusal.ts";
 import type { At, Handlers } from "../rpc.ts";
 import { joinSpace } from "./join.ts";
@@ -13,17 +13,18 @@ const MOST_RESOLVED = 100;
 const NOT_A_MEMBER = "There is no such member. `me principal list` shows those there are.";
 
 /** Lines of the full roster, in the order of ids. */
-const roster = (sql: Sql, spaceId: string, which: { id: string } | { after: string | undefined; limit: number }): Promise<Member[]> => sql<
-  Member[]
->`
-  select p.id, p.kind, p.name, u.email, m.admin, m.created_at as added_at,
-         case when o.id is not null then json_build_object('id', o.id, 'kind', o.kind, 'name', o.name) end as owner
-  from live_members m
-  join principals p on p.id = m.principal_id
-  left join auth."user" u on u.id = p.id
-  left join principals o on o.id = p.owner_id
-  where m.space_id = ${spaceId}
-    ${"id" in which ? sql`and p.id = ${which.id}` : sql`and (${which.after ?? null}::uuid is null or m.principal_id > ${which.after ?? null}) order by m.principal_id limit ${which.limit + 1}`}`;
+async function roster({ sql, actor }: At, which: { id: string } | { after: string | undefined; limit: number }): Promise<Member[]> {
+  const members = await sql<Member[]>`
+    select p.id, p.kind, p.name, u.email, m.admin, m.created_at as added_at,
+           case when o.id is not null then json_build_object('id', o.id, 'kind', o.kind, 'name', o.name) end as owner
+    from live_members m
+    join principals p on p.id = m.principal_id
+    left join auth."user" u on u.id = p.id
+    left join principals o on o.id = p.owner_id
+    where m.space_id = ${standingOf(actor).space.id}
+      ${"id" in which ? sql`and p.id = ${which.id}` : sql`and (${which.after ?? null}::uuid is null or m.principal_id > ${which.after ?? null}) order by m.principal_id limit ${which.limit + 1}`}`;
+  return members.map((member) => ({ ...member, owner: member.owner && namedTo(actor, member.owner) }));
+}
 
 /** Members and groups of a caller's space: those of which a condition on `p` is true. Nobody else's are looked at. */
 function named({ sql, actor }: At, which: Fragment, most: number) {
@@ -36,7 +37,7 @@ function named({ sql, actor }: At, which: Fragment, most: number) {
 
 /** A member named by id. @throws Refusal NOT_FOUND */
 async function memberOf(at: At, id: string): Promise<Member> {
-  return one(await roster(at.sql, standingOf(at.actor).space.id, { id }), NOT_A_MEMBER);
+  return one(await roster(at, { id }), NOT_A_MEMBER);
 }
 
 /** Takes a member off the roster. Who before what they are in: the order in which changes of their own, and gifts to them, take both. */
@@ -51,9 +52,8 @@ export const insideSpaceHandlers: Handlers<typeof insideSpaceMethods> = {
     return { ...space, admin };
   },
 
-  async "space.members"({ after, limit }, { actor, sql }) {
-    const lines = await roster(sql, standingOf(actor).space.id, { after, limit });
-    const { rows, next } = paged(lines, limit);
+  async "space.members"({ after, limit }, at) {
+    const { rows, next } = paged(await roster(at, { after, limit }), limit);
     return { members: rows.map(({ id, kind, name }) => ({ id, kind, name })), next };
   },
 
@@ -66,8 +66,8 @@ export const insideSpaceHandlers: Handlers<typeof insideSpaceMethods> = {
 };
 
 export const principalHandlers: Handlers<typeof principalMethods> = {
-  async "principal.list"({ after, limit }, { actor, sql }) {
-    const { rows, next } = paged(await roster(sql, standingOf(actor).space.id, { after, limit }), limit);
+  async "principal.list"({ after, limit }, at) {
+    const { rows, next } = paged(await roster(at, { after, limit }), limit);
     return { members: rows, next };
   },
 
