@@ -110,8 +110,8 @@ const IN_PERSON: Decision["why"] = {
 
 /**
  * What awaits a principal for when they are on the roster. A person lets in whoever was prepared; a key, whom it does not exceed.
- * Whom the caller does not know is nobody to them, whatever awaits them: a call ends with that, before they could become known;
- * and in a question, nothing awaits them.
+ * Whom the caller does not know is nobody to them, whatever awaits them. A call ends with that once all else is judged, and before
+ * they could become known; in a question, nothing awaits them.
  */
 export const awaiting =
   <Input>(pick: (input: Input) => string): Gives<Input> =>
@@ -124,7 +124,7 @@ export const awaiting =
       select held(${space}, ${id}, false, ${lasting}) as held from principals
       where id = ${id} and kind in ('u', 'a') and knows(${actor.principal.id}, ${id}, ${space})
         ${caller ? sql`and knows(${caller.principal.id}, ${id}, ${space})` : sql``}`;
-    if (!row && !caller) throw unknown();
+    if (!row && !caller && lasting) throw unknown();
     const own = id === actor.principal.id || (await agentOfMine(pick).holds?.(input, at));
     return { granted: (row?.held ?? []).map(parsePermission), ...(own && { own }) };
   };
