@@ -1,22 +1,13 @@
-import type { Client } from "@gatehouse/client";
-import { type Agent, sameName, type UserApi } from "@gatehouse/protocol";
 import type { Command } from "commander";
 import { runAgents } from "./agent-run.ts";
 import { confirmed } from "./ask.ts";
 import { addCommand, addNoun } from "./command.ts";
 import { CliError } from "./exit.ts";
 import { createMe, type Me } from "./me.ts";
+import { findAgent } from "./named.ts";
 import { facts, moment, table, word } from "./output.ts";
 import { byName, everyPage } from "./pages.ts";
 import { showSpaces } from "./space.ts";
-
-/** The agent of an id or a name. @throws CliError "not found" */
-export async function findAgent(client: Client<UserApi>, given: string): Promise<Agent> {
-  const agents = await everyPage(client.agent.list, ({ agents }) => agents);
-  const found = agents.find(({ id, name }) => id === given || sameName(name, given));
-  if (!found) throw new CliError("not found", `You have no agent ${given}. me agent list shows those you have.`);
-  return found;
-}
 
 export function addAgent(program: Command): void {
   const agent = addNoun(

@@ -1,11 +1,11 @@
 import type { Client } from "@gatehouse/client";
 import { type ApiKey, sameName, type UserApi } from "@gatehouse/protocol";
 import type { Command } from "commander";
-import { findAgent } from "./agent.ts";
 import { confirmed } from "./ask.ts";
 import { addCommand, addNoun } from "./command.ts";
 import { readHours, readMoment } from "./duration.ts";
 import { CliError } from "./exit.ts";
+import { findAgent } from "./named.ts";
 import { facts, moment, note, table } from "./output.ts";
 import { everyPage } from "./pages.ts";
 

@@ -1,10 +1,11 @@
 import type { Client } from "@gatehouse/client";
-import { type PrincipalRef, principalKinds, type SpaceApi, sameName } from "@gatehouse/protocol";
+import { type PrincipalRef, principalKinds, type SpaceApi } from "@gatehouse/protocol";
 import type { Command } from "commander";
 import { confirmed } from "./ask.ts";
 import { addCommand, addNoun } from "./command.ts";
 import { CliError } from "./exit.ts";
 import type { Me } from "./me.ts";
+import { agentsNamed, ambiguous } from "./named.ts";
 import { moment, table } from "./output.ts";
 import { everyPage } from "./pages.ts";
 
@@ -19,11 +20,7 @@ export async function idOf(me: Me, client: Client<SpaceApi>, given: string, kind
   if (given === "me") return (await (await me.client()).whoami()).id;
   const { principals } = await client.principal.resolve({ name: given });
   const found = principals.filter((each) => kind === undefined || each.kind === kind);
-  if (found.length > 1)
-    throw new CliError(
-      "usage",
-      `${found.length} in this space are named ${given}. Say which by id:\n${found.map(({ id, kind }) => `  ${id} ${principalKinds[kind]}`).join("\n")}`,
-    );
+  if (found.length > 1) throw ambiguous(`${found.length} in this space are named ${given}.`, found);
   if (!found[0])
     throw new CliError(
       "not found",
@@ -32,12 +29,19 @@ export async function idOf(me: Me, client: Client<SpaceApi>, given: string, kind
   return found[0].id;
 }
 
-/** The id of a member, of a group, or of an agent of one's own that is not in the space yet. */
+/**
+ * The id of a member, of a group, or of an agent of one's own that is not in the space yet.
+ * @throws CliError when nobody has that name, or more than one
+ */
 export async function idOfNewcomer(me: Me, client: Client<SpaceApi>, given: string): Promise<string> {
   if (ID.test(given) || given === "me") return idOf(me, client, given);
-  const mine = await everyPage((await me.client()).agent.list, ({ agents }) => agents).catch(() => []);
-  const agent = mine.find(({ name }) => sameName(name, given));
-  return agent?.id ?? idOf(me, client, given);
+  const agents = await agentsNamed(await me.client(), given).catch(() => []);
+  if (!agents[0]) return idOf(me, client, given);
+  // By a credential that may not look around, an agent of one's own can still be named.
+  const { principals } = await client.principal.resolve({ name: given }).catch(() => ({ principals: [] }));
+  const found = [...agents, ...principals.filter(({ id }) => !agents.some((agent) => agent.id === id))];
+  if (found.length > 1) throw ambiguous(`${found.length} of your agents and of this space are named ${given}.`, found);
+  return agents[0].id;
 }
 
 /** Principals as a table. */

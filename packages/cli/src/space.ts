@@ -8,15 +8,25 @@ import { facts, moment, table } from "./output.ts";
 import { byName, everyPage } from "./pages.ts";
 import { showPrincipals } from "./principal.ts";
 
-/** The space of a slug or a name. @throws CliError when there is none, or more than one of that name */
+/** The form of a slug. */
+const SLUG = /^[a-z0-9]{12}$/;
+
+/**
+ * The space of a slug or a name. What has the form of a slug is no name: others can give a space of theirs, and put the caller into
+ * it, the slug of another as its name.
+ * @throws CliError when there is none, or more than one of that name
+ */
 export async function findSpace(client: Client<UserApi>, given: string): Promise<Space> {
   const spaces = await everyPage(client.space.list, ({ spaces }) => spaces);
-  const found = spaces.filter(({ slug, name }) => slug === given || sameName(name, given));
+  const named = spaces.filter(({ name }) => sameName(name, given));
+  const found = SLUG.test(given) ? spaces.filter(({ slug }) => slug === given) : named;
   if (found.length > 1)
     throw new CliError(
       "usage",
       `You are in ${found.length} spaces named ${given}. Name one by its slug: ${found.map(({ slug }) => slug).join(", ")}`,
     );
+  if (!found[0] && named[0])
+    throw new CliError("not found", `You are in no space with the slug ${given}. Name the one of that name by its slug: ${named[0].slug}`);
   if (!found[0]) throw new CliError("not found", `You are in no space ${given}. me space list shows those you are in.`);
   return found[0];
 }

@@ -1,9 +1,9 @@
 import type { Client } from "@gatehouse/client";
 import { principalKinds, type ResultOf, sameName, type UserApi } from "@gatehouse/protocol";
 import type { Command } from "commander";
-import { findAgent } from "./agent.ts";
 import { addCommand } from "./command.ts";
 import { CliError } from "./exit.ts";
+import { findAgent } from "./named.ts";
 import { moment, table, word } from "./output.ts";
 import { everyPage } from "./pages.ts";
 import { idOf } from "./principal.ts";
@@ -82,7 +82,10 @@ export function addTransfer(program: Command): void {
     examples: ["agent decline support-bot"],
     async run(me, _options, given) {
       const client = await me.client();
-      const id = await findOffered(client, given as string).catch(async () => (await findAgent(client, given as string)).id);
+      const id = await findOffered(client, given as string).catch(async (error: unknown) => {
+        if (error instanceof CliError && error.ending !== "not found") throw error;
+        return (await findAgent(client, given as string)).id;
+      });
       return client.agent.decline({ id });
     },
     show: () => "Declined.",

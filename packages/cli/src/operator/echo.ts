@@ -57,7 +57,9 @@ async function makeEcho(target: Target): Promise<{ id: string; key: string; spac
 /** The agent's id. It is made once: where the task was served before, what is gone or was taken away stays so. */
 async function echoOf(client: Client<UserApi>, space: Client<SpaceApi>): Promise<string | undefined> {
   const agents = await everyPage(client.agent.list, ({ agents }) => agents);
-  const known = agents.find(({ name }) => name === echo.id)?.id;
+  const { id: person } = await client.whoami();
+  // An agent of a group of which somebody made them an admin is not theirs.
+  const known = agents.find(({ name, owner }) => name === echo.id && owner.id === person)?.id;
   const served = await space.task.get({ task: echo.id }).catch((error: unknown) => {
     if (error instanceof GatehouseError && error.code === "NOT_FOUND") return undefined;
     throw error;
