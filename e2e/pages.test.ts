@@ -59,6 +59,20 @@ test("who denies sends the program away", async () => {
   expect((await running.finished).code).not.toBe(0);
 });
 
+test("a page that was opened for one person does nothing for another who signed in since", async () => {
+  const eve = await server.user("Eve");
+  const running = await beginLogin(await makeHome(), server.url);
+  const { page } = await openWindow();
+  await signInto(page, server.url, ada);
+  await page.goto(running.address);
+  await signInto(page, server.url, eve); // as in another tab
+  expect(await ask(page, 'button[value="yes"]')).toContain("Somebody else has signed in");
+  await page.reload();
+  expect(await shown(page)).toContain(eve.email);
+  await follow(page, 'button[value="no"]');
+  expect((await running.finished).code).not.toBe(0);
+});
+
 test("another account can be taken in the middle of it", async () => {
   const [grace, alice] = [await server.user("Grace"), await server.user("Alice")];
   const home = await makeHome();

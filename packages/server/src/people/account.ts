@@ -8,7 +8,7 @@ import { type House, presentedBy } from "../house.ts";
 import { tryReadJson } from "../json.ts";
 import { Refusal } from "../refusal.ts";
 import { refused } from "./doors.ts";
-import { AUTH, signedIn } from "./hand-over.ts";
+import { AUTH, refuseOthersPage, signedIn } from "./hand-over.ts";
 import { isOpen } from "./proofs.ts";
 import { holdPerson } from "./users.ts";
 
@@ -50,6 +50,7 @@ export function addAccount(app: FastifyInstance, house: House): void {
       try {
         const found = await signedIn(house, request, "POST");
         if (!found) throw new Refusal("UNAUTHENTICATED");
+        await refuseOthersPage(house, request, "POST");
         await run(request, found);
         log.info({ ...line, principal: found.user.id }, said);
         return await reply.send({});

@@ -7,7 +7,7 @@ import { issuesOf } from "../params.ts";
 import { mustFit, Refusal, toRefusal } from "../refusal.ts";
 import { FAULTS, loggable } from "../telemetry.ts";
 import type { Began } from "./auth.ts";
-import { AUTH, handOver, refuseForeignPages, signedIn } from "./hand-over.ts";
+import { AUTH, handOver, refuseForeignPages, refuseOthersPage, signedIn } from "./hand-over.ts";
 import { createHashing, type Hashing } from "./hashing.ts";
 import { countAttempt, forgive, isKnown, type LimitName } from "./limits.ts";
 import { networkOf } from "./network.ts";
@@ -76,6 +76,7 @@ async function answer(
 ): Promise<FastifyReply> {
   const { log, sql } = house.doors.user;
   refuseForeignPages(house, request);
+  await refuseOthersPage(house, request, route.method);
   route.check?.(house);
   const input = read(request, route);
   const flaw = route.flaw?.(input);

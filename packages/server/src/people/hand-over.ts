@@ -64,6 +64,20 @@ export async function handOver(
 export const signedIn = (house: House, request: FastifyRequest, method: "GET" | "POST") =>
   sessionOf(house.auth, signedInHeaders(house, request, method));
 
+/**
+ * Refuses what a page asks that was opened for somebody else than who is signed in by now, as in another tab of the same browser: it
+ * showed one person, and would act for another. Programs need not say for whom they ask.
+ * @throws Refusal CONFLICT
+ */
+export async function refuseOthersPage(house: House, request: FastifyRequest, method: "GET" | "POST"): Promise<void> {
+  const openedFor = request.headers["x-me-person"];
+  if (openedFor === undefined) return;
+  const found = await signedIn(house, request, method);
+  if (found && found.user.id !== openedFor) throw new Refusal("CONFLICT", OTHERS_PAGE);
+}
+
+const OTHERS_PAGE = "Somebody else has signed in, in this browser, since this page was opened. Load it again.";
+
 /** What tells better-auth who is signed in. A browser need not name the origin of what changes nothing. */
 function signedInHeaders(house: House, request: FastifyRequest, method: "GET" | "POST"): Headers {
   const { authorization, cookie, origin } = presentedBy(request);

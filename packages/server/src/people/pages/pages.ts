@@ -52,8 +52,8 @@ const TYPES: Record<string, string> = {
 
 /** Opens the pages by which people sign in, and answer who may act as them. */
 export function addPages(app: FastifyInstance, house: House): void {
-  const show = (reply: FastifyReply, view: View, next?: string) =>
-    reply.type("text/html; charset=utf-8").send(layout(house.publicUrl, view, next));
+  const show = (reply: FastifyReply, view: View, next?: string, person?: string) =>
+    reply.type("text/html; charset=utf-8").send(layout(house.publicUrl, view, next, person));
   const errorHandler = async (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
     const refusal = toRefusal(error);
     await refuseRequest(house.doors.user, refusal, request.id);
@@ -65,8 +65,9 @@ export function addPages(app: FastifyInstance, house: House): void {
       const { search, searchParams } = new URL(request.url, house.publicUrl);
       const next = pageOf(searchParams.get("callback"), house.publicUrl);
       const onward = onwardOf(searchParams);
-      const view = await page({ house, request, search, query: searchParams, person: await personOf(house, request), next, onward });
-      return typeof view === "string" ? reply.redirect(view) : show(reply, view, next);
+      const person = await personOf(house, request);
+      const view = await page({ house, request, search, query: searchParams, person, next, onward });
+      return typeof view === "string" ? reply.redirect(view) : show(reply, view, next, person?.id);
     });
   // Who types the bare address wants to come in.
   app.get("/", (_request, reply) => reply.redirect("/account"));

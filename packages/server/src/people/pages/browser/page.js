@@ -1,6 +1,6 @@
 // What all pages share: they speak to the server, and say what came of it.
 
-const { origin = location.origin, next = "/account" } = document.documentElement.dataset;
+const { origin = location.origin, next = "/account", person = "" } = document.documentElement.dataset;
 // Cookies count only from the server's own origin: whoever came by another name of it goes on under the right one.
 if (origin !== location.origin) location.replace(origin + location.pathname + location.search + location.hash);
 // A page that the browser kept shows what was true then.
@@ -23,7 +23,9 @@ export class Refused extends Error {
  * @param {string} path below /api/auth @param {object} [body] @returns {Promise<any>}
  */
 export async function call(path, body) {
-  const request = body && { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+  // Whom this page was made for: who signed in since, in another tab, has not seen it.
+  const headers = { "content-type": "application/json", ...(person && { "x-me-person": person }) };
+  const request = body && { method: "POST", headers, body: JSON.stringify(body) };
   const answer = await fetch(`/api/auth${path}`, request).catch(() => {
     throw new Refused("The server can't be reached. Check your connection, then try again.", "UNREACHABLE");
   });
